@@ -1,0 +1,104 @@
+//! The one error type, and the kinds a caller can act on.
+
+use std::time::Duration;
+
+/// What went wrong, as far as a caller would act differently.
+///
+/// The discriminants are those of `b24_code` in the C header, and never change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum ErrorKind {
+    /// An argument of the call cannot be sent; nothing was.
+    InvalidArgument = 1,
+    /// A configuration option is unknown, malformed, missing or contradicts another.
+    InvalidConfig = 2,
+    /// No usable connection: DNS, TCP, TLS, a proxy, or a connection that broke.
+    Transport = 3,
+    /// The deadline (`timeout_ms`) passed; the update may or may not have been stored.
+    Timeout = 4,
+    /// The portal's answer is not one of this protocol.
+    Protocol = 5,
+    /// The credentials are no longer good, and renewing them did not help.
+    Auth = 6,
+    /// The credentials are good but do not allow this call.
+    AccessDenied = 7,
+    /// The portal knows no such message of this application and provider code.
+    MessageNotFound = 8,
+    /// The portal's limits leave no room for the call before its deadline.
+    RateLimited = 9,
+    /// Any other refusal by the portal.
+    Portal = 10,
+    /// The portal moved to an address that is not trusted with the token.
+    PortalMoved = 11,
+    /// `cancel` was called while the call was under way.
+    Cancelled = 12,
+    /// A fault of this library; the client stays usable.
+    Internal = 13,
+}
+
+/// Why a call failed, for a program (kind, portal code, retryable) and for people (`Display`).
+///
+/// No text in it ever holds a token, a client secret or a webhook path.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    pub(crate) kind: ErrorKind,
+    pub(crate) message: String,
+    pub(crate) portal_code: String,
+    pub(crate) description: String,
+    pub(crate) http_status: Option<u16>,
+    pub(crate) retryable: bool,
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl Error {
+    /// An error found by a language binding before the core was reached: a value that is no
+    /// text, or a panic caught at the boundary.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            portal_code: String::new(),
+            description: String::new(),
+            http_status: None,
+            retryable: false,
+            retry_after: None,
+        }
+    }
+
+    /// What went wrong.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// For people: what happened, and what to do next.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The portal's own error code, as it wrote it (`ERROR_MESSAGE_NOT_FOUND`); empty if none.
+    pub fn portal_code(&self) -> &str {
+        &self.portal_code
+    }
+
+    /// The portal's own description; empty if none.
+    pub fn description(&self) -> &str {
+        &self.description
+    }
+
+    /// The HTTP status of the answer that decided, if there was one.
+    pub fn http_status(&self) -> Option<u16> {
+        self.http_status
+    }
+
+    /// Whether the same call may succeed later without anyone changing anything.
+    pub fn is_retryable(&self) -> bool {
+        self.retryable
+    }
+
+    /// How long to wait before the same call can succeed, if that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+}

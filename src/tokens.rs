@@ -1,0 +1,50 @@
+//! The pair of tokens that a call is made with.
+
+use std::fmt;
+
+/// A snapshot of an installation's tokens. `Debug` shows no secret.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Tokens {
+    pub(crate) access_token: String,
+    pub(crate) refresh_token: String,
+    pub(crate) client_endpoint: String,
+    pub(crate) member_id: String,
+    pub(crate) expires: Option<i64>,
+}
+
+impl Tokens {
+    /// The token that calls are made with.
+    pub fn access_token(&self) -> &str {
+        &self.access_token
+    }
+
+    /// The token of the next renewal; empty if there is none. It works once.
+    pub fn refresh_token(&self) -> &str {
+        &self.refresh_token
+    }
+
+    /// The portal's REST address (`https://portal.bitrix24.com/rest/`), moves included.
+    pub fn client_endpoint(&self) -> &str {
+        &self.client_endpoint
+    }
+
+    /// The portal's permanent id; empty until a renewal has told it.
+    pub fn member_id(&self) -> &str {
+        &self.member_id
+    }
+
+    /// When the access token expires, in Unix time, if that is known.
+    pub fn expires(&self) -> Option<i64> {
+        self.expires
+    }
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokens")
+            .field("client_endpoint", &self.client_endpoint)
+            .field("member_id", &self.member_id)
+            .field("expires", &self.expires)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,2 @@
+//! Scenario adapter.
+fn main() {}
