@@ -1,1 +1,31 @@
-//! The Python module.
+//! The native half of the Python package `b24_messageservice`: a door to the core crate.
+//!
+//! It converts types, errors and lifetimes, and decides nothing: options, arguments and retries are
+//! the core's business. What looks like Python (the exceptions, `Status`, `Tokens`) is Python, in
+//! the package beside this crate.
+#![forbid(unsafe_code)]
+
+mod client;
+mod errors;
+mod logging;
+mod options;
+mod renewal;
+mod waiting;
+
+use pyo3::prelude::*;
+
+/// The native module. Private: use `b24_messageservice`.
+#[pymodule(gil_used = false)]
+mod _native {
+    use super::{Bound, PyModule, PyResult, logging};
+    use pyo3::types::PyModuleMethods;
+
+    #[pymodule_export]
+    use super::client::Client;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        logging::install();
+        module.add("__version__", b24_messageservice::VERSION)
+    }
+}

@@ -1,0 +1,75 @@
+from collections.abc import Callable, Iterable, Sequence
+from os import PathLike
+from types import TracebackType
+from typing import Any, final
+
+from typing_extensions import Self
+
+from b24_messageservice import B24Error, Tokens
+
+__all__ = ["Client", "__version__"]
+
+__version__: str
+
+@final
+class Client:
+    def __new__(
+        cls,
+        portal: str,
+        *,
+        access_token: str | None = None,
+        refresh_token: str | None = None,
+        client_id: str | None = None,
+        client_secret: str | None = None,
+        oauth_url: str | None = None,
+        timeout: float | str | None = None,
+        connect_timeout: float | str | None = None,
+        max_retries: int | str | None = None,
+        rate_limit: str | None = None,
+        state_dir: str | PathLike[str] | None = None,
+        ca_file: str | PathLike[str] | None = None,
+        proxy: str | None = None,
+        resolve: str | Sequence[str] | None = None,
+        redirect_hosts: str | Sequence[str] | None = None,
+        user_agent: str | None = None,
+        allow_http: bool | str | None = None,
+        on_renewal: Callable[[Tokens], Any] | None = None,
+    ) -> Self: ...
+    @classmethod
+    def shared(
+        cls,
+        portal: str,
+        *,
+        access_token: str | None = None,
+        refresh_token: str | None = None,
+        client_id: str | None = None,
+        client_secret: str | None = None,
+        oauth_url: str | None = None,
+        timeout: float | str | None = None,
+        connect_timeout: float | str | None = None,
+        max_retries: int | str | None = None,
+        rate_limit: str | None = None,
+        state_dir: str | PathLike[str] | None = None,
+        ca_file: str | PathLike[str] | None = None,
+        proxy: str | None = None,
+        resolve: str | Sequence[str] | None = None,
+        redirect_hosts: str | Sequence[str] | None = None,
+        user_agent: str | None = None,
+        allow_http: bool | str | None = None,
+        on_renewal: Callable[[Tokens], Any] | None = None,
+    ) -> Client: ...
+    @property
+    def tokens(self) -> Tokens: ...
+    def message_status_update(self, code: str, message_id: str | int, status: str) -> None: ...
+    def message_status_update_batch(
+        self, updates: Iterable[tuple[str, str | int, str] | list[Any]]
+    ) -> list[B24Error | None]: ...
+    def cancel(self) -> None: ...
+    def close(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...

@@ -1,0 +1,338 @@
+//! The `Client` class.
+
+// The doc comments below are Python docstrings, where a name is no Markdown.
+#![allow(clippy::doc_markdown)]
+
+use crate::options::type_name;
+use crate::renewal::OnRenewal;
+use crate::{errors, options, renewal, waiting};
+use b24_messageservice::{Client as CoreClient, Config, Error, ErrorKind, Update};
+use pyo3::PyTraverseError;
+use pyo3::exceptions::PyTypeError;
+use pyo3::gc::PyVisit;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDict, PyInt, PyList, PyString, PyTuple, PyType};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A light handle to one Bitrix24 portal. Nothing is sent until the first call.
+///
+/// Any number of threads may use one client at once, and it works on in a forked child. Connections,
+/// rate limits and renewals belong to the process, not to the client, so making one for each
+/// message is fine.
+///
+/// Options are keyword arguments; times are seconds. An option that is None is not set. A wrong or
+/// unknown one raises InvalidConfig, naming it and what it takes. A value that reads as another
+/// language's text ("50/2", "true", "30") is taken too, so environment variables can be passed on.
+///
+/// portal: "portal.bitrix24.com", an origin, or the client_endpoint of the portal's request.
+/// access_token: required, unless state_dir holds one.
+/// refresh_token, client_id, client_secret: all three, or expired tokens are not renewed.
+/// oauth_url: the authorization server, "https://oauth.bitrix.info".
+/// timeout: the deadline of a whole call in seconds, retries included, 30.0.
+/// connect_timeout: the deadline of one connection attempt in seconds, 10.0.
+/// max_retries: repeats after the first try, 4.
+/// rate_limit: "standard", "enterprise", "off", or "BURST/DRAIN".
+/// state_dir: a directory through which the processes of a machine share tokens and the rate limit.
+/// ca_file: PEM roots added to the built-in ones.
+/// proxy: "env", "none", or a URL.
+/// resolve: "host:port:address[:port]", one or a list.
+/// redirect_hosts: further hosts that a portal may move to, one or a list.
+/// user_agent: a prefix to the library's own User-Agent.
+/// allow_http: True accepts an http:// portal.
+/// on_renewal: called with the new Tokens before they are used, on the thread whose call renewed
+///     them; store them there. An exception in it goes to sys.unraisablehook, and the call goes on.
+#[pyclass(frozen, weakref, module = "b24_messageservice")]
+pub(crate) struct Client {
+    inner: CoreClient,
+    on_renewal: Option<OnRenewal>,
+    closed: AtomicBool,
+}
+
+#[pymethods]
+impl Client {
+    #[new]
+    #[pyo3(signature = (portal, **options), text_signature = "(portal, *, access_token=None, refresh_token=None, client_id=None, \
+            client_secret=None, oauth_url=None, timeout=None, connect_timeout=None, \
+            max_retries=None, rate_limit=None, state_dir=None, ca_file=None, proxy=None, \
+            resolve=None, redirect_hosts=None, user_agent=None, allow_http=None, \
+            on_renewal=None)")]
+    fn new(portal: &Bound<'_, PyAny>, options: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        let (inner, on_renewal) = make(portal, options, CoreClient::new)?;
+        Ok(Self {
+            inner,
+            on_renewal,
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    /// The process's one client for an equal configuration, made when first asked for.
+    ///
+    /// Takes what Client takes. It keeps its tokens after the last reference is gone, so a web
+    /// handler that forgets everything between requests goes on with the renewed ones.
+    #[classmethod]
+    #[pyo3(signature = (portal, **options), text_signature = "($cls, portal, *, access_token=None, refresh_token=None, client_id=None, \
+            client_secret=None, oauth_url=None, timeout=None, connect_timeout=None, \
+            max_retries=None, rate_limit=None, state_dir=None, ca_file=None, proxy=None, \
+            resolve=None, redirect_hosts=None, user_agent=None, allow_http=None, \
+            on_renewal=None)")]
+    fn shared(
+        _class: &Bound<'_, PyType>,
+        portal: &Bound<'_, PyAny>,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        let (inner, _) = make(portal, options, CoreClient::shared)?;
+        Ok(Self {
+            inner,
+            // The core may hold the callback longer than this object lives: not ours to collect.
+            on_renewal: None,
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    /// Tells the portal the status of one message.
+    ///
+    /// code is the provider code that the message was sent through; message_id the id that the
+    /// portal posted to the provider's handler, a str or an int; status a Status or its text in
+    /// any case. Writing the same status again is harmless. Raises B24Error.
+    #[pyo3(signature = (code, message_id, status))]
+    fn message_status_update(
+        &self,
+        py: Python<'_>,
+        code: &Bound<'_, PyAny>,
+        message_id: &Bound<'_, PyAny>,
+        status: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        self.check_open(py)?;
+        let words = (|| {
+            Ok((
+                word("code", code)?,
+                id(message_id)?,
+                word("status", status)?,
+            ))
+        })();
+        let (code, message_id, status) =
+            words.map_err(|unsendable: Unsendable| unsendable.raise(py))?;
+        waiting::detached(py, || {
+            self.inner.message_status_update(&code, &message_id, status)
+        })?
+        .map_err(|error| errors::exception(py, &error))
+    }
+
+    /// Tells the portal the status of any number of messages, 50 a request.
+    ///
+    /// updates is an iterable of (code, message_id, status), read to its end before anything is
+    /// sent. Returns each update's fate in the same order: None if it was applied, else the
+    /// B24Error that a single call would have raised. Of several updates of one message the last
+    /// stands.
+    #[pyo3(signature = (updates))]
+    fn message_status_update_batch<'py>(
+        &self,
+        py: Python<'py>,
+        updates: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        self.check_open(py)?;
+        let mut sendable = Vec::new();
+        let mut unsendable = Vec::new();
+        for (index, item) in updates.try_iter()?.enumerate() {
+            match update(&item?) {
+                Ok(update) => sendable.push(update),
+                Err(Unsendable::Error(error)) => unsendable.push((index, error)),
+                Err(Unsendable::Type(message)) => {
+                    return Err(PyTypeError::new_err(format!("updates[{index}]: {message}")));
+                }
+            }
+        }
+        let mut fates = waiting::detached(py, || self.inner.message_status_update_batch(sendable))?;
+        for (index, error) in unsendable {
+            fates.insert(index.min(fates.len()), Err(error));
+        }
+        let list = PyList::empty(py);
+        for outcome in fates {
+            list.append(errors::fate(py, outcome)?)?;
+        }
+        Ok(list)
+    }
+
+    /// The tokens as they are now, as a Tokens.
+    #[getter]
+    fn tokens<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        renewal::to_python(py, &waiting::detached(py, || self.inner.tokens())?)
+    }
+
+    /// Ends this client's calls that are under way, from any thread: they raise Cancelled. Calls
+    /// made later are not affected.
+    fn cancel(&self, py: Python<'_>) -> PyResult<()> {
+        waiting::detached(py, || self.inner.cancel())
+    }
+
+    /// Ends the use of this client: later calls raise InvalidArgument. Calls under way end as they
+    /// would have; connections stay with the process for the next client.
+    fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
+        slf.get().check_open(slf.py())?;
+        Ok(slf)
+    }
+
+    #[pyo3(signature = (exc_type, exc_value, traceback))]
+    fn __exit__(
+        &self,
+        exc_type: &Bound<'_, PyAny>,
+        exc_value: &Bound<'_, PyAny>,
+        traceback: &Bound<'_, PyAny>,
+    ) {
+        let _ = (exc_type, exc_value, traceback);
+        self.close();
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let tokens = waiting::detached(py, || self.inner.tokens())?;
+        // The host alone: a path could be a webhook's, which is a secret.
+        let host = tokens
+            .client_endpoint()
+            .split('/')
+            .nth(2)
+            .unwrap_or_default();
+        Ok(format!("<b24_messageservice.Client {host}>"))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.on_renewal.as_ref().map_or(Ok(()), |on_renewal| {
+            on_renewal
+                .visit(|callback| callback.as_ref().map(|callback| visit.call(callback)))
+                .unwrap_or(Ok(()))
+        })
+    }
+
+    fn __clear__(&self) {
+        if let Some(on_renewal) = &self.on_renewal {
+            on_renewal.clear();
+        }
+    }
+}
+
+impl Client {
+    fn check_open(&self, py: Python<'_>) -> PyResult<()> {
+        if self.closed.load(Ordering::Relaxed) {
+            let fault = "the client is closed: make a new one, which is cheap";
+            return Err(errors::exception(
+                py,
+                &Error::new(ErrorKind::InvalidArgument, fault),
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn make(
+    portal: &Bound<'_, PyAny>,
+    options: Option<&Bound<'_, PyDict>>,
+    constructor: fn(&Config) -> Result<CoreClient, Error>,
+) -> PyResult<(CoreClient, Option<OnRenewal>)> {
+    let py = portal.py();
+    // A copy: the caller's dict, if this is one, is not ours to change.
+    let options = options.map(PyDictMethods::copy).transpose()?;
+    let on_renewal = options
+        .as_ref()
+        .map(|options| take_callback(options))
+        .transpose()?
+        .flatten();
+    let settings = options::settings(portal, options.as_ref())?;
+    let callback = on_renewal.clone();
+    let inner = waiting::detached(py, move || {
+        let mut config = options::config(&settings)?;
+        if let Some(callback) = callback {
+            config.on_renewal(move |tokens| callback.call(tokens));
+        }
+        constructor(&config)
+    })?
+    .map_err(|error| errors::exception(py, &error))?;
+    Ok((inner, on_renewal))
+}
+
+fn take_callback(options: &Bound<'_, PyDict>) -> PyResult<Option<OnRenewal>> {
+    let Some(callback) = options.get_item("on_renewal")? else {
+        return Ok(None);
+    };
+    options.del_item("on_renewal")?;
+    if callback.is_none() {
+        Ok(None)
+    } else if callback.is_callable() {
+        Ok(Some(OnRenewal::new(callback.unbind())))
+    } else {
+        Err(PyTypeError::new_err(format!(
+            "on_renewal must be callable or None, not {}",
+            type_name(&callback)
+        )))
+    }
+}
+
+/// Why an update cannot be handed to the core: a programmer's mistake about types, or a value that
+/// is of the right type and still no text.
+enum Unsendable {
+    Type(String),
+    Error(Error),
+}
+
+impl Unsendable {
+    fn raise(self, py: Python<'_>) -> PyErr {
+        match self {
+            Self::Type(message) => PyTypeError::new_err(message),
+            Self::Error(error) => errors::exception(py, &error),
+        }
+    }
+}
+
+fn update(item: &Bound<'_, PyAny>) -> Result<Update, Unsendable> {
+    let list = item.cast::<PyList>().map(PyListMethods::to_tuple);
+    let tuple = list.as_ref().or_else(|_| item.cast::<PyTuple>());
+    match tuple.map(|t| t.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>, Bound<'_, PyAny>)>()) {
+        Ok(Ok((code, message_id, status))) => Ok(Update::new(
+            word("code", &code)?,
+            id(&message_id)?,
+            word("status", &status)?,
+        )),
+        _ => Err(Unsendable::Type(format!(
+            "an update is a tuple (code, message_id, status), not {}",
+            type_name(item)
+        ))),
+    }
+}
+
+/// An argument that is text.
+fn word(name: &str, value: &Bound<'_, PyAny>) -> Result<String, Unsendable> {
+    let text = value
+        .cast::<PyString>()
+        .map_err(|_| Unsendable::Type(format!("{name} must be a str, not {}", type_name(value))))?;
+    text.to_cow()
+        .map(std::borrow::Cow::into_owned)
+        .map_err(|_| {
+            let fault = format!("{name} holds a lone surrogate, which is no text");
+            Unsendable::Error(Error::new(ErrorKind::InvalidArgument, fault))
+        })
+}
+
+/// A message id: text, or an integer written in decimal.
+fn id(value: &Bound<'_, PyAny>) -> Result<String, Unsendable> {
+    if value.is_instance_of::<PyString>() {
+        return word("message_id", value);
+    }
+    if !value.is_instance_of::<PyInt>() || value.is_instance_of::<PyBool>() {
+        return Err(Unsendable::Type(format!(
+            "message_id must be a str or an int, not {}",
+            type_name(value)
+        )));
+    }
+    // int's own repr: an IntEnum's says something else.
+    let decimal = value
+        .py()
+        .get_type::<PyInt>()
+        .call_method1("__repr__", (value,))
+        .and_then(|text| text.extract::<String>());
+    decimal.map_err(|refused| {
+        let fault = format!("message_id cannot be written in decimal: {refused}");
+        Unsendable::Error(Error::new(ErrorKind::InvalidArgument, fault))
+    })
+}

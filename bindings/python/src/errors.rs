@@ -1,0 +1,57 @@
+//! The core's errors as the exceptions of `b24_messageservice._errors`.
+
+use b24_messageservice::{Error, ErrorKind};
+use pyo3::IntoPyObjectExt;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyModule};
+
+/// The exception that stands for `error`, ready to be raised.
+pub(crate) fn exception(py: Python<'_>, error: &Error) -> PyErr {
+    instance(py, error).map_or_else(|failure| failure, PyErr::from_value)
+}
+
+/// The exception that stands for `error`, as an object: the fate of an update in a batch.
+pub(crate) fn instance<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>> {
+    static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let attributes = PyDict::new(py);
+    attributes.set_item("portal_code", error.portal_code())?;
+    attributes.set_item("description", error.description())?;
+    attributes.set_item("http_status", error.http_status())?;
+    attributes.set_item("retryable", error.is_retryable())?;
+    attributes.set_item("retry_after", error.retry_after().map(|d| d.as_secs_f64()))?;
+    MODULE
+        .get_or_try_init(py, || {
+            py.import("b24_messageservice._errors").map(Bound::unbind)
+        })?
+        .bind(py)
+        .getattr(class_name(error.kind()))?
+        .call((error.message(),), Some(&attributes))
+}
+
+/// `Ok` as `None`, and an error as its exception.
+pub(crate) fn fate(py: Python<'_>, outcome: Result<(), Error>) -> PyResult<Bound<'_, PyAny>> {
+    match outcome {
+        Ok(()) => py.None().into_bound_py_any(py),
+        Err(error) => instance(py, &error),
+    }
+}
+
+fn class_name(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::InvalidArgument => "InvalidArgument",
+        ErrorKind::InvalidConfig => "InvalidConfig",
+        ErrorKind::Transport => "TransportError",
+        ErrorKind::Timeout => "CallTimeout",
+        ErrorKind::Protocol => "ProtocolError",
+        ErrorKind::Auth => "AuthError",
+        ErrorKind::AccessDenied => "AccessDenied",
+        ErrorKind::MessageNotFound => "MessageNotFound",
+        ErrorKind::RateLimited => "RateLimited",
+        ErrorKind::Portal => "PortalError",
+        ErrorKind::PortalMoved => "PortalMoved",
+        ErrorKind::Cancelled => "Cancelled",
+        // The kinds may grow with the core; this crate is built with the core it was tested with.
+        _ => "InternalError",
+    }
+}

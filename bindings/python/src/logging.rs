@@ -1,0 +1,90 @@
+//! The core's log records, handed to Python's `logging`.
+
+use crate::waiting;
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::{IntoPyObjectExt, intern};
+
+/// The target of the core's records, and the name of the Python logger.
+const NAME: &str = "b24_messageservice";
+
+struct Bridge;
+
+/// Makes the bridge the logger of this module's own copy of the `log` crate.
+pub(crate) fn install() {
+    // It fails only if the module is initialised again, and then the bridge is there already.
+    let _ = log::set_logger(&Bridge);
+}
+
+/// Takes the Python logger's level over, so that a record which nobody wants costs one comparison.
+pub(crate) fn refresh(py: Python<'_>) {
+    let level = logger(py).and_then(|logger| {
+        logger
+            .call_method0(intern!(py, "getEffectiveLevel"))?
+            .extract::<i64>()
+    });
+    log::set_max_level(match level {
+        Err(_) | Ok(41..) => LevelFilter::Off,
+        Ok(31..=40) => LevelFilter::Error,
+        Ok(21..=30) => LevelFilter::Warn,
+        Ok(11..=20) => LevelFilter::Info,
+        Ok(6..=10) => LevelFilter::Debug,
+        Ok(..=5) => LevelFilter::Trace,
+    });
+}
+
+impl Log for Bridge {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        // The HTTP and TLS crates below the core log too, and know nothing of our secrets.
+        metadata.target() == NAME
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        // None while the interpreter shuts down: there is nobody left to tell.
+        Python::try_attach(|py| {
+            if let Err(raised) = emit(py, record) {
+                waiting::report(py, raised, None);
+            }
+        });
+    }
+
+    fn flush(&self) {}
+}
+
+fn emit(py: Python<'_>, record: &Record<'_>) -> PyResult<()> {
+    let logger = logger(py)?;
+    let level = level(record.level());
+    if logger
+        .call_method1(intern!(py, "isEnabledFor"), (level,))?
+        .is_truthy()?
+    {
+        let message = record.args().to_string().into_bound_py_any(py)?;
+        logger.call_method1(intern!(py, "log"), (level, message))?;
+    }
+    Ok(())
+}
+
+fn logger(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static LOGGER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    LOGGER
+        .get_or_try_init(py, || {
+            py.import("logging")?
+                .call_method1("getLogger", (NAME,))
+                .map(Bound::unbind)
+        })
+        .map(|logger| logger.bind(py))
+}
+
+fn level(level: Level) -> u8 {
+    match level {
+        Level::Error => 40,
+        Level::Warn => 30,
+        Level::Info => 20,
+        Level::Debug => 10,
+        Level::Trace => 5,
+    }
+}

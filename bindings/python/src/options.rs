@@ -1,0 +1,111 @@
+//! Keyword arguments as the texts that the core's options are set from.
+
+use crate::{errors, waiting};
+use b24_messageservice::{Config, Error, ErrorKind};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
+
+/// The name and the text of one option of the core.
+type Setting = (String, String);
+
+/// All options that are not `None`, by the core's names.
+pub(crate) fn settings(
+    portal: &Bound<'_, PyAny>,
+    options: Option<&Bound<'_, PyDict>>,
+) -> PyResult<Vec<Setting>> {
+    let mut settings = Vec::new();
+    if !portal.is_none() {
+        settings.push(("portal".to_owned(), text("portal", portal)?));
+    }
+    for (name, value) in options.into_iter().flatten() {
+        if !value.is_none() {
+            settings.push(setting(
+                name.cast::<PyString>()?.to_cow()?.into_owned(),
+                &value,
+            )?);
+        }
+    }
+    Ok(settings)
+}
+
+/// The configuration that the core makes of them.
+pub(crate) fn config(settings: &[Setting]) -> Result<Config, Error> {
+    let mut config = Config::new();
+    for (name, value) in settings {
+        config.set(name, value)?;
+    }
+    config.on_interrupt(waiting::on_interrupt);
+    Ok(config)
+}
+
+fn setting(name: String, value: &Bound<'_, PyAny>) -> PyResult<Setting> {
+    if name == "timeout" || name == "connect_timeout" {
+        let value = milliseconds(&name, value)?;
+        Ok((name + "_ms", value))
+    } else {
+        let value = text(&name, value)?;
+        Ok((name, value))
+    }
+}
+
+/// Seconds, as a number or as text, in milliseconds. What is no number stays as it is, for the
+/// core to refuse.
+fn milliseconds(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
+    let text = text(name, value)?;
+    Ok(text
+        .parse::<f64>()
+        .map_or(text, |seconds| (seconds * 1000.0).round().to_string()))
+}
+
+/// The text of an option's value.
+fn text(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
+    if let Ok(text) = value.cast::<PyString>() {
+        utf8(name, text)
+    } else if let Ok(flag) = value.cast::<PyBool>() {
+        Ok(flag.is_true().to_string())
+    } else if value.is_instance_of::<PyInt>() || value.is_instance_of::<PyFloat>() {
+        utf8(name, &value.repr()?)
+    } else if value.is_instance_of::<PyList>() || value.is_instance_of::<PyTuple>() {
+        let items: Vec<String> = value
+            .try_iter()?
+            .map(|item| text(name, &item?))
+            .collect::<PyResult<_>>()?;
+        Ok(items.join(","))
+    } else {
+        path(name, value)
+    }
+}
+
+fn path(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
+    let path = value
+        .py()
+        .import("os")?
+        .call_method1("fspath", (value,))
+        .ok()
+        .filter(|path| !path.is_instance_of::<PyBytes>())
+        .ok_or_else(|| {
+            PyTypeError::new_err(format!(
+                "{name} must be a str, a number, a bool, a path, or a list of str, not {}",
+                type_name(value)
+            ))
+        })?;
+    utf8(name, path.cast::<PyString>()?)
+}
+
+fn utf8(name: &str, text: &Bound<'_, PyString>) -> PyResult<String> {
+    text.to_cow()
+        .map(std::borrow::Cow::into_owned)
+        .map_err(|_| {
+            let fault = format!("{name} holds a lone surrogate, which is no text");
+            errors::exception(text.py(), &Error::new(ErrorKind::InvalidConfig, fault))
+        })
+}
+
+/// The name of a value's class, for a `TypeError`.
+pub(crate) fn type_name(value: &Bound<'_, PyAny>) -> String {
+    value
+        .get_type()
+        .name()
+        .map_or_else(|_| "another type".to_owned(), |name| name.to_string())
+}

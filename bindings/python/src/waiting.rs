@@ -1,0 +1,54 @@
+//! How the core is called: without the GIL, with signals answered, and with panics caught.
+
+use crate::{errors, logging};
+use b24_messageservice::{Error, ErrorKind};
+use pyo3::exceptions::PyException;
+use pyo3::prelude::*;
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+thread_local! {
+    /// What a signal handler or a callback raised during this thread's present call.
+    static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
+}
+
+/// Runs what may wait or take a lock of the core, detached from the interpreter.
+///
+/// Every entry into the core goes through here: a thread that held the GIL while it waited for a
+/// lock of the core would deadlock with one that holds the lock and logs.
+pub(crate) fn detached<T: Send>(py: Python<'_>, body: impl FnOnce() -> T + Send) -> PyResult<T> {
+    logging::refresh(py);
+    let outcome = py.detach(|| catch_unwind(AssertUnwindSafe(body)));
+    if let Some(raised) = RAISED.take() {
+        return Err(raised);
+    }
+    outcome.map_err(|_| {
+        // The panic's own text went to standard error; here it could carry anything.
+        let fault = "a fault inside the library: please report it with the panic message that was \
+                     written to standard error; the client stays usable";
+        errors::exception(py, &Error::new(ErrorKind::Internal, fault))
+    })
+}
+
+/// Asked by the core when a signal ended a wait on this thread: runs the Python handlers of the
+/// signals that are pending, and tells whether one of them raised.
+pub(crate) fn on_interrupt() -> bool {
+    Python::try_attach(|py| match py.check_signals() {
+        Ok(()) => false,
+        Err(raised) => {
+            RAISED.set(Some(raised));
+            true
+        }
+    })
+    .unwrap_or(true)
+}
+
+/// Reports what a callback raised and nobody can catch: to `sys.unraisablehook`, except that
+/// `KeyboardInterrupt` and its like end the call that the callback was made from.
+pub(crate) fn report(py: Python<'_>, raised: PyErr, callback: Option<&Bound<'_, PyAny>>) {
+    if raised.is_instance_of::<PyException>(py) {
+        raised.write_unraisable(py, callback);
+    } else {
+        RAISED.set(Some(raised));
+    }
+}
