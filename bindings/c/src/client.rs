@@ -1,0 +1,131 @@
+//! `b24_client`.
+
+use crate::config::b24_config;
+use crate::error::{b24_code, b24_error};
+use crate::ffi::{Handle, attempt, give_out, guard, is_null, read, set_out};
+use crate::tokens::{Snapshot, b24_tokens};
+use b24_messageservice::{Client, Config, Error};
+use std::ffi::c_char;
+
+/// A light handle to a portal: connections, TLS sessions and rate limits belong to the process.
+/// Any number of threads may use one client at once.
+pub struct b24_client {
+    _private: [u8; 0],
+}
+
+impl Handle for b24_client {
+    type Value = Client;
+}
+
+/// Makes a client. Nothing is sent yet.
+///
+/// The caller frees *client with b24_client_free; the configuration is copied. Any thread, while
+/// none changes the configuration. B24_INVALID_CONFIG names the option that is missing or
+/// contradicts another; *client is then NULL. With client NULL the configuration is only checked.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn b24_client_new(
+    config: *const b24_config,
+    client: *mut *mut b24_client,
+    error: *mut *mut b24_error,
+) -> b24_code {
+    // SAFETY: as for this function.
+    unsafe { make(config, client, error, Client::new) }
+}
+
+/// The process's one client for an equal configuration, made if there is none: for hosts that
+/// forget everything between requests. It is counted by reference, and keeps its connections and
+/// tokens after the last free; how many idle ones are kept is bounded.
+///
+/// The caller frees *client with b24_client_free. Any thread. Errors as b24_client_new.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn b24_client_shared(
+    config: *const b24_config,
+    client: *mut *mut b24_client,
+    error: *mut *mut b24_error,
+) -> b24_code {
+    // SAFETY: as for this function.
+    unsafe { make(config, client, error, Client::shared) }
+}
+
+/// # Safety
+/// By the header's conventions: `config` is NULL or live, `client` and `error` are NULL or places.
+unsafe fn make(
+    config: *const b24_config,
+    client: *mut *mut b24_client,
+    error: *mut *mut b24_error,
+    maker: impl FnOnce(&Config) -> Result<Client, Error>,
+) -> b24_code {
+    // SAFETY: as for this function.
+    unsafe {
+        set_out(client, std::ptr::null_mut());
+        attempt(error, || {
+            let config = b24_config::borrow(config).ok_or_else(|| is_null("config"))?;
+            give_out(client, maker(config)?);
+            Ok(())
+        })
+    }
+}
+
+/// Frees a client. NULL is allowed.
+///
+/// Any thread, once, when no other is inside a call of it (b24_client_cancel ends them). Cannot
+/// fail.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn b24_client_free(client: *mut b24_client) {
+    // SAFETY: by the header's conventions, the caller owns `client` and nobody uses it any more.
+    guard((), || unsafe { b24_client::free(client) });
+}
+
+/// Ends the calls of this client that are under way with B24_CANCELLED. Calls made later are not
+/// affected. NULL is allowed.
+///
+/// Any thread; not from a signal handler. Cannot fail.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn b24_client_cancel(client: *mut b24_client) {
+    // SAFETY: by the header's conventions, `client` is NULL or live.
+    let client = unsafe { b24_client::borrow(client) };
+    guard((), || client.map_or((), Client::cancel));
+}
+
+/// Tells the portal the status of one message, and waits until it has stored it.
+///
+/// `code` is the provider code, `message_id` the id that the portal gave the provider, `status`
+/// one of queued, sent, delivered, undelivered, failed. All are borrowed for the call. Any thread,
+/// any number at once. Returns by timeout_ms with any b24_code; B24_INVALID_ARGUMENT before
+/// anything is sent.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn b24_message_status_update(
+    client: *mut b24_client,
+    code: *const c_char,
+    message_id: *const c_char,
+    status: *const c_char,
+    error: *mut *mut b24_error,
+) -> b24_code {
+    // SAFETY: by the header's conventions, `client` is NULL or live, the texts are NULL or
+    // NUL-terminated, and `error` is NULL or a place.
+    unsafe {
+        attempt(error, || {
+            let client = b24_client::borrow(client).ok_or_else(|| is_null("client"))?;
+            client.message_status_update(
+                read(code, "code")?,
+                read(message_id, "message_id")?,
+                read(status, "status")?,
+            )
+        })
+    }
+}
+
+/// The tokens as they are now: a snapshot that later renewals do not change.
+///
+/// The caller frees it with b24_tokens_free. Any thread. NULL if client is NULL, or after a fault
+/// in the library.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn b24_client_tokens(client: *const b24_client) -> *mut b24_tokens {
+    // SAFETY: by the header's conventions, `client` is NULL or live.
+    let client = unsafe { b24_client::borrow(client) };
+    guard(std::ptr::null_mut(), || {
+        client.map_or(std::ptr::null_mut(), |client| {
+            b24_tokens::give(Snapshot::from(&client.tokens()))
+        })
+    })
+}

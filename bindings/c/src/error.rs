@@ -1,0 +1,214 @@
+//! `b24_error` and `b24_code`.
+
+use crate::ffi::{Handle, c_string, guard};
+use b24_messageservice::{Error, ErrorKind};
+use std::ffi::{CString, c_char};
+
+/// What a call came to. The values never change; later versions may add some, so treat one that
+/// you do not know as B24_INTERNAL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub enum b24_code {
+    /// Done.
+    B24_OK = 0,
+    /// An argument of the call cannot be sent; nothing was. Correct the argument.
+    B24_INVALID_ARGUMENT = 1,
+    /// An option is unknown, malformed, missing, or contradicts another; the message names it.
+    B24_INVALID_CONFIG = 2,
+    /// No usable connection: DNS, TCP, TLS, a proxy, or a connection that broke.
+    B24_TRANSPORT = 3,
+    /// timeout_ms passed; the update may or may not have been stored. It may be sent again.
+    B24_TIMEOUT = 4,
+    /// The answer is not one of a portal: look at what answers under this address.
+    B24_PROTOCOL = 5,
+    /// The tokens are no longer good, and could not be renewed: authorize the application again.
+    B24_AUTH = 6,
+    /// The tokens are good but do not allow this call: scope, rights, or the portal's plan.
+    B24_ACCESS_DENIED = 7,
+    /// The portal knows no such message of this application and provider code.
+    B24_MESSAGE_NOT_FOUND = 8,
+    /// The portal's limits leave no room for the call before its deadline: see
+    /// b24_error_retry_after_ms.
+    B24_RATE_LIMITED = 9,
+    /// Any other refusal by the portal: see b24_error_portal_code.
+    B24_PORTAL = 10,
+    /// The portal moved to an address that is not trusted with the token; the message has it.
+    B24_PORTAL_MOVED = 11,
+    /// b24_client_cancel was called while the call was under way.
+    B24_CANCELLED = 12,
+    /// A fault of this library; the handles stay usable. Please report it.
+    B24_INTERNAL = 13,
+}
+
+impl From<ErrorKind> for b24_code {
+    fn from(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::InvalidArgument => Self::B24_INVALID_ARGUMENT,
+            ErrorKind::InvalidConfig => Self::B24_INVALID_CONFIG,
+            ErrorKind::Transport => Self::B24_TRANSPORT,
+            ErrorKind::Timeout => Self::B24_TIMEOUT,
+            ErrorKind::Protocol => Self::B24_PROTOCOL,
+            ErrorKind::Auth => Self::B24_AUTH,
+            ErrorKind::AccessDenied => Self::B24_ACCESS_DENIED,
+            ErrorKind::MessageNotFound => Self::B24_MESSAGE_NOT_FOUND,
+            ErrorKind::RateLimited => Self::B24_RATE_LIMITED,
+            ErrorKind::Portal => Self::B24_PORTAL,
+            ErrorKind::PortalMoved => Self::B24_PORTAL_MOVED,
+            ErrorKind::Cancelled => Self::B24_CANCELLED,
+            // The kinds may grow; the test below fails when one is not listed above.
+            _ => Self::B24_INTERNAL,
+        }
+    }
+}
+
+/// Why a call failed. Made by the call that failed, freed with b24_error_free; those from
+/// b24_batch_error are borrowed. Never changes, so any number of threads may read it at once.
+pub struct b24_error {
+    _private: [u8; 0],
+}
+
+impl Handle for b24_error {
+    type Value = Failure;
+}
+
+/// An error with its texts as C reads them.
+pub(crate) struct Failure {
+    error: Error,
+    message: CString,
+    portal_code: CString,
+    description: CString,
+}
+
+impl Failure {
+    pub(crate) fn new(error: Error) -> Self {
+        Self {
+            message: c_string(error.message()),
+            portal_code: c_string(error.portal_code()),
+            description: c_string(error.description()),
+            error,
+        }
+    }
+
+    pub(crate) fn error(&self) -> &Error {
+        &self.error
+    }
+}
+
+/// Looks at an error; `absent` is the answer for NULL.
+///
+/// # Safety
+/// `error` is NULL or a live error.
+unsafe fn look<T>(error: *const b24_error, absent: T, body: impl FnOnce(&Failure) -> T) -> T {
+    // SAFETY: the caller vouches for the handle, which outlives this call.
+    match unsafe { b24_error::borrow(error) } {
+        Some(failure) => body(failure),
+        None => absent,
+    }
+}
+
+/// What kind of failure it is. NULL is no failure: B24_OK.
+///
+/// Any thread. Cannot fail.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn b24_error_code(error: *const b24_error) -> b24_code {
+    // SAFETY: by the header's conventions, `error` is NULL or live.
+    unsafe { look(error, b24_code::B24_OK, |f| f.error.kind().into()) }
+}
+
+/// What happened and what to do next, for people. Never holds a token or another secret.
+///
+/// The text lives as long as the error. "" for NULL. Any thread. Cannot fail.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn b24_error_message(error: *const b24_error) -> *const c_char {
+    // SAFETY: by the header's conventions, `error` is NULL or live.
+    unsafe { look(error, c"".as_ptr(), |f| f.message.as_ptr()) }
+}
+
+/// The portal's own error code as it wrote it, such as "ERROR_MESSAGE_NOT_FOUND"; "" if none.
+///
+/// The text lives as long as the error. "" for NULL. Any thread. Cannot fail.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn b24_error_portal_code(error: *const b24_error) -> *const c_char {
+    // SAFETY: by the header's conventions, `error` is NULL or live.
+    unsafe { look(error, c"".as_ptr(), |f| f.portal_code.as_ptr()) }
+}
+
+/// The portal's own description of the error; "" if none.
+///
+/// The text lives as long as the error. "" for NULL. Any thread. Cannot fail.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn b24_error_description(error: *const b24_error) -> *const c_char {
+    // SAFETY: by the header's conventions, `error` is NULL or live.
+    unsafe { look(error, c"".as_ptr(), |f| f.description.as_ptr()) }
+}
+
+/// The HTTP status of the answer that decided; 0 if there was none, and for NULL.
+///
+/// Any thread. Cannot fail.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn b24_error_http_status(error: *const b24_error) -> i32 {
+    // SAFETY: by the header's conventions, `error` is NULL or live.
+    unsafe { look(error, 0, |f| f.error.http_status().map_or(0, i32::from)) }
+}
+
+/// Whether the same call may succeed later without anyone changing anything. false for NULL.
+///
+/// Any thread. Cannot fail.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn b24_error_is_retryable(error: *const b24_error) -> bool {
+    // SAFETY: by the header's conventions, `error` is NULL or live.
+    unsafe { look(error, false, |f| f.error.is_retryable()) }
+}
+
+/// How many milliseconds to wait before the same call can succeed; -1 if that is not known, and
+/// for NULL.
+///
+/// Any thread. Cannot fail.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn b24_error_retry_after_ms(error: *const b24_error) -> i64 {
+    // SAFETY: by the header's conventions, `error` is NULL or live.
+    unsafe {
+        look(error, -1, |f| match f.error.retry_after() {
+            Some(wait) => i64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX),
+            None => -1,
+        })
+    }
+}
+
+/// Frees an error and its texts. NULL is allowed; an error borrowed from a batch is not.
+///
+/// Any thread, once. Cannot fail.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn b24_error_free(error: *mut b24_error) {
+    // SAFETY: by the header's conventions, the caller owns `error` and does not use it again.
+    guard((), || unsafe { b24_error::free(error) });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The numbers are the ABI, and the core's are documented to be the same.
+    #[test]
+    fn codes_are_the_kinds_of_the_core() {
+        let kinds = [
+            ErrorKind::InvalidArgument,
+            ErrorKind::InvalidConfig,
+            ErrorKind::Transport,
+            ErrorKind::Timeout,
+            ErrorKind::Protocol,
+            ErrorKind::Auth,
+            ErrorKind::AccessDenied,
+            ErrorKind::MessageNotFound,
+            ErrorKind::RateLimited,
+            ErrorKind::Portal,
+            ErrorKind::PortalMoved,
+            ErrorKind::Cancelled,
+            ErrorKind::Internal,
+        ];
+        for (kind, value) in kinds.into_iter().zip(1..) {
+            assert_eq!(kind as i32, value);
+            assert_eq!(b24_code::from(kind) as i32, value);
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What every function of the ABI does with pointers, strings and panics.
+
+use crate::error::{Failure, b24_code, b24_error};
+use b24_messageservice::{Error, ErrorKind};
+use std::cell::RefCell;
+use std::ffi::{CStr, CString, c_char};
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::sync::Once;
+
+/// An opaque C struct that stands for a boxed Rust value.
+///
+/// The struct itself is zero-sized and never made: only its address is passed around, cast from
+/// and to that of the value.
+pub(crate) trait Handle: Sized {
+    /// What the handle stands for.
+    type Value;
+
+    /// Gives a value to the caller, who owes it a free.
+    fn give(value: Self::Value) -> *mut Self {
+        Box::into_raw(Box::new(value)).cast()
+    }
+
+    /// Lends a value that stays ours.
+    fn lend(value: &Self::Value) -> *const Self {
+        std::ptr::from_ref(value).cast()
+    }
+
+    /// Looks at the value of a handle; `None` for NULL.
+    ///
+    /// # Safety
+    /// `handle` is NULL or came from `give` or `lend` and lives on, unchanged, during `'a`.
+    unsafe fn borrow<'a>(handle: *const Self) -> Option<&'a Self::Value> {
+        // SAFETY: the caller vouches for the pointer; `give` and `lend` made it from a `Value`.
+        unsafe { handle.cast::<Self::Value>().as_ref() }
+    }
+
+    /// Looks at the value of a handle to change it; `None` for NULL.
+    ///
+    /// # Safety
+    /// As `borrow`, with a handle from `give` that nobody else uses during `'a`.
+    unsafe fn borrow_mut<'a>(handle: *mut Self) -> Option<&'a mut Self::Value> {
+        // SAFETY: the caller vouches for the pointer and for being alone with it.
+        unsafe { handle.cast::<Self::Value>().as_mut() }
+    }
+
+    /// Drops the value of a handle; does nothing with NULL.
+    ///
+    /// # Safety
+    /// `handle` is NULL or came from `give`, and is not used again.
+    unsafe fn free(handle: *mut Self) {
+        if handle.is_null() {
+            return;
+        }
+        // SAFETY: `give` made the pointer from a box of `Value`, and the caller gives it back.
+        let value = unsafe { Box::from_raw(handle.cast::<Self::Value>()) };
+        guard((), move || drop(value));
+    }
+}
+
+/// Writes to an out-parameter, which may be NULL.
+///
+/// # Safety
+/// `out` is NULL or points to a place for one pointer.
+pub(crate) unsafe fn set_out<T>(out: *mut *mut T, value: *mut T) {
+    if !out.is_null() {
+        // SAFETY: the caller vouches for the place; whatever it held is not read.
+        unsafe { out.write(value) };
+    }
+}
+
+/// Gives a new handle through an out-parameter; without one nobody could free it, so it is not
+/// made.
+///
+/// # Safety
+/// As `set_out`.
+pub(crate) unsafe fn give_out<T: Handle>(out: *mut *mut T, value: T::Value) {
+    if !out.is_null() {
+        // SAFETY: as for this function.
+        unsafe { set_out(out, T::give(value)) };
+    }
+}
+
+/// Reads a string argument.
+///
+/// # Safety
+/// `text` is NULL or a NUL-terminated string that lives on, unchanged, during `'a`.
+pub(crate) unsafe fn read<'a>(text: *const c_char, name: &str) -> Result<&'a str, Error> {
+    if text.is_null() {
+        return Err(is_null(name));
+    }
+    // SAFETY: not NULL, and the caller vouches for the rest.
+    unsafe { CStr::from_ptr(text) }.to_str().map_err(|_| {
+        Error::new(
+            ErrorKind::InvalidArgument,
+            format!("{name} is not UTF-8: convert the text before the call"),
+        )
+    })
+}
+
+/// The error for an argument that must not be NULL.
+pub(crate) fn is_null(name: &str) -> Error {
+    Error::new(
+        ErrorKind::InvalidArgument,
+        format!("{name} is NULL, where a value is needed"),
+    )
+}
+
+/// A text for C. A NUL inside, which only the network can put there, is made visible instead of
+/// cutting the text.
+pub(crate) fn c_string(text: &str) -> CString {
+    CString::new(text)
+        .or_else(|_| CString::new(text.replace('\0', "\u{FFFD}")))
+        .unwrap_or_default()
+}
+
+/// Runs the body of a function that returns a code, and reports its failure or panic.
+///
+/// # Safety
+/// `error` is NULL or points to a place for one pointer.
+pub(crate) unsafe fn attempt(
+    error: *mut *mut b24_error,
+    body: impl FnOnce() -> Result<(), Error>,
+) -> b24_code {
+    let outcome = catch(body).unwrap_or_else(Err);
+    let (code, failure) = match outcome {
+        Ok(()) => (b24_code::B24_OK, std::ptr::null_mut()),
+        Err(reason) if error.is_null() => (reason.kind().into(), std::ptr::null_mut()),
+        Err(reason) => (reason.kind().into(), b24_error::give(Failure::new(reason))),
+    };
+    // SAFETY: the caller vouches for `error`.
+    unsafe { set_out(error, failure) };
+    code
+}
+
+/// Runs the body of a function that cannot report a failure; `fallback` is the answer after a
+/// panic.
+pub(crate) fn guard<T>(fallback: T, body: impl FnOnce() -> T) -> T {
+    catch(body).unwrap_or(fallback)
+}
+
+/// Turns a panic into an error of kind `Internal`.
+///
+/// The values that the body changes belong to one handle, and every core type is usable after a
+/// panic, hence `AssertUnwindSafe`.
+pub(crate) fn catch<T>(body: impl FnOnce() -> T) -> Result<T, Error> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| panic::set_hook(Box::new(note)));
+    panic::catch_unwind(AssertUnwindSafe(body)).map_err(|_| {
+        let place = PLACE.take();
+        Error::new(
+            ErrorKind::Internal,
+            format!("a fault in the library at {place}: please report it; the handle stays usable"),
+        )
+    })
+}
+
+thread_local! {
+    static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// The panic hook of this library. The place only: a panic's text can quote the data that it
+/// stumbled over, and that may be a secret. Standard error belongs to the host.
+fn note(info: &PanicHookInfo<'_>) {
+    let place = info
+        .location()
+        .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+    log::error!(target: "b24_messageservice", "a fault in the library at {place}");
+    PLACE.set(place);
+}

@@ -1,0 +1,101 @@
+//! `b24_log_set`: the records of the core, handed to a function of the caller.
+
+use crate::config::User;
+use crate::ffi::{c_string, guard};
+use ::log::{LevelFilter, Log, Metadata, Record};
+use arc_swap::ArcSwapOption;
+use std::ffi::{c_char, c_void};
+use std::sync::{Arc, Once};
+
+/// A function that is given each log record.
+///
+/// `level` is 1 error, 2 warning, 3 information, 4 debug, 5 trace; `target` says which part of the
+/// library speaks, and begins with "b24_messageservice"; `message` is one line of UTF-8 without a
+/// secret. Both texts are lent for the call. `user` is the pointer given to b24_log_set. Called on
+/// the thread whose call is logged, several at once if several threads make calls. It must not
+/// throw.
+pub type b24_log_callback = Option<
+    unsafe extern "C" fn(
+        level: i32,
+        target: *const c_char,
+        message: *const c_char,
+        user: *mut c_void,
+    ),
+>;
+
+/// Where records go.
+struct Sink {
+    callback: unsafe extern "C" fn(i32, *const c_char, *const c_char, *mut c_void),
+    user: User,
+}
+
+/// Read without a lock, so that a fork in the middle of a record leaves nothing locked, and the
+/// callback may call b24_log_set.
+static SINK: ArcSwapOption<Sink> = ArcSwapOption::const_empty();
+
+/// The logger of the core's records; those of the libraries below it can quote what was sent.
+struct Forward;
+
+impl Log for Forward {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("b24_messageservice")
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        if let Some(sink) = SINK.load_full() {
+            let target = c_string(record.target());
+            let message = c_string(&record.args().to_string());
+            let level = record.level() as i32;
+            // SAFETY: the caller of b24_log_set vouches for the function and for `user`; the
+            // texts live until it has returned.
+            unsafe {
+                (sink.callback)(
+                    level,
+                    target.as_ptr(),
+                    message.as_ptr(),
+                    sink.user.pointer(),
+                );
+            }
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Sends the library's log records of the whole process to a function; see b24_log_callback. It
+/// replaces the former one. At first there is none, and nothing is logged.
+///
+/// `max_level` is the least important level that is wanted: 0 none, 1 errors, up to 5 everything;
+/// what is not wanted costs nothing. callback NULL turns the log off. `user` is handed to the
+/// function as it is; another thread may be inside the former function until its record is done,
+/// so leave what `user` points to in place. Any thread. Cannot fail.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn b24_log_set(
+    callback: b24_log_callback,
+    user: *mut c_void,
+    max_level: i32,
+) {
+    static INSTALL: Once = Once::new();
+    guard((), || {
+        // This library has a `log` crate of its own, so nobody else can have set a logger.
+        INSTALL.call_once(|| drop(::log::set_logger(&Forward)));
+        SINK.store(callback.map(|callback| {
+            Arc::new(Sink {
+                callback,
+                user: User(user),
+            })
+        }));
+        ::log::set_max_level(match max_level {
+            _ if callback.is_none() => LevelFilter::Off,
+            ..=0 => LevelFilter::Off,
+            1 => LevelFilter::Error,
+            2 => LevelFilter::Warn,
+            3 => LevelFilter::Info,
+            4 => LevelFilter::Debug,
+            5.. => LevelFilter::Trace,
+        });
+    });
+}

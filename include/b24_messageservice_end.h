@@ -1,0 +1,4 @@
+// Closes what b24_messageservice_begin.h opens.
+#ifdef __cplusplus
+}
+#endif
