@@ -1,0 +1,233 @@
+//! One connection: requests are read, served and answered until either side has enough.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustls::{HandshakeKind, ServerConfig, ServerConnection, StreamOwned};
+
+use crate::answer::Answer;
+use crate::control;
+use crate::exchange::{self, Delivery, Origin, Reply};
+use crate::http::{Reader, reason};
+use crate::state::Shared;
+
+/// What a port is for.
+#[derive(Debug)]
+pub(crate) enum Role {
+    /// The portal, or the authorization server.
+    Portal,
+    /// The same over TLS.
+    PortalTls(Arc<Tls>),
+    /// The control API.
+    Control(Arc<control::Control>),
+}
+
+/// The TLS configuration for new connections; a reset puts another one in its place.
+#[derive(Debug)]
+pub(crate) struct Tls(pub(crate) Mutex<Arc<ServerConfig>>);
+
+/// A socket that the list of open connections holds as well.
+#[derive(Debug)]
+struct Socket(Arc<TcpStream>);
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        (&*self.0).read(buffer)
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        (&*self.0).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Serves a connection until it ends.
+pub(crate) fn run(shared: &Shared, role: &Role, stream: TcpStream, number: u64) {
+    // Without it answers would be slower, but not wrong.
+    let _ = stream.set_nodelay(true);
+    let stream = Arc::new(stream);
+    if let Role::Control(control) = role {
+        let _ = serve_control(control, Socket(stream));
+        return;
+    }
+    let epoch = {
+        let mut state = shared.lock();
+        state.seen.connections += 1;
+        state.open.insert(number, stream.clone());
+        state.seen.open_connections = state.open.len();
+        state.epoch
+    };
+    let origin = Origin {
+        connection: number,
+        epoch,
+        tls: matches!(role, Role::PortalTls(_)),
+        request: 0,
+    };
+    let end = match role {
+        Role::PortalTls(tls) => {
+            handshake(shared, tls, Socket(stream.clone()), epoch).and_then(|mut tls| {
+                let end = serve(shared, &mut tls, origin);
+                if matches!(end, Ok(End::Close)) {
+                    tls.conn.send_close_notify();
+                    let _ = tls.flush();
+                }
+                end
+            })
+        }
+        _ => serve(shared, &mut Socket(stream.clone()), origin),
+    };
+    {
+        let mut state = shared.lock();
+        if state.epoch == epoch {
+            state.open.remove(&number);
+            state.seen.open_connections = state.open.len();
+        }
+    }
+    if matches!(end, Ok(End::Reset)) {
+        // With no time to linger, closing the last handle sends a reset.
+        let _ = rustix::net::sockopt::set_socket_linger(&*stream, Some(Duration::ZERO));
+    }
+}
+
+/// How a connection ends.
+enum End {
+    Close,
+    Reset,
+}
+
+fn handshake(
+    shared: &Shared,
+    tls: &Tls,
+    mut socket: Socket,
+    epoch: u64,
+) -> io::Result<StreamOwned<ServerConnection, Socket>> {
+    let config = tls.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let mut connection = ServerConnection::new(config).map_err(io::Error::other)?;
+    let outcome = loop {
+        match connection.complete_io(&mut socket) {
+            Ok(_) if connection.is_handshaking() => {}
+            Ok(_) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    let mut state = shared.lock();
+    if state.epoch == epoch {
+        match (&outcome, connection.handshake_kind()) {
+            (Err(_), _) => state.seen.tls_failed += 1,
+            (Ok(()), Some(HandshakeKind::Resumed)) => state.seen.tls_resumed += 1,
+            (Ok(()), _) => state.seen.tls_handshakes_full += 1,
+        }
+    }
+    drop(state);
+    outcome?;
+    Ok(StreamOwned::new(connection, socket))
+}
+
+fn serve<S: Read + Write>(shared: &Shared, stream: &mut S, mut origin: Origin) -> io::Result<End> {
+    let mut reader = Reader::default();
+    let mut out = Vec::new();
+    while let Some(request) = reader.next(stream)? {
+        origin.request += 1;
+        match exchange::serve(shared, &request, origin) {
+            Reply::Close => return Ok(End::Close),
+            Reply::Reset => return Ok(End::Reset),
+            Reply::Hang => {
+                shared.hang(origin.epoch);
+                return Ok(End::Close);
+            }
+            Reply::Send(answer, Delivery::KeepAlive) => {
+                write_answer(&mut out, &answer, false, 0);
+                stream.write_all(&out)?;
+            }
+            Reply::Send(answer, delivery) => {
+                let close = delivery == Delivery::Close;
+                let missing = if delivery == Delivery::Truncated {
+                    100
+                } else {
+                    0
+                };
+                write_answer(&mut out, &answer, close, missing);
+                match delivery {
+                    Delivery::Drip(pace) => {
+                        let (head, body) = out.split_at(out.len() - answer.body.len());
+                        stream.write_all(head)?;
+                        drip(shared, stream, body, pace, origin.epoch)?;
+                    }
+                    Delivery::SlowHeader(pace) => {
+                        let (head, body) = out.split_at(out.len() - answer.body.len());
+                        drip(shared, stream, head, pace, origin.epoch)?;
+                        stream.write_all(body)?;
+                    }
+                    _ => {
+                        stream.write_all(&out)?;
+                        return Ok(End::Close);
+                    }
+                }
+            }
+        }
+    }
+    Ok(End::Close)
+}
+
+fn serve_control(control: &control::Control, mut stream: Socket) -> io::Result<()> {
+    let mut reader = Reader::default();
+    let mut out = Vec::new();
+    while let Some(request) = reader.next(&mut stream)? {
+        let answer = control.serve(&request);
+        write_answer(&mut out, &answer, !request.keep_alive, 0);
+        stream.write_all(&out)?;
+        if !request.keep_alive {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Writes the whole answer into `out`, in the place of what was there. `missing` bytes are promised
+/// and not given.
+fn write_answer(out: &mut Vec<u8>, answer: &Answer, close: bool, missing: usize) {
+    out.clear();
+    // Writing into memory does not fail.
+    let _ = write!(
+        out,
+        "HTTP/1.1 {} {}\r\nServer: nginx\r\nContent-Type: {}\r\nContent-Length: {}\r\n",
+        answer.status,
+        reason(answer.status),
+        answer.content_type,
+        answer.body.len() + missing
+    );
+    for (name, value) in &answer.headers {
+        let _ = write!(out, "{name}: {value}\r\n");
+    }
+    if close {
+        out.extend_from_slice(b"Connection: close\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(&answer.body);
+}
+
+fn drip(
+    shared: &Shared,
+    stream: &mut impl Write,
+    bytes: &[u8],
+    pace: Duration,
+    epoch: u64,
+) -> io::Result<()> {
+    let milliseconds = u64::try_from(pace.as_millis()).unwrap_or(u64::MAX);
+    for byte in bytes.chunks(1) {
+        stream.write_all(byte)?;
+        stream.flush()?;
+        let state = shared.lock();
+        if state.epoch != epoch || shared.sleep(state, milliseconds).is_none() {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,214 @@
+//! Faults to order, and the queue in which they wait for a request.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+/// A fault that waits for the requests it befalls.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Fault {
+    /// Which requests it befalls. `any`
+    #[serde(default)]
+    pub at: At,
+    /// How many of them. 1
+    #[serde(default = "once")]
+    pub count: u64,
+    /// What happens to them.
+    #[serde(flatten)]
+    pub kind: Kind,
+}
+
+fn once() -> u64 {
+    1
+}
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum At {
+    /// Of a fault: every request to the portal or the authorization server.
+    /// Of a request: one for something else than the kinds below.
+    #[default]
+    Any,
+    /// A single `messageservice.message.status.update`.
+    Update,
+    /// A batch.
+    Batch,
+    /// A renewal.
+    Oauth,
+}
+
+/// What happens to a request. Unless it says otherwise, the request is executed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Kind {
+    /// Nothing: the request is served as if there were no fault.
+    Ok,
+    /// The connection is closed without executing.
+    DropBefore,
+    /// The connection is closed without answering.
+    DropAfter,
+    /// The connection is reset without executing.
+    ResetBefore,
+    /// The connection is reset without answering.
+    ResetAfter,
+    /// No answer comes until `/release` or `/reset`, and nothing is executed.
+    Hang,
+    /// No answer comes until `/release` or `/reset`.
+    HangAfter,
+    /// The body comes byte by byte.
+    Drip {
+        /// Milliseconds between two bytes. 50
+        #[serde(default = "drip_pace")]
+        ms_per_byte: u64,
+    },
+    /// The head comes byte by byte.
+    SlowHeader {
+        /// Milliseconds between two bytes. 50
+        #[serde(default = "drip_pace")]
+        ms_per_byte: u64,
+    },
+    /// The body ends before its `Content-Length`.
+    Truncated,
+    /// A front-end proxy answers instead of the portal, which executes nothing.
+    Status {
+        /// The HTTP status.
+        status: u16,
+        /// The body is a page of HTML, else it is empty. true
+        #[serde(default = "yes")]
+        html: bool,
+        /// Further headers. none
+        #[serde(default)]
+        headers: BTreeMap<String, String>,
+    },
+    /// The body is not JSON.
+    Garbage,
+    /// The body is another one.
+    WrongJson {
+        /// The whole body. `{"result": "yes"}`
+        #[serde(default = "wrong_body")]
+        body: String,
+    },
+    /// The body is sound JSON of enormous size.
+    Big {
+        /// Its size in MiB. 64
+        #[serde(default = "big_size")]
+        mib: usize,
+    },
+    /// The body is sound JSON, nested deeply.
+    Nested {
+        /// How deeply. 200000
+        #[serde(default = "nested_depth")]
+        depth: usize,
+    },
+    /// The portal answers with an error and executes nothing.
+    Error {
+        /// The HTTP status. 400
+        #[serde(default = "bad_request")]
+        status: u16,
+        /// The error code.
+        error: String,
+        /// The description; none leaves the member out.
+        #[serde(default)]
+        description: Option<String>,
+        /// Further headers. none
+        #[serde(default)]
+        headers: BTreeMap<String, String>,
+    },
+    /// The same under HTTP 200.
+    #[serde(rename = "error_200")]
+    Error200 {
+        /// The error code.
+        error: String,
+        /// The description; none leaves the member out.
+        #[serde(default)]
+        description: Option<String>,
+    },
+    /// The connection is closed right after a good answer that did not announce it.
+    CloseIdle,
+    /// The access token expires now; the request is refused for it.
+    Expire,
+    /// The request is sent elsewhere and not executed.
+    Redirect {
+        /// The HTTP status. 302
+        #[serde(default = "found")]
+        status: u16,
+        /// The value of `Location`, as it is.
+        location: String,
+    },
+}
+
+fn drip_pace() -> u64 {
+    50
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn wrong_body() -> String {
+    r#"{"result": "yes"}"#.into()
+}
+
+fn big_size() -> usize {
+    64
+}
+
+fn nested_depth() -> usize {
+    200_000
+}
+
+fn bad_request() -> u16 {
+    400
+}
+
+fn found() -> u16 {
+    302
+}
+
+/// The faults ordered and not yet met, in the order in which they were ordered.
+#[derive(Debug, Default)]
+pub(crate) struct Queue(VecDeque<Fault>);
+
+impl Queue {
+    pub(crate) fn extend(&mut self, faults: impl IntoIterator<Item = Fault>) {
+        self.0
+            .extend(faults.into_iter().filter(|fault| fault.count > 0));
+    }
+
+    /// Takes one occurrence of the first fault that befalls such a request.
+    pub(crate) fn take(&mut self, at: At) -> Option<Kind> {
+        let position = self
+            .0
+            .iter()
+            .position(|fault| fault.at == At::Any || fault.at == at)?;
+        let fault = self.0.get_mut(position)?;
+        fault.count -= 1;
+        let kind = fault.kind.clone();
+        if fault.count == 0 {
+            self.0.remove(position);
+        }
+        Some(kind)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{At, Fault, Kind, Queue};
+
+    #[test]
+    fn each_request_takes_the_first_fault_that_matches() {
+        let mut queue = Queue::default();
+        let faults: Vec<Fault> = serde_json::from_str(
+            r#"[{"at": "oauth", "kind": "hang"}, {"kind": "garbage", "count": 2}, {"at": "update", "kind": "truncated"}]"#,
+        )
+        .unwrap_or_default();
+        queue.extend(faults);
+        assert!(matches!(queue.take(At::Update), Some(Kind::Garbage)));
+        assert!(matches!(queue.take(At::Batch), Some(Kind::Garbage)));
+        assert!(queue.take(At::Batch).is_none());
+        assert!(matches!(queue.take(At::Update), Some(Kind::Truncated)));
+        assert!(matches!(queue.take(At::Oauth), Some(Kind::Hang)));
+        assert!(queue.take(At::Oauth).is_none());
+    }
+}

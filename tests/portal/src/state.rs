@@ -1,0 +1,446 @@
+//! What the portal knows, and the lock around it.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::net::TcpStream;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use crate::fault::{At, Queue};
+use crate::http::Request;
+use crate::limits::{Bucket, Clock, OperatingTime};
+use crate::php;
+use crate::settings::Settings;
+
+/// Statuses of one message that are remembered; the oldest go first.
+const MAX_HISTORY: usize = 1000;
+/// Violations that are remembered; later ones are dropped.
+const MAX_BAD: usize = 1000;
+
+/// The state and the events that connections and callers wait for.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    /// Something was counted.
+    progress: Condvar,
+    /// Everything that hangs or sleeps may look whether it still has to.
+    release: Condvar,
+}
+
+impl Shared {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self {
+            state: Mutex::new(State::new(settings)),
+            progress: Condvar::new(),
+            release: Condvar::new(),
+        }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins anew with these settings. Every connection ends; what it was about to do is not done.
+    pub(crate) fn reset(&self, settings: Settings) {
+        let mut state = self.lock();
+        let epoch = state.epoch + 1;
+        let old = std::mem::replace(&mut *state, State::new(settings));
+        state.epoch = epoch;
+        drop(state);
+        for stream in old.open.values() {
+            // It may be closed already, which is as good.
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        }
+        self.release.notify_all();
+        self.progress.notify_all();
+    }
+
+    /// Lets go what hangs.
+    pub(crate) fn release(&self) {
+        self.lock().releases += 1;
+        self.release.notify_all();
+    }
+
+    /// Sleeps without the lock. None if the portal was reset meanwhile.
+    pub(crate) fn sleep<'a>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        milliseconds: u64,
+    ) -> Option<MutexGuard<'a, State>> {
+        let epoch = state.epoch;
+        let time = Duration::from_millis(milliseconds);
+        let (state, _) = self
+            .release
+            .wait_timeout_while(state, time, |state| state.epoch == epoch)
+            .unwrap_or_else(PoisonError::into_inner);
+        (state.epoch == epoch).then_some(state)
+    }
+
+    /// Waits for a release or a reset.
+    pub(crate) fn hang(&self, epoch: u64) {
+        let state = self.lock();
+        let releases = state.releases;
+        let _released = self.release.wait_while(state, |state| {
+            state.epoch == epoch && state.releases == releases
+        });
+    }
+
+    /// Waits until that many portal requests were seen. Gives how many there are.
+    pub(crate) fn wait(&self, requests: u64, timeout: Duration) -> u64 {
+        let deadline = Instant::now() + timeout;
+        let mut state = self.lock();
+        let epoch = state.epoch;
+        state.waiters += 1;
+        while state.epoch == epoch && state.seen.requests < requests {
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else {
+                break;
+            };
+            state = self
+                .progress
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        if state.epoch == epoch {
+            state.waiters -= 1;
+        }
+        state.seen.requests
+    }
+
+    /// Tells those who wait for a count.
+    pub(crate) fn notify(&self, state: &State) {
+        if state.waiters > 0 {
+            self.progress.notify_all();
+        }
+    }
+}
+
+/// What the portal knows.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// Number of the resets so far: what began in an earlier epoch does not count any more.
+    pub(crate) epoch: u64,
+    pub(crate) settings: Settings,
+    pub(crate) tokens: TokenStore,
+    pub(crate) messages: Messages,
+    pub(crate) faults: Queue,
+    pub(crate) seen: Seen,
+    pub(crate) senders: Vec<String>,
+    pub(crate) clock: Clock,
+    pub(crate) buckets: HashMap<String, Bucket>,
+    pub(crate) operating: OperatingTime,
+    /// Scheme and authority under which the portal was last called.
+    pub(crate) origin: Option<String>,
+    /// The connections that are open, by number.
+    pub(crate) open: HashMap<u64, Arc<TcpStream>>,
+    releases: u64,
+    waiters: usize,
+}
+
+impl State {
+    fn new(settings: Settings) -> Self {
+        Self {
+            epoch: 0,
+            tokens: TokenStore::new(&settings),
+            messages: Messages::default(),
+            faults: Queue::default(),
+            seen: Seen::default(),
+            senders: Vec::new(),
+            clock: Clock::new(settings.speed),
+            buckets: HashMap::new(),
+            operating: OperatingTime::default(),
+            origin: None,
+            open: HashMap::new(),
+            releases: 0,
+            waiters: 0,
+            settings,
+        }
+    }
+
+    /// Changes the settings that `changes` names.
+    pub(crate) fn set(&mut self, changes: &serde_json::Value) -> Result<(), String> {
+        let settings = self.settings.merged(changes)?;
+        self.clock.set_speed(settings.speed);
+        if ["access_token", "refresh_token", "expired", "expires_in"]
+            .iter()
+            .any(|name| changes.get(name).is_some())
+        {
+            self.tokens.set(&settings, changes);
+        }
+        self.settings = settings;
+        Ok(())
+    }
+
+    /// Notes a request that came; gives its number in the log.
+    pub(crate) fn note(&mut self, entry: LogEntry) -> u64 {
+        let number = self.seen.noted + 1;
+        self.seen.noted = number;
+        if self.settings.log > 0 {
+            while self.seen.log.len() >= self.settings.log {
+                self.seen.log.pop_front();
+            }
+            self.seen.log.push_back(LogEntry { n: number, ..entry });
+        }
+        number
+    }
+
+    /// Notes how the request of that number was answered.
+    pub(crate) fn note_answer(&mut self, number: u64, status: u16, error: &str) {
+        let behind = usize::try_from(self.seen.noted - number).unwrap_or(usize::MAX);
+        let length = self.seen.log.len();
+        let entry = length
+            .checked_sub(behind.saturating_add(1))
+            .and_then(|index| self.seen.log.get_mut(index));
+        if let Some(entry) = entry {
+            entry.answer = Answered {
+                status,
+                error: error.to_owned(),
+            };
+        }
+    }
+
+    /// Notes a violation of the protocol.
+    pub(crate) fn note_bad(&mut self, text: impl Into<String>) {
+        if self.seen.bad.len() < MAX_BAD {
+            self.seen.bad.push(text.into());
+        }
+    }
+}
+
+/// What came to the portal since the last reset.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Seen {
+    /// Connections to the portal and the authorization server.
+    pub connections: u64,
+    /// TLS handshakes made in full.
+    pub tls_handshakes_full: u64,
+    /// TLS handshakes that resumed a session.
+    pub tls_resumed: u64,
+    /// TLS handshakes that failed: the client did not like the certificate, or spoke no TLS.
+    pub tls_failed: u64,
+    /// Connections that are open now.
+    pub open_connections: usize,
+    /// Calls of the portal, whatever the answer.
+    pub requests: u64,
+    /// Those for a single update.
+    pub updates: u64,
+    /// Those for a batch.
+    pub batches: u64,
+    /// Commands in the batches that were executed.
+    pub commands: u64,
+    /// Renewals granted.
+    pub renewals: u64,
+    /// Renewals asked for.
+    pub renewal_requests: u64,
+    /// Renewals asked for with a refresh token that was used before.
+    pub spent_tokens: u64,
+    /// `QUERY_LIMIT_EXCEEDED` answered because the bucket was full.
+    pub query_limit: u64,
+    /// Violations of the protocol.
+    pub bad: Vec<String>,
+    /// The last requests, oldest first.
+    pub log: VecDeque<LogEntry>,
+    #[serde(skip)]
+    noted: u64,
+}
+
+impl Seen {
+    pub(crate) fn count(&mut self, at: At) {
+        match at {
+            At::Oauth => self.renewal_requests += 1,
+            At::Update => self.updates += 1,
+            At::Batch => self.batches += 1,
+            At::Any => {}
+        }
+        if matches!(at, At::Update | At::Batch) {
+            self.requests += 1;
+        }
+    }
+}
+
+/// A request in the log.
+#[derive(Clone, Debug, Serialize)]
+pub struct LogEntry {
+    /// Its number since the last reset, from 1.
+    pub n: u64,
+    /// The value of its `Host` header.
+    pub host: String,
+    /// Its path.
+    pub path: String,
+    /// Its HTTP method.
+    pub method: String,
+    /// The number of its connection since the start.
+    pub connection: u64,
+    /// The parameters of its query string and its body.
+    pub params: php::Array<php::Value>,
+    /// How it was answered.
+    pub answer: Answered,
+    /// The value of its `User-Agent` header.
+    pub user_agent: String,
+}
+
+impl LogEntry {
+    pub(crate) fn new(request: &Request, params: php::Array<php::Value>, connection: u64) -> Self {
+        Self {
+            n: 0,
+            host: request.host.clone(),
+            path: request.path.clone(),
+            method: request.method.clone(),
+            connection,
+            params,
+            answer: Answered::default(),
+            user_agent: request.user_agent.clone(),
+        }
+    }
+}
+
+/// How a request was answered.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Answered {
+    /// The HTTP status; 0 if there was no answer.
+    pub status: u16,
+    /// The error code, empty if there was none.
+    pub error: String,
+}
+
+/// The tokens of the installation.
+#[derive(Debug)]
+pub(crate) struct TokenStore {
+    pub(crate) access: String,
+    pub(crate) refresh: String,
+    /// Unix times until which access tokens are good, the present one's included.
+    expiry: HashMap<String, i64>,
+    spent: HashSet<String>,
+    /// A spent refresh token came again: nothing but a new installation helps.
+    pub(crate) lost: bool,
+    /// Refresh tokens of the renewals that wait for their execution.
+    pub(crate) renewing: Vec<String>,
+    granted: u64,
+}
+
+/// Whether an access token is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    Good,
+    Expired,
+    Unknown,
+}
+
+/// Whether a refresh token is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refresh {
+    Good,
+    Spent,
+    Unknown,
+}
+
+impl TokenStore {
+    fn new(settings: &Settings) -> Self {
+        let mut store = Self {
+            access: settings.access_token.clone(),
+            refresh: settings.refresh_token.clone(),
+            expiry: HashMap::new(),
+            spent: HashSet::new(),
+            lost: false,
+            renewing: Vec::new(),
+            granted: 0,
+        };
+        store.grant_access(settings);
+        store
+    }
+
+    fn grant_access(&mut self, settings: &Settings) {
+        let lifetime = if settings.expired {
+            0
+        } else {
+            settings.expires_in
+        };
+        let expiry = unix_now().saturating_add(lifetime);
+        self.expiry.insert(self.access.clone(), expiry);
+    }
+
+    fn set(&mut self, settings: &Settings, changes: &serde_json::Value) {
+        if changes.get("access_token").is_some() {
+            self.access.clone_from(&settings.access_token);
+        }
+        if changes.get("refresh_token").is_some() {
+            self.refresh.clone_from(&settings.refresh_token);
+            self.spent.remove(&self.refresh);
+            self.lost = false;
+        }
+        self.grant_access(settings);
+    }
+
+    pub(crate) fn access(&self, token: &str) -> Access {
+        match self.expiry.get(token) {
+            Some(expiry) if *expiry > unix_now() => Access::Good,
+            Some(_) => Access::Expired,
+            None if self.expiry.contains_key("*") => self.access("*"),
+            None => Access::Unknown,
+        }
+    }
+
+    pub(crate) fn expire(&mut self, token: &str) {
+        self.expiry.insert(token.to_owned(), 0);
+    }
+
+    pub(crate) fn expires(&self) -> i64 {
+        self.expiry.get(&self.access).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn refresh(&self, token: &str) -> Refresh {
+        if token == self.refresh {
+            Refresh::Good
+        } else if self.spent.contains(token) {
+            Refresh::Spent
+        } else {
+            Refresh::Unknown
+        }
+    }
+
+    /// Makes a new pair; the old refresh token is spent.
+    pub(crate) fn renew(&mut self, expires_in: i64) {
+        self.granted += 1;
+        let number = self.granted + 1;
+        let refresh = format!("refresh-{number:016}");
+        self.spent
+            .insert(std::mem::replace(&mut self.refresh, refresh));
+        self.access = format!("access-{number:016}");
+        self.expiry
+            .insert(self.access.clone(), unix_now().saturating_add(expires_in));
+    }
+}
+
+/// The statuses that were stored.
+#[derive(Debug, Default)]
+pub(crate) struct Messages(BTreeMap<String, VecDeque<&'static str>>);
+
+impl Messages {
+    pub(crate) fn store(&mut self, key: String, status: &'static str) {
+        let history = self.0.entry(key).or_default();
+        if history.len() >= MAX_HISTORY {
+            history.pop_front();
+        }
+        history.push_back(status);
+    }
+
+    /// The present status of each message, and `history` with all of each.
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        let mut all: serde_json::Map<_, _> = self
+            .0
+            .iter()
+            .filter_map(|(key, history)| Some((key.clone(), (*history.back()?).into())))
+            .collect();
+        all.insert("history".into(), serde_json::json!(self.0));
+        all.into()
+    }
+}
+
+/// Seconds since 1970.
+pub(crate) fn unix_now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
+}
