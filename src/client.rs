@@ -1,59 +1,345 @@
-//! The client: what a caller holds.
+//! The client: a light handle over what the process shares.
 
-use crate::{Config, Error, Tokens, Update};
+use crate::address::Origin;
+use crate::bucket::Bucket;
+use crate::config::{Config, OnRenewal, Settings, invalid};
+use crate::process::Process;
+use crate::renewal::InstallationKey;
+use crate::run::Method;
+use crate::state::StateDir;
+use crate::status::{Checked, Update};
+use crate::tokens::{Credentials, Tokens};
+use crate::transport::{Options, Transport};
+use crate::wait::Control;
+use crate::{Error, VERSION, batch, single};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use ureq::http::{HeaderValue, Uri};
 
-/// A light handle to a portal. Cheap to clone; any number of threads may use it at once.
-#[derive(Clone, Debug)]
-pub struct Client {}
+/// Tells one portal what became of messages.
+///
+/// Cheap to make and to clone: connections, TLS sessions, the rate limit and renewals belong to
+/// the process and are shared by all its clients. Any number of threads may use one client at
+/// once. A client made before a `fork` works in parent and child, which share no connection.
+///
+/// ```no_run
+/// use b24_messageservice::{Client, Config, Status};
+///
+/// let mut config = Config::new();
+/// config.portal("portal.bitrix24.com").access_token("ACCESS_TOKEN");
+/// let client = Client::new(&config)?;
+/// client.message_status_update(
+///     "provider1",
+///     "65575980fa531ac284c2ee68f81ebebd",
+///     Status::Delivered,
+/// )?;
+/// # Ok::<(), b24_messageservice::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
 
-impl Client {
-    /// Makes a client. Nothing is sent yet.
-    ///
-    /// # Errors
-    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig), naming the option.
-    pub fn new(config: &Config) -> Result<Self, Error> {
-        let _ = config;
-        todo!()
+/// What a client is. It has no lock, so that a fork can leave none of them held.
+pub(crate) struct Inner {
+    pub(crate) settings: Settings,
+    pub(crate) on_renewal: Option<OnRenewal>,
+    pub(crate) control: Arc<Control>,
+    pub(crate) installation: InstallationKey,
+    pub(crate) user_agent: HeaderValue,
+    pub(crate) state: Option<Arc<StateDir>>,
+    pub(crate) credentials: ArcSwap<Credentials>,
+    address: ArcSwap<Address>,
+    bound: ArcSwapOption<Bound>,
+}
+
+/// A portal's address, and the URLs that are made of it.
+#[derive(Debug)]
+pub(crate) struct Address {
+    pub(crate) origin: Origin,
+    /// For messages.
+    pub(crate) name: String,
+    update: Uri,
+    batch: Uri,
+}
+
+impl Address {
+    fn new(origin: Origin) -> Result<Self, Error> {
+        Ok(Self {
+            name: origin.to_string(),
+            update: origin.method_uri(Method::Update.name())?,
+            batch: origin.method_uri(Method::Batch.name())?,
+            origin,
+        })
     }
 
-    /// The process's one client for an equal configuration.
+    pub(crate) fn uri(&self, method: Method) -> &Uri {
+        match method {
+            Method::Update => &self.update,
+            Method::Batch => &self.batch,
+        }
+    }
+}
+
+/// What a client uses of one process's state.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    process_id: u32,
+    pub(crate) address: Arc<Address>,
+    pub(crate) transport: Arc<Transport>,
+    pub(crate) bucket: Arc<Bucket>,
+}
+
+impl Client {
+    /// Makes a client. Nothing is sent; files named in the configuration are read.
+    ///
+    /// # Errors
+    /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig), naming the option and what it takes.
+    pub fn new(config: &Config) -> Result<Self, Error> {
+        let settings = config.check()?.clone();
+        let portal = settings
+            .portal
+            .clone()
+            .ok_or_else(|| invalid("portal", "is missing"))?;
+        let installation = InstallationKey {
+            portal: portal.clone(),
+            client_id: settings.client_id.clone(),
+        };
+        let own = concat!("b24-messageservice/", env!("CARGO_PKG_VERSION"));
+        let user_agent = format!("{} {own}", settings.user_agent);
+        let user_agent = HeaderValue::from_str(user_agent.trim_start())
+            .map_err(|_| invalid("user_agent", "makes no header"))?;
+        let state = match &settings.state_dir {
+            Some(path) => Some(Arc::new(StateDir::open(path)?)),
+            None => None,
+        };
+        let mut credentials = Credentials {
+            tokens: Tokens {
+                access_token: settings.access_token.clone(),
+                refresh_token: settings.refresh_token.clone(),
+                client_endpoint: portal.client_endpoint(),
+                ..Tokens::default()
+            },
+            expires_here: None,
+        };
+        if let Some(state) = &state
+            && let Some(stored) = state.read_tokens(&portal, &settings.client_id)?
+            && stored.replaces(&credentials)
+        {
+            credentials = stored.credentials;
+        }
+        if credentials.tokens.access_token.is_empty() {
+            return Err(invalid(
+                "access_token",
+                "is missing, and state_dir holds none for this portal and client_id yet",
+            ));
+        }
+        let client = Self(Arc::new(Inner {
+            control: Arc::new(Control::new(config.on_interrupt.clone())),
+            on_renewal: config.on_renewal.clone(),
+            installation,
+            user_agent,
+            state,
+            credentials: ArcSwap::from_pointee(Credentials::default()),
+            address: ArcSwap::from_pointee(Address::new(portal)?),
+            bound: ArcSwapOption::empty(),
+            settings,
+        }));
+        client.0.adopt(&credentials);
+        // Finds a bad ca_file or proxy now rather than at the first call.
+        client.0.bound(&Process::current())?;
+        Ok(client)
+    }
+
+    /// The process's one client for an equal configuration. It is kept, with its tokens, after its
+    /// last user is gone, for hosts that forget everything between requests. Of clients that
+    /// nobody uses, the least recently asked for go first when there are more than 256.
+    /// Configurations with callbacks are equal if they are clones of one.
     ///
     /// # Errors
     /// As [`Client::new`].
     pub fn shared(config: &Config) -> Result<Self, Error> {
-        Self::new(config)
+        let process = Process::current();
+        let _active = process.enter();
+        process.shared_clients.get(config)
     }
 
-    /// Tells the portal the status of one message.
+    /// Tells the portal the status of one message, and returns when the portal has stored it
+    /// (`messageservice.message.status.update`). Doing so again is harmless.
+    ///
+    /// `code` is the provider code, `[A-Za-z0-9._-]+`; `message_id` what the portal sent to the
+    /// provider's handler, 1 to 128 characters; `status` a [`Status`](crate::Status) or its name
+    /// in any case.
     ///
     /// # Errors
-    /// Any [`ErrorKind`](crate::ErrorKind); see each kind for when it occurs.
+    /// Every [`ErrorKind`](crate::ErrorKind) says when it occurs. Nothing is sent if it is
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) without a portal code.
     pub fn message_status_update(
         &self,
         code: &str,
         message_id: &str,
         status: impl AsRef<str>,
     ) -> Result<(), Error> {
-        let _ = (code, message_id, status.as_ref());
-        todo!()
+        let update = Checked::new(code, message_id, status.as_ref())?;
+        single::update(&self.0, update)
     }
 
-    /// Tells the portal the status of any number of messages, 50 a request. The fates come in
-    /// the order of the updates.
+    /// Tells the portal the status of any number of messages, 50 a request. The fates come in the
+    /// order of the updates. What cannot be sent has `InvalidArgument` as its fate, and the others
+    /// are sent all the same. If a message is there more than once, the last status is sent and
+    /// stands. `timeout_ms` is the deadline of the whole call.
     pub fn message_status_update_batch(
         &self,
         updates: impl IntoIterator<Item = Update>,
     ) -> Vec<Result<(), Error>> {
-        let _ = updates.into_iter();
-        todo!()
+        let updates: Vec<Update> = updates.into_iter().collect();
+        batch::update(&self.0, &updates)
     }
 
-    /// Ends the calls of this client that are in flight, from any thread, with `Cancelled`.
-    /// Calls made later are not affected.
-    pub fn cancel(&self) {}
+    /// Ends the calls of this client that are in flight, in whatever they wait for, with
+    /// [`Cancelled`](crate::ErrorKind::Cancelled). For any thread; calls made later are not
+    /// affected.
+    pub fn cancel(&self) {
+        self.0.control.cancel(&Process::current());
+    }
 
     /// The tokens as they are now.
     pub fn tokens(&self) -> Tokens {
-        Tokens::default()
+        self.0.tokens()
     }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("portal", &self.0.address.load().origin)
+            .field("version", &VERSION)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    /// What this client uses in the given process, at its present address.
+    pub(crate) fn bound(&self, process: &Process) -> Result<Arc<Bound>, Error> {
+        let address = self.address.load();
+        if let Some(bound) = &*self.bound.load()
+            && bound.process_id == process.id()
+            && Arc::ptr_eq(&bound.address, &address)
+        {
+            return Ok(Arc::clone(bound));
+        }
+        let options = Options::of(&self.settings, address.origin.is_https());
+        let bound = Arc::new(Bound {
+            process_id: process.id(),
+            transport: process.transports.get(&options)?,
+            bucket: process.buckets.get(&address.origin),
+            address: Arc::clone(&address),
+        });
+        self.bound.store(Some(Arc::clone(&bound)));
+        Ok(bound)
+    }
+
+    pub(crate) fn oauth_transport(&self, process: &Process) -> Result<Arc<Transport>, Error> {
+        process.transports.get(&Options::of(&self.settings, true))
+    }
+
+    pub(crate) fn tokens(&self) -> Tokens {
+        let mut tokens = self.credentials.load().tokens.clone();
+        tokens.client_endpoint = self.address.load().origin.client_endpoint();
+        tokens
+    }
+
+    /// Whether there may be something to renew an expired token with.
+    pub(crate) fn can_renew(&self) -> bool {
+        self.state.is_some() || !self.credentials.load().tokens.refresh_token.is_empty()
+    }
+
+    /// Uses these credentials from now on, at the address they came with.
+    pub(crate) fn adopt(&self, credentials: &Credentials) {
+        if let Ok(origin) = Origin::parse(&credentials.tokens.client_endpoint)
+            && let Err(fault) = self.move_to(&origin)
+        {
+            log::warn!(target: crate::LOG, "the portal's new address was not taken over: {fault}");
+        }
+        self.credentials.store(Arc::new(credentials.clone()));
+    }
+
+    /// Calls the portal at another address from now on.
+    pub(crate) fn move_to(&self, origin: &Origin) -> Result<(), Error> {
+        if self.address.load().origin != *origin {
+            log::info!(target: crate::LOG, "portal={} moved to {origin}", self.installation.portal);
+            self.address.store(Arc::new(Address::new(origin.clone())?));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").finish_non_exhaustive()
+    }
+}
+
+/// The clients that outlive their users.
+#[derive(Debug, Default)]
+pub(crate) struct SharedClients(Mutex<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    clients: HashMap<Identity, (Client, u64)>,
+    /// Counts the requests for clients: who was asked for with the lowest count goes first.
+    clock: u64,
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept").finish_non_exhaustive()
+    }
+}
+
+/// What makes two configurations equal.
+#[derive(PartialEq, Eq, Hash)]
+struct Identity {
+    settings: Settings,
+    callbacks: [usize; 2],
+}
+
+impl SharedClients {
+    const MAX_IDLE: usize = 256;
+
+    fn get(&self, config: &Config) -> Result<Client, Error> {
+        let identity = Identity {
+            settings: config.check()?.clone(),
+            callbacks: [
+                config.on_renewal.as_ref().map_or(0, address_of),
+                config.on_interrupt.as_ref().map_or(0, address_of),
+            ],
+        };
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.clock += 1;
+        let now = kept.clock;
+        if let Some((client, used)) = kept.clients.get_mut(&identity) {
+            *used = now;
+            return Ok(client.clone());
+        }
+        let client = Client::new(config)?;
+        if kept.clients.len() >= Self::MAX_IDLE {
+            let idle = kept.clients.values().filter(|(c, _)| c.is_idle());
+            let oldest = idle.map(|(_, used)| *used).min();
+            kept.clients.retain(|_, (_, used)| Some(*used) != oldest);
+        }
+        kept.clients.insert(identity, (client.clone(), now));
+        Ok(client)
+    }
+}
+
+impl Client {
+    /// Whether only the process holds it.
+    fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+}
+
+fn address_of<T: ?Sized>(callback: &Arc<T>) -> usize {
+    Arc::as_ptr(callback).cast::<()>() as usize
 }

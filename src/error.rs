@@ -37,6 +37,27 @@ pub enum ErrorKind {
     Internal = 13,
 }
 
+impl ErrorKind {
+    /// The name that every language and `b24_code` in C has for it: `MESSAGE_NOT_FOUND`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::InvalidArgument => "INVALID_ARGUMENT",
+            Self::InvalidConfig => "INVALID_CONFIG",
+            Self::Transport => "TRANSPORT",
+            Self::Timeout => "TIMEOUT",
+            Self::Protocol => "PROTOCOL",
+            Self::Auth => "AUTH",
+            Self::AccessDenied => "ACCESS_DENIED",
+            Self::MessageNotFound => "MESSAGE_NOT_FOUND",
+            Self::RateLimited => "RATE_LIMITED",
+            Self::Portal => "PORTAL",
+            Self::PortalMoved => "PORTAL_MOVED",
+            Self::Cancelled => "CANCELLED",
+            Self::Internal => "INTERNAL",
+        }
+    }
+}
+
 /// Why a call failed, for a program (kind, portal code, retryable) and for people (`Display`).
 ///
 /// No text in it ever holds a token, a client secret or a webhook path.
@@ -65,6 +86,12 @@ impl Error {
             retryable: false,
             retry_after: None,
         }
+    }
+
+    /// Marks the error as one that may pass.
+    pub(crate) fn retryable(mut self) -> Self {
+        self.retryable = true;
+        self
     }
 
     /// What went wrong.

@@ -1,12 +1,46 @@
 //! Tells Bitrix24 what became of a message: `messageservice.message.status.update`.
+//!
+//! A [`Client`] is made from a [`Config`] and reports the [`Status`] of messages, one at a time or
+//! in batches. It blocks until the portal has stored them or its deadline has passed; it keeps
+//! connections, repeats what may be repeated, keeps to the portal's rate limit, renews expired
+//! tokens once for everybody, and follows a portal that has moved.
+//!
+//! ```no_run
+//! use b24_messageservice::{Client, Config, ErrorKind, Status};
+//!
+//! let mut config = Config::new();
+//! config.portal("portal.bitrix24.com").access_token("ACCESS_TOKEN");
+//! let client = Client::new(&config)?;
+//! match client.message_status_update("provider1", "6557…", Status::Delivered) {
+//!     Err(error) if error.kind() == ErrorKind::MessageNotFound => println!("forget it: {error}"),
+//!     Err(error) if error.is_retryable() => println!("later: {error}"),
+//!     outcome => outcome?,
+//! }
+//! # Ok::<(), b24_messageservice::Error>(())
+//! ```
+//!
+//! Records of each attempt go to the [`log`] facade under the target `b24_messageservice`: `debug`
+//! for what succeeded, `info` for what was repeated or given up.
 #![forbid(unsafe_code)]
-#![doc(html_no_source)]
 
+mod address;
+mod answer;
+mod batch;
+mod bucket;
 mod client;
 mod config;
 mod error;
+mod fault;
+mod order;
+mod process;
+mod renewal;
+mod run;
+mod single;
+mod state;
 mod status;
 mod tokens;
+mod transport;
+mod wait;
 
 pub use client::Client;
 pub use config::Config;
@@ -16,3 +50,6 @@ pub use tokens::Tokens;
 
 /// The version of this library, `1.2.3`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The target of this library's log records.
+const LOG: &str = "b24_messageservice";

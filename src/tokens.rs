@@ -1,9 +1,11 @@
 //! The pair of tokens that a call is made with.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A snapshot of an installation's tokens. `Debug` shows no secret.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tokens {
     pub(crate) access_token: String,
     pub(crate) refresh_token: String,
@@ -47,4 +49,28 @@ impl fmt::Debug for Tokens {
             .field("expires", &self.expires)
             .finish_non_exhaustive()
     }
+}
+
+/// What a client knows of its installation's tokens.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Credentials {
+    pub(crate) tokens: Tokens,
+    /// When the access token expires by the clock of this machine, in Unix time, if it is known.
+    pub(crate) expires_here: Option<i64>,
+}
+
+impl Credentials {
+    /// Whether the access token is known to have expired.
+    pub(crate) fn have_expired(&self) -> bool {
+        self.expires_here.is_some_and(|at| at <= unix_now())
+    }
+}
+
+/// The time of this machine's clock, in seconds since 1970.
+pub(crate) fn unix_now() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|since| i64::try_from(since.as_secs()).ok())
+        .unwrap_or_default()
 }

@@ -1,0 +1,273 @@
+//! Batches: up to 50 updates in one request, each with a fate of its own.
+
+use crate::answer::{BatchAnswer, read_batch};
+use crate::client::Inner;
+use crate::fault::{Fault, Repeat};
+use crate::order::Key;
+use crate::run::{Method, Run, Settled};
+use crate::single;
+use crate::status::{Checked, Update};
+use crate::{Error, ErrorKind};
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap};
+
+/// What the portal takes in one request.
+const MAX_COMMANDS: usize = 50;
+
+type Fate = Result<(), Error>;
+
+/// Sends all updates and tells the fate of each, in their order.
+///
+/// Of several updates for one message only the last is sent, and its fate is theirs: the portal
+/// keeps what arrives last, and a repeated earlier one must not arrive after it.
+pub(crate) fn update(client: &Inner, updates: &[Update]) -> Vec<Fate> {
+    let checked: Vec<_> = updates.iter().map(Update::check).collect();
+    let mut last = HashMap::with_capacity(checked.len());
+    for (index, update) in checked.iter().enumerate() {
+        if let Ok(update) = update {
+            last.insert((update.code, update.message_id), index);
+        }
+    }
+    let mut sent: Vec<(usize, Checked<'_>)> = last
+        .values()
+        .filter_map(|index| Some((*index, *checked.get(*index)?.as_ref().ok()?)))
+        .collect();
+    sent.sort_unstable_by_key(|(index, _)| *index);
+
+    let fates: HashMap<usize, Fate> = send(client, &sent).into_iter().collect();
+    checked
+        .into_iter()
+        .map(|update| {
+            let update = update?;
+            last.get(&(update.code, update.message_id))
+                .and_then(|index| fates.get(index).cloned())
+                .unwrap_or_else(|| Err(Error::new(ErrorKind::Internal, "an update has no fate")))
+        })
+        .collect()
+}
+
+/// What travels together: a full request, or an update that must travel alone.
+enum Parcel<'a> {
+    Batch(Vec<(usize, Checked<'a>)>),
+    Alone(usize, Checked<'a>),
+}
+
+impl<'a> Parcel<'a> {
+    fn pack(updates: &[(usize, Checked<'a>)]) -> Vec<Self> {
+        let (alone, together): (Vec<_>, Vec<_>) = updates
+            .iter()
+            .copied()
+            .partition(|(_, update)| has_reference(update.message_id));
+        together
+            .chunks(MAX_COMMANDS)
+            .map(|chunk| Self::Batch(chunk.to_vec()))
+            .chain(
+                alone
+                    .into_iter()
+                    .map(|(at, update)| Self::Alone(at, update)),
+            )
+            .collect()
+    }
+
+    fn updates(&self) -> Vec<(usize, Checked<'a>)> {
+        match self {
+            Self::Batch(updates) => updates.clone(),
+            Self::Alone(at, update) => vec![(*at, *update)],
+        }
+    }
+}
+
+/// Whether the portal would take a part of the id for a reference to another command's result.
+/// It does so only in batches, so that such an id has to travel alone.
+fn has_reference(message_id: &str) -> bool {
+    message_id.contains("$result")
+}
+
+fn send(client: &Inner, updates: &[(usize, Checked<'_>)]) -> Vec<(usize, Fate)> {
+    let parcels = Parcel::pack(updates);
+    let fail = |updates: &[(usize, Checked<'_>)], error: &Error| -> Vec<(usize, Fate)> {
+        updates
+            .iter()
+            .map(|(at, _)| (*at, Err(error.clone())))
+            .collect()
+    };
+    if parcels.is_empty() {
+        return Vec::new();
+    }
+    let mut run = match Run::begin(client) {
+        Ok(run) => run,
+        Err(error) => return fail(updates, &error),
+    };
+    let process = std::sync::Arc::clone(&run.call.process);
+    let key = |update: &Checked<'_>| -> Key {
+        process
+            .order
+            .key((run.client.control.client_id, update.code, update.message_id))
+    };
+    let turns = process.order.queue_up_all(parcels.iter().map(|parcel| {
+        let updates = parcel.updates();
+        updates.into_iter().map(|(_, update)| key(&update))
+    }));
+    let mut fates = Vec::with_capacity(updates.len());
+    let mut given_up: Option<Error> = None;
+    for (parcel, turn) in parcels.iter().zip(turns) {
+        let outcome = match &given_up {
+            Some(error) => Err(error.clone()),
+            None => turn
+                .wait(&run.call)
+                .map_err(|stop| stop.error("waiting for earlier updates of the same messages")),
+        };
+        if let Err(error) = outcome {
+            fates.extend(fail(&parcel.updates(), &error));
+            given_up = Some(error);
+            continue;
+        }
+        run.next_request();
+        match parcel {
+            Parcel::Alone(at, update) => fates.push((*at, single::post(&mut run, *update))),
+            Parcel::Batch(updates) => fates.extend(send_batch(&mut run, updates)),
+        }
+        let ended = fates.last().and_then(|(_, fate)| fate.as_ref().err());
+        given_up = ended.filter(|error| ends_everything(error)).cloned();
+    }
+    fates
+}
+
+/// Whether the requests that follow would only be refused for the same reason.
+fn ends_everything(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Auth
+            | ErrorKind::PortalMoved
+            | ErrorKind::Timeout
+            | ErrorKind::RateLimited
+            | ErrorKind::Cancelled
+            | ErrorKind::InvalidConfig
+            | ErrorKind::Internal
+    )
+}
+
+/// Sends one request, and again what of it may be repeated, until each update has its fate.
+fn send_batch(run: &mut Run<'_>, updates: &[(usize, Checked<'_>)]) -> Vec<(usize, Fate)> {
+    let mut fates = Vec::with_capacity(updates.len());
+    let mut pending = updates.to_vec();
+    while !pending.is_empty() {
+        let commands: BTreeMap<String, String> = pending
+            .iter()
+            .enumerate()
+            .map(|(index, (_, update))| (format!("u{index:02}"), command(update)))
+            .collect();
+        let keys: Vec<String> = commands.keys().cloned().collect();
+        let answer = run.post(
+            Method::Batch,
+            |body, token| write_body(body, &commands, token),
+            |answer, source| read_batch(answer, source, &keys),
+        );
+        let BatchAnswer {
+            commands,
+            operating,
+        } = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                fates.extend(pending.iter().map(|(at, _)| (*at, Err(error.clone()))));
+                return fates;
+            }
+        };
+        run.note_operating(operating);
+        let mut faults = Vec::new();
+        for (update, outcome) in pending.drain(..).zip(commands) {
+            match outcome {
+                Ok(()) => fates.push((update.0, Ok(()))),
+                Err(fault) => faults.push((update, fault)),
+            }
+        }
+        pending = mend(run, faults, &mut fates);
+    }
+    fates
+}
+
+type Failed<'a> = ((usize, Checked<'a>), Fault);
+
+/// Does what can be done about the faults of some commands, once for each sort of fault: gives
+/// the updates that may be repeated now. The others have met their fate.
+fn mend<'a>(
+    run: &mut Run<'_>,
+    mut faults: Vec<Failed<'a>>,
+    fates: &mut Vec<(usize, Fate)>,
+) -> Vec<(usize, Checked<'a>)> {
+    let mut again = Vec::new();
+    while let Some((_, first)) = faults.first() {
+        let sort = first.repeat.clone();
+        let settled = run.settle(first);
+        let (these, others) = faults.into_iter().partition(|(_, f)| f.repeat == sort);
+        faults = others;
+        let these: Vec<Failed<'a>> = these;
+        let told = match settled {
+            Settled::Fail(error) if sort == Repeat::Never => Err((error, false)),
+            Settled::Fail(error) => Err((error, true)),
+            settled => run.carry_out(settled).map_err(|error| (error, false)),
+        };
+        match told {
+            Ok(()) => again.extend(these.into_iter().map(|(update, _)| update)),
+            Err((error, with_time)) => fates.extend(these.into_iter().map(|((at, _), fault)| {
+                let mut own = if sort == Repeat::Never || with_time {
+                    fault.error
+                } else {
+                    error.clone()
+                };
+                if with_time {
+                    own.retry_after = error.retry_after;
+                }
+                (at, Err(own))
+            })),
+        }
+    }
+    again
+}
+
+/// A command as the portal's PHP reads it: encoded once.
+fn command(update: &Checked<'_>) -> String {
+    let mut command = format!("{}?CODE=", Method::Update.name());
+    percent_encode(update.code, &mut command);
+    command.push_str("&MESSAGE_ID=");
+    percent_encode(update.message_id, &mut command);
+    command.push_str("&STATUS=");
+    command.push_str(update.status.as_str());
+    command
+}
+
+fn write_body(
+    body: &mut Vec<u8>,
+    commands: &BTreeMap<String, String>,
+    token: &str,
+) -> Result<(), Error> {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        halt: u8,
+        cmd: &'a BTreeMap<String, String>,
+        auth: &'a str,
+    }
+    let content = Body {
+        halt: 0,
+        cmd: commands,
+        auth: token,
+    };
+    serde_json::to_writer(body, &content).map_err(single::unwritable)
+}
+
+/// Encodes everything that is not unreserved in a URL.
+pub(crate) fn percent_encode(text: &str, into: &mut String) {
+    const DIGITS: [char; 16] = [
+        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F',
+    ];
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            into.push(byte.into());
+        } else {
+            into.push('%');
+            for digit in [byte >> 4, byte & 15] {
+                into.extend(DIGITS.get(usize::from(digit)));
+            }
+        }
+    }
+}

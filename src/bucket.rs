@@ -1,0 +1,245 @@
+//! A portal's limits as they are known here: its leaky bucket and its time budget.
+//!
+//! A request reserves its place in the bucket at once and then waits until the place is free. So
+//! places are given in the order of asking, nobody is woken for nothing, and the bucket drains at
+//! the portal's full rate however late a waiter wakes up.
+
+use crate::address::Origin;
+use crate::config::Rate;
+use crate::state::StateDir;
+use crate::wait::{Call, Stop};
+use crate::{Error, ErrorKind};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The buckets of one process.
+#[derive(Debug, Default)]
+pub(crate) struct Buckets(Mutex<HashMap<Origin, Arc<Bucket>>>);
+
+impl Buckets {
+    const MANY: usize = 16 * 1024;
+    const FORGET_AFTER: Duration = Duration::from_secs(600);
+
+    /// The bucket of a portal: one, whoever asks.
+    pub(crate) fn get(&self, portal: &Origin) -> Arc<Bucket> {
+        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bucket) = buckets.get(portal) {
+            return Arc::clone(bucket);
+        }
+        if buckets.len() >= Self::MANY {
+            buckets.retain(|_, bucket| {
+                Arc::strong_count(bucket) > 1 || bucket.lock().at.elapsed() < Self::FORGET_AFTER
+            });
+        }
+        let bucket = Arc::new(Bucket::new());
+        buckets.insert(portal.clone(), Arc::clone(&bucket));
+        bucket
+    }
+}
+
+/// What is known of one portal's limits.
+#[derive(Debug)]
+pub(crate) struct Bucket(Mutex<Known>);
+
+#[derive(Debug)]
+struct Known {
+    level: Level,
+    /// When `level` was true.
+    at: Instant,
+    /// When the oldest part of the time budget is given back, as the last answer told.
+    reset_at: Option<Instant>,
+    /// No update is executed before then.
+    spent_until: Option<Instant>,
+}
+
+/// How full a bucket is. Above its burst, requests are waiting.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Level(pub(crate) f64);
+
+impl Level {
+    /// What is left of it after some time.
+    pub(crate) fn drained(self, rate: Rate, elapsed: Duration) -> Self {
+        Self((self.0 - rate.drain * elapsed.as_secs_f64()).max(0.0))
+    }
+
+    /// Reserves a place that is free within `patience`: how long it takes to be. Without such a
+    /// place nothing is reserved, and the time is the error.
+    pub(crate) fn reserve(&mut self, rate: Rate, patience: Duration) -> Result<Duration, Duration> {
+        let over = self.0 + 1.0 - rate.burst;
+        let wait =
+            Duration::try_from_secs_f64((over / rate.drain).max(0.0)).unwrap_or(Duration::MAX);
+        if wait > patience {
+            return Err(wait);
+        }
+        self.0 += 1.0;
+        Ok(wait)
+    }
+
+    fn give_back(&mut self) {
+        self.0 = (self.0 - 1.0).max(0.0);
+    }
+
+    /// The portal says that it is full.
+    fn fill(&mut self, rate: Rate) {
+        self.0 = self.0.max(rate.burst);
+    }
+}
+
+/// Who asks for a place: for which portal, under which limit, shared how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asker<'a> {
+    pub(crate) portal: &'a Origin,
+    pub(crate) rate: Option<Rate>,
+    pub(crate) state: Option<&'a StateDir>,
+    pub(crate) call: &'a Call,
+}
+
+impl Bucket {
+    fn new() -> Self {
+        Self(Mutex::new(Known {
+            level: Level::default(),
+            at: Instant::now(),
+            reset_at: None,
+            spent_until: None,
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a place in the portal's bucket, or fails at once if none comes free before the
+    /// deadline.
+    pub(crate) fn take(&self, asker: Asker<'_>) -> Result<(), Error> {
+        let stopped = |stop: Stop| stop.error("waiting for its turn under the portal's limits");
+        let spent_until = self.lock().spent_until;
+        if let Some(until) = spent_until {
+            wait_until(asker, until)?;
+        }
+        let Some(rate) = asker.rate else {
+            return Ok(());
+        };
+        let patience = asker.call.remaining();
+        let reserved = self.change(asker, rate, |level| level.reserve(rate, patience))?;
+        let wait = reserved.map_err(|wait| too_long(asker.portal, wait))?;
+        if wait.is_zero() {
+            return Ok(());
+        }
+        asker.call.sleep(wait).map_err(|stop| {
+            // The place goes back as well as it can: the call has ended either way.
+            if let Err(fault) = self.change(asker, rate, Level::give_back) {
+                log::debug!(target: crate::LOG, "a place under the rate limit was not given back: {fault}");
+            }
+            stopped(stop)
+        })
+    }
+
+    /// The portal answered `QUERY_LIMIT_EXCEEDED`.
+    pub(crate) fn fill(&self, asker: Asker<'_>) -> Result<(), Error> {
+        match asker.rate {
+            Some(rate) => self.change(asker, rate, |level| level.fill(rate)),
+            None => Ok(()),
+        }
+    }
+
+    /// Changes the level, drained up to now, here or in the file that processes share.
+    fn change<R>(
+        &self,
+        asker: Asker<'_>,
+        rate: Rate,
+        change: impl FnOnce(&mut Level) -> R,
+    ) -> Result<R, Error> {
+        if let Some(state) = asker.state {
+            return state.change_level(asker.portal, rate, asker.call, change);
+        }
+        let mut known = self.lock();
+        let now = Instant::now();
+        let mut level = known.level.drained(rate, now - known.at);
+        let outcome = change(&mut level);
+        known.level = level;
+        known.at = now;
+        Ok(outcome)
+    }
+
+    /// Remembers when the time budget is given back.
+    pub(crate) fn note_reset(&self, reset_in: Option<Duration>) {
+        if let Some(reset_in) = reset_in {
+            self.lock().reset_at = Some(Instant::now() + reset_in);
+        }
+    }
+
+    /// The portal answered `OPERATION_TIME_LIMIT`: how long until it is worth asking again, if
+    /// that is known.
+    pub(crate) fn note_spent(&self) -> Option<Duration> {
+        let mut known = self.lock();
+        let now = Instant::now();
+        known.spent_until = known.reset_at.filter(|at| *at > now);
+        Some(known.spent_until? - now)
+    }
+}
+
+fn wait_until(asker: Asker<'_>, until: Instant) -> Result<(), Error> {
+    let wait = until.saturating_duration_since(Instant::now());
+    if wait.is_zero() {
+        Ok(())
+    } else if wait > asker.call.remaining() {
+        Err(too_long(asker.portal, wait))
+    } else {
+        asker
+            .call
+            .sleep(wait)
+            .map_err(|stop| stop.error("waiting for the portal's time budget"))
+    }
+}
+
+fn too_long(portal: &Origin, wait: Duration) -> Error {
+    let mut error = Error::new(
+        ErrorKind::RateLimited,
+        format!(
+            "the limits of {portal} leave no room for this request for {:.1} s, which is past its \
+             deadline: send it again after that, send updates as batches, or raise timeout_ms",
+            wait.as_secs_f64()
+        ),
+    )
+    .retryable();
+    error.retry_after = Some(wait);
+    error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_gives_its_burst_at_once_and_then_its_drain() {
+        let rate = Rate {
+            burst: 3.0,
+            drain: 2.0,
+        };
+        let mut level = Level::default();
+        let patience = Duration::from_secs(10);
+        let waits: Vec<_> = (0..6).map(|_| level.reserve(rate, patience)).collect();
+        let ms = |ms| Ok(Duration::from_millis(ms));
+        assert_eq!(waits, [ms(0), ms(0), ms(0), ms(500), ms(1000), ms(1500)]);
+        let refused = level.reserve(rate, Duration::from_secs(1));
+        assert_eq!(refused, Err(Duration::from_secs(2)));
+        assert_eq!(level, Level(6.0));
+        assert_eq!(level.drained(rate, Duration::from_secs(2)), Level(2.0));
+        assert_eq!(level.drained(rate, Duration::from_secs(9)), Level(0.0));
+    }
+
+    #[test]
+    fn a_portal_that_refuses_has_a_full_bucket() {
+        let rate = STANDARD;
+        let mut level = Level(1.0);
+        level.fill(rate);
+        let wait = level.reserve(rate, Duration::from_secs(10));
+        assert_eq!(wait, Ok(Duration::from_millis(500)));
+    }
+
+    const STANDARD: Rate = Rate {
+        burst: 50.0,
+        drain: 2.0,
+    };
+}

@@ -1,0 +1,393 @@
+//! One call from its first attempt to its end: what is repeated, when, and what is given up.
+
+use crate::address::{Origin, Refusal};
+use crate::answer::{Operating, Source};
+use crate::bucket::Asker;
+use crate::client::{Bound, Inner};
+use crate::fault::{Fault, Repeat};
+use crate::process::Active;
+use crate::renewal;
+use crate::tokens::Credentials;
+use crate::transport::{Answer, Failure, Request};
+use crate::wait::Call;
+use crate::{Error, ErrorKind, LOG};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The first back-off is at most this, and each further one at most twice the one before.
+const FIRST_BACK_OFF: Duration = Duration::from_millis(200);
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(10);
+/// How often a call follows a portal to a new address.
+const MAX_MOVES: u32 = 3;
+
+/// A REST method of the portal's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Method {
+    Update,
+    Batch,
+}
+
+impl Method {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Update => "messageservice.message.status.update",
+            Self::Batch => "batch",
+        }
+    }
+}
+
+/// A call under way.
+#[derive(Debug)]
+pub(crate) struct Run<'c> {
+    pub(crate) client: &'c Inner,
+    pub(crate) call: Call,
+    bound: Arc<Bound>,
+    _active: Active,
+    attempts: u32,
+    retries: u32,
+    moves: u32,
+    renewed: bool,
+}
+
+/// What follows from a fault.
+#[derive(Debug)]
+pub(crate) enum Settled {
+    Fail(Error),
+    After(Duration),
+    Renew(Error),
+    Move(Origin),
+}
+
+impl fmt::Display for Settled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fail(error) => write!(f, "repeat=no ({})", why_not(error)),
+            Self::After(delay) => write!(f, "repeat=after_ms:{}", delay.as_millis()),
+            Self::Renew(_) => f.write_str("repeat=after_renewal"),
+            Self::Move(to) => write!(f, "repeat=at:{to}"),
+        }
+    }
+}
+
+fn why_not(error: &Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::Cancelled => "cancelled",
+        ErrorKind::Timeout => "deadline passed",
+        _ if error.is_retryable() => "no retry left before the deadline or max_retries",
+        _ => "the same again would fail the same",
+    }
+}
+
+impl<'c> Run<'c> {
+    pub(crate) fn begin(client: &'c Inner) -> Result<Self, Error> {
+        let process = crate::process::Process::current();
+        let active = process.enter();
+        let bound = client.bound(&process)?;
+        Ok(Self {
+            client,
+            call: Call::new(
+                process,
+                Arc::clone(&client.control),
+                client.settings.timeout,
+                client.settings.connect_timeout,
+            ),
+            bound,
+            _active: active,
+            attempts: 0,
+            retries: 0,
+            moves: 0,
+            renewed: false,
+        })
+    }
+
+    /// A further request of the same call has retries of its own.
+    pub(crate) fn next_request(&mut self) {
+        self.retries = 0;
+    }
+
+    /// Posts to a method until it succeeds or there is nothing more to be done. `body` writes the
+    /// request for a token; `read` reads the answer.
+    pub(crate) fn post<T>(
+        &mut self,
+        method: Method,
+        body: impl Fn(&mut Vec<u8>, &str) -> Result<(), Error>,
+        read: impl Fn(&Answer, Source<'_>) -> Result<T, Fault>,
+    ) -> Result<T, Error> {
+        let mut buffer = Vec::with_capacity(512);
+        let mut throttled = None;
+        loop {
+            let credentials = self.credentials()?;
+            self.take_turn(throttled.as_ref())?;
+            buffer.clear();
+            body(&mut buffer, &credentials.tokens.access_token)?;
+            self.attempts += 1;
+            let started = Instant::now();
+            let (http_status, outcome) = self.attempt(method, &buffer, &credentials, &read);
+            let record = Record {
+                run: self,
+                method,
+                http_status,
+                started,
+            };
+            let fault = match outcome {
+                Ok(done) => {
+                    log::debug!(target: LOG, "{record} ok");
+                    return Ok(done);
+                }
+                Err(fault) => fault,
+            };
+            let record = record.to_string_if(log::Level::Info);
+            let settled = self.settle(&fault);
+            if let Some(record) = record {
+                log::info!(target: LOG, "{record} error={} {settled}", shown_code(&fault.error));
+            }
+            throttled = (fault.repeat == Repeat::WhenBucketDrained).then_some(fault.error);
+            self.carry_out(settled)?;
+        }
+    }
+
+    /// The credentials to call with, renewed first if they are known to have expired.
+    fn credentials(&mut self) -> Result<Arc<Credentials>, Error> {
+        let present = self.client.credentials.load_full();
+        if !present.have_expired() || self.renewed || !self.client.can_renew() {
+            return Ok(present);
+        }
+        self.renewed = true;
+        let expired = Error::new(ErrorKind::Auth, "the access token has expired");
+        renewal::renew(self, &present, &expired)?;
+        self.rebind()?;
+        Ok(self.client.credentials.load_full())
+    }
+
+    fn asker(&self) -> Asker<'_> {
+        Asker {
+            portal: &self.bound.address.origin,
+            rate: self.client.settings.rate,
+            state: self.client.state.as_deref(),
+            call: &self.call,
+        }
+    }
+
+    /// Waits for a place in the portal's bucket. If none comes free in time although the portal
+    /// itself has just said that it is full, the error says so too.
+    fn take_turn(&self, throttled: Option<&Error>) -> Result<(), Error> {
+        self.bound
+            .bucket
+            .take(self.asker())
+            .map_err(|error| match throttled {
+                Some(refusal) if error.kind() == ErrorKind::RateLimited => Error {
+                    retry_after: error.retry_after,
+                    ..refusal.clone()
+                },
+                _ => error,
+            })
+    }
+
+    fn attempt<T>(
+        &self,
+        method: Method,
+        body: &[u8],
+        credentials: &Credentials,
+        read: &impl Fn(&Answer, Source<'_>) -> Result<T, Fault>,
+    ) -> (u16, Result<T, Fault>) {
+        let address = &self.bound.address;
+        let request = Request {
+            uri: address.uri(method),
+            body: Some(body),
+            user_agent: &self.client.user_agent,
+        };
+        let answer = match self.bound.transport.send(&self.call, &request) {
+            Ok(answer) => answer,
+            Err(failure) => return (0, Err(Fault::of_failure(failure, &address.name))),
+        };
+        if matches!(answer.status, 301 | 302 | 307 | 308) {
+            let location = answer.location.unwrap_or_default();
+            return (
+                answer.status,
+                Err(self.moved(&location, method, answer.status)),
+            );
+        }
+        let source = Source {
+            server: &address.name,
+            secrets: [
+                &credentials.tokens.access_token,
+                &credentials.tokens.refresh_token,
+                &self.client.settings.client_secret,
+            ],
+        };
+        (answer.status, read(&answer, source))
+    }
+
+    fn moved(&self, location: &str, method: Method, http_status: u16) -> Fault {
+        let from = &self.bound.address.origin;
+        let hosts = &self.client.settings.redirect_hosts;
+        let followed = if self.moves >= MAX_MOVES {
+            Err(Refusal::new("more often than a call follows it"))
+        } else {
+            from.follow(location, method.name(), hosts)
+        };
+        match followed {
+            Ok(to) => Fault {
+                error: Error::new(
+                    ErrorKind::PortalMoved,
+                    format!("portal {from} moved to {to}"),
+                ),
+                repeat: Repeat::At(to),
+            },
+            Err(refusal) => {
+                let mut error = refusal.error(from);
+                error.http_status = Some(http_status);
+                Fault::last(error)
+            }
+        }
+    }
+
+    /// What follows from a fault. It changes what the portal's limits are thought to be, and
+    /// counts a retry; it does not wait.
+    pub(crate) fn settle(&mut self, fault: &Fault) -> Settled {
+        let mut error = fault.error.clone();
+        match &fault.repeat {
+            Repeat::Never => Settled::Fail(error),
+            Repeat::Renewed if self.renewed => Settled::Fail(error),
+            Repeat::Renewed => Settled::Renew(error),
+            Repeat::At(origin) => Settled::Move(origin.clone()),
+            Repeat::WhenTimeGivenBack => match self.bound.bucket.note_spent() {
+                None => Settled::Fail(error),
+                Some(wait) => {
+                    error.retry_after = Some(wait);
+                    self.after(wait, error)
+                }
+            },
+            Repeat::WhenBucketDrained if self.client.settings.rate.is_some() => {
+                if let Err(fault) = self.bound.bucket.fill(self.asker()) {
+                    return Settled::Fail(fault);
+                }
+                // The wait for a turn comes before the next attempt.
+                let wait = error.retry_after.unwrap_or_default();
+                self.after(wait, error)
+            }
+            Repeat::WhenBucketDrained | Repeat::Later => {
+                let wait = error.retry_after.unwrap_or_else(|| self.back_off());
+                self.after(wait, error)
+            }
+        }
+    }
+
+    /// Repeats after a wait, if a retry is left and the wait ends before the deadline.
+    fn after(&mut self, wait: Duration, mut error: Error) -> Settled {
+        if wait >= self.call.remaining() {
+            error.retry_after = Some(wait);
+            return Settled::Fail(error);
+        }
+        if self.retries >= self.client.settings.max_retries {
+            return Settled::Fail(error);
+        }
+        self.retries += 1;
+        Settled::After(wait)
+    }
+
+    /// Full jitter: anything up to a bound that doubles.
+    fn back_off(&self) -> Duration {
+        let bound = FIRST_BACK_OFF
+            .saturating_mul(1 << self.retries.min(16))
+            .min(LONGEST_BACK_OFF);
+        bound.mul_f64(fastrand::f64())
+    }
+
+    /// Waits, renews or moves, so that the next attempt can be made; or fails.
+    pub(crate) fn carry_out(&mut self, settled: Settled) -> Result<(), Error> {
+        match settled {
+            Settled::Fail(error) => Err(error),
+            Settled::After(wait) if wait.is_zero() => Ok(()),
+            Settled::After(wait) => self
+                .call
+                .sleep(wait)
+                .map_err(|stop| stop.error("waiting to try again")),
+            Settled::Renew(expired) => {
+                self.renewed = true;
+                let stale = self.client.credentials.load_full();
+                renewal::renew(self, &stale, &expired)?;
+                self.rebind()
+            }
+            Settled::Move(origin) => {
+                self.moves += 1;
+                self.client.move_to(&origin)?;
+                self.rebind()
+            }
+        }
+    }
+
+    /// The portal's address may have changed.
+    fn rebind(&mut self) -> Result<(), Error> {
+        self.bound = self.client.bound(&self.call.process)?;
+        Ok(())
+    }
+
+    /// Tells the portal's limits what an answer said of them.
+    pub(crate) fn note_operating(&self, operating: Operating) {
+        self.bound.bucket.note_reset(operating.reset_in);
+    }
+}
+
+fn shown_code(error: &Error) -> &str {
+    if error.portal_code().is_empty() {
+        error.kind().name()
+    } else {
+        error.portal_code()
+    }
+}
+
+/// One attempt, for the log.
+struct Record<'r, 'c> {
+    run: &'r Run<'c>,
+    method: Method,
+    http_status: u16,
+    started: Instant,
+}
+
+impl Record<'_, '_> {
+    fn to_string_if(&self, level: log::Level) -> Option<String> {
+        log::log_enabled!(target: LOG, level).then(|| self.to_string())
+    }
+}
+
+impl fmt::Display for Record<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "portal={} method={} attempt={} http={} ms={}",
+            self.run.bound.address.origin.host(),
+            self.method.name(),
+            self.run.attempts,
+            self.http_status,
+            self.started.elapsed().as_millis(),
+        )
+    }
+}
+
+impl Fault {
+    /// No answer came.
+    pub(crate) fn of_failure(failure: Failure, server: &str) -> Self {
+        match failure {
+            Failure::Stopped(stop) => Self::last(stop.error(&format!("waiting for {server}"))),
+            Failure::Certificate(why) => Self::last(Error::new(
+                ErrorKind::Transport,
+                format!(
+                    "the certificate of {server} is not trusted ({why}): check the address, or \
+                     name the root that signed it in ca_file"
+                ),
+            )),
+            Failure::Unreadable(why) => Self::passing(
+                ErrorKind::Protocol,
+                format!("the answer of {server} cannot be read ({why})"),
+            ),
+            Failure::Network(why) => Self::passing(
+                ErrorKind::Transport,
+                format!(
+                    "no answer from {server} ({why}): check the network, DNS, proxy and firewall"
+                ),
+            ),
+        }
+    }
+}

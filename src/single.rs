@@ -1,0 +1,58 @@
+//! A single update.
+
+use crate::answer::read_update;
+use crate::client::Inner;
+use crate::run::{Method, Run};
+use crate::status::Checked;
+use crate::{Error, ErrorKind};
+use serde::Serialize;
+use std::sync::Arc;
+
+/// Sends one update, in its turn among those for the same message.
+pub(crate) fn update(client: &Inner, update: Checked<'_>) -> Result<(), Error> {
+    let mut run = Run::begin(client)?;
+    let process = Arc::clone(&run.call.process);
+    let key = (client.control.client_id, update.code, update.message_id);
+    let turn = process.order.queue_up(process.order.key(key));
+    turn.wait(&run.call)
+        .map_err(|stop| stop.error("waiting for an earlier update of the same message"))?;
+    post(&mut run, update)
+}
+
+/// Sends one update whose turn it is.
+pub(crate) fn post(run: &mut Run<'_>, update: Checked<'_>) -> Result<(), Error> {
+    let operating = run.post(
+        Method::Update,
+        |body, token| {
+            let content = Body {
+                code: update.code,
+                message_id: update.message_id,
+                status: update.status.as_str(),
+                auth: token,
+            };
+            serde_json::to_writer(body, &content).map_err(unwritable)
+        },
+        read_update,
+    )?;
+    run.note_operating(operating);
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    #[serde(rename = "CODE")]
+    code: &'a str,
+    #[serde(rename = "MESSAGE_ID")]
+    message_id: &'a str,
+    #[serde(rename = "STATUS")]
+    status: &'a str,
+    auth: &'a str,
+}
+
+/// Text always makes JSON; but if it should not, the caller is told and nothing is sent.
+pub(crate) fn unwritable(error: serde_json::Error) -> Error {
+    Error::new(
+        ErrorKind::Internal,
+        format!("the request could not be written: {error}"),
+    )
+}

@@ -1,0 +1,294 @@
+//! HTTP: one request out, one answer in, over the process's pooled connections.
+//!
+//! ureq does the HTTP. Its resolver and its transport are replaced, through the traits it has for
+//! that, so that a call on a pooled connection costs one send and two receives (the probe and the
+//! answer), and so that every wait ends at the call's deadline, at `cancel`, or on a signal.
+
+mod dns;
+pub(crate) mod proxy;
+mod tcp;
+mod tls;
+
+pub(crate) use tcp::Sockets;
+
+use crate::Error;
+use crate::config::{Proxy, Resolve, Settings};
+use crate::wait::{Call, Stop};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+use ureq::http::header::{ACCEPT, CONTENT_TYPE, LOCATION, RETRY_AFTER, USER_AGENT};
+use ureq::http::{HeaderMap, HeaderValue, Method, Uri};
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector};
+
+/// Answers are read up to this size: the largest sound one, of a batch of 50, is below 100 KiB.
+const MAX_ANSWER: u64 = 1024 * 1024;
+const MAX_IDLE: usize = 128;
+const MAX_IDLE_PER_HOST: usize = 64;
+const MAX_IDLE_AGE: Duration = Duration::from_secs(55);
+
+/// What distinguishes one transport from another. Clients with equal ones share theirs.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Options {
+    ca_file: Option<PathBuf>,
+    proxy: Option<proxy::Chosen>,
+    resolve: Vec<Resolve>,
+}
+
+impl Options {
+    /// The options for an `https` (or else `http`) address.
+    pub(crate) fn of(settings: &Settings, https: bool) -> Self {
+        Self {
+            ca_file: settings.ca_file.clone(),
+            proxy: match &settings.proxy {
+                Proxy::None => None,
+                Proxy::Env => proxy::Chosen::from_env(https),
+                Proxy::Url(url) => Some(proxy::Chosen::new(url)),
+            },
+            resolve: settings.resolve.clone(),
+        }
+    }
+}
+
+/// The transports of one process.
+#[derive(Debug, Default)]
+pub(crate) struct Transports {
+    known: Mutex<HashMap<Options, Arc<Transport>>>,
+    names: Arc<dns::Names>,
+}
+
+impl Transports {
+    /// More kinds of transport than any host uses at a time.
+    const MAX_KNOWN: usize = 64;
+
+    pub(crate) fn get(&self, options: &Options) -> Result<Arc<Transport>, Error> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(transport) = known.get(options) {
+            return Ok(Arc::clone(transport));
+        }
+        if known.len() >= Self::MAX_KNOWN {
+            known.retain(|_, transport| Arc::strong_count(transport) > 1);
+        }
+        let transport = Arc::new(Transport::new(options, &self.names)?);
+        known.insert(options.clone(), Arc::clone(&transport));
+        Ok(transport)
+    }
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options").finish_non_exhaustive()
+    }
+}
+
+/// A pool of connections and how to open them.
+#[derive(Debug)]
+pub(crate) struct Transport {
+    agent: ureq::Agent,
+}
+
+/// A request. The token is in the body, never in the URL of a portal.
+#[derive(Debug)]
+pub(crate) struct Request<'a> {
+    pub(crate) uri: &'a Uri,
+    /// JSON to post, or nothing to get.
+    pub(crate) body: Option<&'a [u8]>,
+    pub(crate) user_agent: &'a HeaderValue,
+}
+
+/// An answer, whatever its status.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) location: Option<String>,
+    pub(crate) retry_after: Option<Duration>,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The call was stopped: no fault of the network's.
+    Stopped(Stop),
+    /// The server's certificate is not trusted. Asking again does not change it.
+    Certificate(String),
+    /// What came is not HTTP, or is more than an answer can be.
+    Unreadable(String),
+    /// No connection, or a broken one.
+    Network(String),
+}
+
+impl Transport {
+    fn new(options: &Options, names: &Arc<dns::Names>) -> Result<Self, Error> {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(match &options.proxy {
+                Some(chosen) => Some(chosen.build()?),
+                None => None,
+            })
+            .max_idle_connections(MAX_IDLE)
+            .max_idle_connections_per_host(MAX_IDLE_PER_HOST)
+            .max_idle_age(MAX_IDLE_AGE)
+            .build();
+        let connector = ()
+            .chain(ConnectProxyConnector::default())
+            .chain(tcp::TcpConnector::new(
+                options.resolve.clone(),
+                Arc::clone(names),
+            ))
+            .chain(tls::TlsConnector::new(options.ca_file.as_deref())?);
+        Ok(Self {
+            agent: ureq::Agent::with_parts(config, connector, dns::LaterResolver),
+        })
+    }
+
+    /// Sends a request and reads the whole answer. A pooled connection that turns out to have
+    /// been closed is replaced at once, without the caller noticing.
+    pub(crate) fn send(&self, call: &Call, request: &Request<'_>) -> Result<Answer, Failure> {
+        call.check().map_err(Failure::Stopped)?;
+        let scope = Exchange::begin(call);
+        match self.exchange(request, false) {
+            Err(fault) if scope.opened() == 0 && call.check().is_ok() && was_closed(&fault) => {
+                log::debug!(target: crate::LOG, "a pooled connection was closed by the server; opening another");
+                self.exchange(request, true)
+            }
+            outcome => outcome,
+        }
+        .map_err(|fault| match call.check() {
+            Err(stop) => Failure::Stopped(stop),
+            Ok(()) => failure(&fault),
+        })
+    }
+
+    fn exchange(&self, request: &Request<'_>, fresh: bool) -> Result<Answer, ureq::Error> {
+        let mut http = ureq::http::Request::new(request.body.unwrap_or_default());
+        *http.uri_mut() = request.uri.clone();
+        let headers = http.headers_mut();
+        headers.insert(
+            ACCEPT,
+            const { HeaderValue::from_static("application/json") },
+        );
+        headers.insert(USER_AGENT, request.user_agent.clone());
+        if request.body.is_some() {
+            headers.insert(
+                CONTENT_TYPE,
+                const { HeaderValue::from_static("application/json") },
+            );
+            *http.method_mut() = Method::POST;
+        }
+        let mut response = match request.body {
+            None => self.agent.run(http.map(|_| ())),
+            Some(_) if fresh => {
+                let http = self.agent.configure_request(http);
+                self.agent.run(http.max_idle_age(Duration::ZERO).build())
+            }
+            Some(_) => self.agent.run(http),
+        }?;
+        let body = response
+            .body_mut()
+            .with_config()
+            .limit(MAX_ANSWER)
+            .read_to_vec()?;
+        Ok(Answer {
+            status: response.status().as_u16(),
+            location: text(response.headers(), &LOCATION),
+            retry_after: text(response.headers(), &RETRY_AFTER).and_then(|v| read_retry_after(&v)),
+            body,
+        })
+    }
+}
+
+fn text(headers: &HeaderMap, name: &ureq::http::HeaderName) -> Option<String> {
+    let value = headers.get(name)?;
+    Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+}
+
+/// Seconds, or a date.
+fn read_retry_after(value: &str) -> Option<Duration> {
+    if let Ok(seconds) = value.trim().parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = httpdate::parse_http_date(value).ok()?;
+    Some(at.duration_since(SystemTime::now()).unwrap_or_default())
+}
+
+/// Whether this is how a connection fails that the server closed while it was idle.
+fn was_closed(fault: &ureq::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(fault, ureq::Error::Io(e) if matches!(
+        e.kind(),
+        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+    ))
+}
+
+fn failure(fault: &ureq::Error) -> Failure {
+    use ureq::Error as E;
+    match fault {
+        E::Rustls(tls @ rustls::Error::InvalidCertificate(_)) => {
+            Failure::Certificate(tls.to_string())
+        }
+        E::Http(_)
+        | E::Protocol(_)
+        | E::BodyExceedsLimit(_)
+        | E::LargeResponseHeader(..)
+        | E::BodyStalled => Failure::Unreadable(fault.to_string()),
+        E::ConnectProxyFailed(_) => Failure::Network("the proxy refused to connect".to_owned()),
+        E::Io(e) => Failure::Network(e.to_string()),
+        _ => Failure::Network(fault.to_string()),
+    }
+}
+
+thread_local! {
+    /// The call whose request this thread is sending: ureq's traits have no place for it.
+    static EXCHANGE: RefCell<Option<Exchange>> = const { RefCell::new(None) };
+}
+
+/// A request under way on this thread.
+#[derive(Clone, Debug)]
+struct Exchange {
+    call: Call,
+    /// Connections opened for it; 0 says that the one it used was pooled.
+    opened: u32,
+}
+
+impl Exchange {
+    fn begin(call: &Call) -> Scope {
+        let mine = Self {
+            call: call.clone(),
+            opened: 0,
+        };
+        Scope(EXCHANGE.with_borrow_mut(|current| current.replace(mine)))
+    }
+
+    /// Runs `f` on the exchange of this thread; there is none where no `send` is under way.
+    fn with<R>(f: impl FnOnce(&mut Self) -> R) -> std::io::Result<R> {
+        EXCHANGE.with_borrow_mut(|current| match current {
+            Some(exchange) => Ok(f(exchange)),
+            None => Err(std::io::Error::other("no request is under way")),
+        })
+    }
+
+    /// The call this thread is sending a request of.
+    fn call() -> std::io::Result<Call> {
+        Self::with(|exchange| exchange.call.clone())
+    }
+}
+
+/// Makes the former exchange of the thread the present one again when dropped.
+struct Scope(Option<Exchange>);
+
+impl Scope {
+    fn opened(&self) -> u32 {
+        Exchange::with(|exchange| exchange.opened).unwrap_or_default()
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        let former = self.0.take();
+        EXCHANGE.with_borrow_mut(|current| *current = former);
+    }
+}

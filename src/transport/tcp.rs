@@ -1,0 +1,455 @@
+//! Sockets: opened, written and read so that a call's deadline, `cancel` and signals are heeded.
+
+use super::Exchange;
+use super::dns::Names;
+use crate::config::Resolve;
+use crate::wait::Call;
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, Either, NextTimeout, ShutdownHandle, Transport,
+};
+
+/// An open connection, and the client whose call uses it now (0: nobody's).
+#[derive(Debug)]
+pub(crate) struct Socket {
+    stream: TcpStream,
+    user: AtomicU64,
+}
+
+impl ShutdownHandle for Socket {
+    fn shutdown(&self) {
+        // It fails only where the connection is gone already, which is what is wanted.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+/// The open connections of one process, so that `cancel` finds those in use.
+#[derive(Debug, Default)]
+pub(crate) struct Sockets(Mutex<Vec<Weak<Socket>>>);
+
+impl Sockets {
+    fn add(&self, socket: &Arc<Socket>) {
+        let mut sockets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sockets.retain(|socket| socket.strong_count() > 0);
+        sockets.push(Arc::downgrade(socket));
+    }
+
+    /// Ends the waits on all connections that the client uses. A connection that has just passed
+    /// to another client's call is lost to that call, which opens another.
+    pub(crate) fn wake(&self, client_id: u64) {
+        let sockets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for socket in sockets.iter().filter_map(Weak::upgrade) {
+            if socket.user.load(Ordering::SeqCst) == client_id {
+                socket.shutdown();
+            }
+        }
+    }
+}
+
+/// Opens connections, looking names up only then.
+pub(super) struct TcpConnector {
+    resolve: Vec<Resolve>,
+    names: Arc<Names>,
+}
+
+impl TcpConnector {
+    pub(super) fn new(resolve: Vec<Resolve>, names: Arc<Names>) -> Self {
+        Self { resolve, names }
+    }
+
+    fn addresses(&self, host: &str, port: u16, until: Instant) -> io::Result<Vec<SocketAddr>> {
+        let fixed: Vec<_> = self
+            .resolve
+            .iter()
+            .filter(|entry| entry.port == port && entry.host.eq_ignore_ascii_case(host))
+            .map(|entry| entry.address)
+            .collect();
+        if fixed.is_empty() {
+            self.names
+                .look_up(host, port, until)
+                .map_err(|e| io::Error::new(e.kind(), format!("{host} was not found: {e}")))
+        } else {
+            Ok(fixed)
+        }
+    }
+
+    fn open(&self, host: &str, port: u16) -> io::Result<Arc<Socket>> {
+        let call = Exchange::call()?;
+        let until = (Instant::now() + call.connect_timeout).min(call.deadline);
+        let addresses = self.addresses(host, port, until)?;
+        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        for (at, address) in addresses.iter().enumerate() {
+            // Each address has its share of the time that is left, so that a dead one does not
+            // take the others'.
+            let share = u32::try_from(addresses.len() - at).unwrap_or(u32::MAX);
+            let left = until.saturating_duration_since(Instant::now());
+            match connect(&call, *address, Instant::now() + left / share) {
+                Ok(stream) => {
+                    stream.set_nodelay(true)?;
+                    let socket = Arc::new(Socket {
+                        stream,
+                        user: AtomicU64::new(0),
+                    });
+                    call.process.sockets.add(&socket);
+                    return Ok(socket);
+                }
+                Err(error) => {
+                    let text = format!("connecting to {host} ({address}): {error}");
+                    last = io::Error::new(error.kind(), text);
+                }
+            }
+            if call.check().is_err() {
+                break;
+            }
+        }
+        self.names.forget(host);
+        Err(last)
+    }
+}
+
+impl<In: Transport> Connector<In> for TcpConnector {
+    type Out = Either<In, TcpTransport>;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        chained: Option<In>,
+    ) -> Result<Option<Self::Out>, ureq::Error> {
+        if let Some(tunnel) = chained {
+            return Ok(Some(Either::A(tunnel)));
+        }
+        let host = details.uri.host().unwrap_or_default();
+        let port = details
+            .uri
+            .port_u16()
+            .unwrap_or(if details.needs_tls() { 443 } else { 80 });
+        let socket = self.open(host, port)?;
+        Exchange::with(|exchange| exchange.opened += 1)?;
+        let handle: Weak<Socket> = Arc::downgrade(&socket);
+        (details.register_shutdown)(handle)?;
+        Ok(Some(Either::B(TcpTransport::new(socket))))
+    }
+}
+
+impl fmt::Debug for TcpConnector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpConnector").finish_non_exhaustive()
+    }
+}
+
+/// Connects without blocking, and waits for the outcome together with a `cancel`.
+#[cfg(unix)]
+fn connect(call: &Call, address: SocketAddr, until: Instant) -> io::Result<TcpStream> {
+    use crate::wait::{Event, poll};
+    use rustix::event::{PollFd, PollFlags};
+    use rustix::io::Errno;
+    use rustix::net::{AddressFamily, SocketType, sockopt};
+
+    let family = if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
+    let socket = open_socket(family, SocketType::STREAM)?;
+    match rustix::net::connect(&socket, &address) {
+        Ok(()) => {}
+        Err(Errno::INPROGRESS | Errno::INTR) => {
+            let event = Event::new()?;
+            let _listed = call.process.waits.list(call.control.client_id, &event);
+            loop {
+                call.check().map_err(|_| stopped())?;
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        "no answer within the time for connecting",
+                    ));
+                }
+                let mut polled = [
+                    PollFd::new(&socket, PollFlags::OUT),
+                    PollFd::from_borrowed_fd(event.descriptor(), PollFlags::IN),
+                ];
+                match poll(&mut polled, left) {
+                    Err(Errno::INTR) if call.interrupted() => return Err(stopped()),
+                    Err(Errno::INTR) => {}
+                    Err(other) => return Err(other.into()),
+                    Ok(_) if polled.first().is_some_and(|p| !p.revents().is_empty()) => break,
+                    Ok(_) => {}
+                }
+            }
+            sockopt::socket_error(&socket)??;
+        }
+        Err(other) => return Err(other.into()),
+    }
+    rustix::io::ioctl_fionbio(&socket, false)?;
+    Ok(socket.into())
+}
+
+#[cfg(all(unix, not(target_vendor = "apple")))]
+fn open_socket(
+    family: rustix::net::AddressFamily,
+    kind: rustix::net::SocketType,
+) -> io::Result<std::os::fd::OwnedFd> {
+    use rustix::net::SocketFlags;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(rustix::net::socket_with(family, kind, flags, None)?)
+}
+
+#[cfg(target_vendor = "apple")]
+fn open_socket(
+    family: rustix::net::AddressFamily,
+    kind: rustix::net::SocketType,
+) -> io::Result<std::os::fd::OwnedFd> {
+    let socket = rustix::net::socket(family, kind, None)?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    Ok(socket)
+}
+
+#[cfg(not(unix))]
+fn connect(_: &Call, address: SocketAddr, until: Instant) -> io::Result<TcpStream> {
+    let left = until.saturating_duration_since(Instant::now());
+    TcpStream::connect_timeout(&address, left.max(Duration::from_millis(1)))
+}
+
+fn stopped() -> io::Error {
+    io::Error::other("the call was stopped")
+}
+
+/// A connection as ureq sees it. What is written stays here until an answer is awaited, so that
+/// head and body, or a whole TLS flight, go out in one send.
+pub(super) struct TcpTransport {
+    socket: Arc<Socket>,
+    buffers: TcpBuffers,
+    read_timeout: Option<Duration>,
+    write_timeout: Option<Duration>,
+    /// Whether a request has been sent since the connection was last found open.
+    used: bool,
+}
+
+impl TcpTransport {
+    fn new(socket: Arc<Socket>) -> Self {
+        Self {
+            socket,
+            buffers: TcpBuffers::default(),
+            read_timeout: None,
+            write_timeout: None,
+            used: false,
+        }
+    }
+
+    /// Sends what is pending.
+    fn flush(&mut self) -> io::Result<()> {
+        if self.buffers.pending == 0 {
+            return Ok(());
+        }
+        let call = Exchange::call()?;
+        self.used = true;
+        self.socket
+            .user
+            .store(call.control.client_id, Ordering::SeqCst);
+        let mut sent = 0;
+        let mut exact = false;
+        while let Some(left @ [_, ..]) = self.buffers.output.get(sent..self.buffers.pending) {
+            let timeout = time_to_wait(&call, exact)?;
+            if self.write_timeout != Some(timeout) {
+                self.socket.stream.set_write_timeout(Some(timeout))?;
+                self.write_timeout = Some(timeout);
+            }
+            match (&self.socket.stream).write(left) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(amount) => sent += amount,
+                Err(error) => exact = go_on(&call, error)?,
+            }
+        }
+        self.buffers.pending = 0;
+        Ok(())
+    }
+
+    fn receive(&mut self) -> io::Result<usize> {
+        let call = Exchange::call()?;
+        let mut exact = false;
+        loop {
+            let timeout = time_to_wait(&call, exact)?;
+            if self.read_timeout != Some(timeout) {
+                self.socket.stream.set_read_timeout(Some(timeout))?;
+                self.read_timeout = Some(timeout);
+            }
+            match (&self.socket.stream).read(self.buffers.input_append_buf()) {
+                Ok(amount) => {
+                    self.buffers.filled += amount;
+                    return Ok(amount);
+                }
+                Err(error) => exact = go_on(&call, error)?,
+            }
+        }
+    }
+
+    /// Whether the server has neither closed the connection nor sent what nobody asked for.
+    #[cfg(unix)]
+    fn is_quiet(&self) -> bool {
+        use rustix::net::{RecvFlags, recv};
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        matches!(
+            recv(&self.socket.stream, &mut [0; 1][..], flags),
+            Err(rustix::io::Errno::WOULDBLOCK)
+        )
+    }
+
+    #[cfg(not(unix))]
+    fn is_quiet(&self) -> bool {
+        let stream = &self.socket.stream;
+        let quiet = stream.set_nonblocking(true).is_ok()
+            && matches!(stream.peek(&mut [0; 1]), Err(e) if e.kind() == io::ErrorKind::WouldBlock);
+        quiet && stream.set_nonblocking(false).is_ok()
+    }
+}
+
+/// How long one system call may block. The first time, the time left is rounded down to a power
+/// of two, so that it stays the same from call to call and need not be set again; then exactly.
+fn time_to_wait(call: &Call, exact: bool) -> io::Result<Duration> {
+    if call.is_cancelled() {
+        return Err(stopped());
+    }
+    let left = u64::try_from(call.remaining().as_micros()).unwrap_or(u64::MAX);
+    if left == 0 {
+        return Err(stopped());
+    }
+    let milliseconds = left.div_ceil(1000);
+    Ok(Duration::from_millis(if exact {
+        milliseconds
+    } else {
+        1 << milliseconds.ilog2()
+    }))
+}
+
+/// After a failed system call: an error that ends the exchange, or `true` to go on, waiting
+/// exactly as long as is left.
+fn go_on(call: &Call, error: io::Error) -> io::Result<bool> {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Ok(true),
+        io::ErrorKind::Interrupted if call.interrupted() => Err(stopped()),
+        io::ErrorKind::Interrupted => Ok(true),
+        _ => Err(error),
+    }
+}
+
+impl Transport for TcpTransport {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), ureq::Error> {
+        self.buffers.pending += amount;
+        if self.buffers.is_nearly_full() {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
+        self.flush()?;
+        Ok(self.receive()? > 0)
+    }
+
+    /// Asked twice of every pooled connection: when it goes back, right after its answer has been
+    /// read, which needs no system call, and when it is taken out.
+    fn is_open(&mut self) -> bool {
+        if std::mem::take(&mut self.used) {
+            self.socket.user.store(0, Ordering::SeqCst);
+            true
+        } else {
+            self.is_quiet()
+        }
+    }
+}
+
+impl fmt::Debug for TcpTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpTransport").finish_non_exhaustive()
+    }
+}
+
+/// Buffers that keep what is to be sent until it is worth a system call.
+#[derive(Debug, Default)]
+pub(super) struct TcpBuffers {
+    output: Vec<u8>,
+    pending: usize,
+    input: Vec<u8>,
+    consumed: usize,
+    filled: usize,
+    progress: bool,
+}
+
+impl TcpBuffers {
+    /// One request of a full batch fits.
+    const OUTPUT: usize = 16 * 1024;
+    /// What must be free for ureq to write a head, or for rustls a record.
+    const RESERVE: usize = 8 * 1024;
+    const INPUT: usize = 8 * 1024;
+
+    fn is_nearly_full(&self) -> bool {
+        self.output.len() - self.pending < Self::RESERVE
+    }
+}
+
+impl Buffers for TcpBuffers {
+    fn output(&mut self) -> &mut [u8] {
+        if self.output.is_empty() {
+            self.output.resize(Self::OUTPUT, 0);
+        }
+        self.output.get_mut(self.pending..).unwrap_or_default()
+    }
+
+    fn input(&self) -> &[u8] {
+        self.input
+            .get(self.consumed..self.filled)
+            .unwrap_or_default()
+    }
+
+    fn input_append_buf(&mut self) -> &mut [u8] {
+        if self.consumed == self.filled {
+            (self.consumed, self.filled) = (0, 0);
+        }
+        if self.filled == self.input.len() {
+            if self.consumed > 0 {
+                self.input.copy_within(self.consumed..self.filled, 0);
+                self.filled -= self.consumed;
+                self.consumed = 0;
+            } else {
+                // ureq refuses heads beyond its own limit, so that this ends.
+                self.input.resize(self.input.len() + Self::INPUT, 0);
+            }
+        }
+        self.input.get_mut(self.filled..).unwrap_or_default()
+    }
+
+    fn input_appended(&mut self, amount: usize) {
+        self.filled += amount;
+    }
+
+    fn input_consume(&mut self, amount: usize) {
+        self.progress = amount > 0;
+        self.consumed = (self.consumed + amount).min(self.filled);
+    }
+
+    fn tmp_and_output(&mut self) -> (&mut [u8], &mut [u8]) {
+        if self.output.is_empty() {
+            self.output.resize(Self::OUTPUT, 0);
+        }
+        // The first is for chunked bodies, which are never sent here.
+        (
+            &mut [],
+            self.output.get_mut(self.pending..).unwrap_or_default(),
+        )
+    }
+
+    fn can_use_input(&self) -> bool {
+        !self.input().is_empty() && self.progress
+    }
+}
