@@ -1,0 +1,69 @@
+"""The package as a whole: what it exports, and how it describes itself."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.resources
+import inspect
+import pickle
+import re
+import sys
+import types
+from pathlib import Path
+
+import b24_messageservice as b24
+import pytest
+
+
+def test_all_is_what_is_public() -> None:
+    public = {
+        name
+        for name, value in vars(b24).items()
+        if not name.startswith("_") and not isinstance(value, types.ModuleType)
+    }
+    assert set(b24.__all__) == public | {"__version__"}
+
+
+@pytest.mark.parametrize("name", [n for n in b24.__all__ if n != "__version__"])
+def test_every_class_is_documented_and_lives_at_its_public_path(name: str) -> None:
+    cls = getattr(b24, name)
+    assert cls.__doc__
+    assert cls.__module__ == "b24_messageservice"
+    assert pickle.loads(pickle.dumps(cls)) is cls
+
+
+def test_every_method_of_the_client_is_documented() -> None:
+    for name in dir(b24.Client):
+        if not name.startswith("_"):
+            assert getattr(b24.Client, name).__doc__, name
+
+
+def test_version_is_the_distributions_and_the_crates() -> None:
+    assert b24.__version__ == importlib.metadata.version("b24-messageservice")
+    manifest = (Path(__file__).parents[3] / "Cargo.toml").read_text(encoding="utf-8")
+    assert f'version = "{b24.__version__}"' in manifest
+
+
+def test_package_is_typed() -> None:
+    assert importlib.resources.files(b24).joinpath("py.typed").is_file()
+    assert importlib.resources.files(b24).joinpath("_native.pyi").is_file()
+
+
+@pytest.mark.skipif(
+    sys.version_info < (3, 10), reason="CPython 3.9 shows no signature of a stable-ABI class"
+)
+def test_client_shows_the_options_that_the_core_has() -> None:
+    shown = set(inspect.signature(b24.Client).parameters)
+    assert shown == set(inspect.signature(b24.Client.shared).parameters)
+    with pytest.raises(b24.InvalidConfig) as refused:
+        b24.Client("portal.bitrix24.com", no_such_option="1")  # type: ignore[call-arg]
+    _, _, listed = str(refused.value).partition("the options are ")
+    core = {name.removesuffix("_ms") for name in re.split(r", | and ", listed)}
+    assert shown - {"on_renewal"} == core
+
+
+def test_gil_state_is_told() -> None:
+    gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+    print(f"CPython {sys.version.split()[0]}, GIL {'on' if gil else 'off'}")
+    free_threaded = "free-threading" in sys.version
+    assert gil is not free_threaded
