@@ -1,0 +1,39 @@
+/* Tells a portal what became of one message.
+ *
+ *     B24_ACCESS_TOKEN=… ./single portal=portal.bitrix24.com provider1 MESSAGE_ID delivered */
+#include "options.h"
+
+int main(int argc, char **argv)
+{
+    int next;
+    b24_config *config = read_options(argc, argv, &next);
+    if (argc - next != 3) {
+        fprintf(stderr, "usage: %s portal=HOST [NAME=VALUE ...] CODE MESSAGE_ID STATUS\n", argv[0]);
+        b24_config_free(config);
+        return EXIT_FAILURE;
+    }
+
+    b24_client *client = NULL;
+    b24_error *error = NULL;
+    b24_code code = b24_client_new(config, &client, &error);
+    b24_config_free(config);
+    if (code == B24_OK) {
+        code = b24_message_status_update(client, argv[next], argv[next + 1], argv[next + 2], &error);
+    }
+
+    switch (code) {
+    case B24_OK:
+        puts("stored");
+        break;
+    case B24_MESSAGE_NOT_FOUND:
+        /* Nothing to repeat: the portal forgot the message, or it is another provider's. */
+        puts("the portal does not know this message");
+        break;
+    default:
+        fprintf(stderr, "error %d: %s%s\n", (int)code, b24_error_message(error),
+                b24_error_is_retryable(error) ? " (it may be repeated later)" : "");
+    }
+    b24_error_free(error);
+    b24_client_free(client);
+    return code == B24_OK ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,277 @@
+// C++17 over b24_messageservice.h: handles that free themselves, errors as exceptions or as values.
+//
+//     b24::client client(b24::config().set("portal", "portal.bitrix24.com")
+//                                     .set("access_token", token));
+//     client.message_status_update("provider1", message_id, b24::status::delivered);
+//
+// Header only; link what the C header needs. The log is that of C: b24_log_set.
+#ifndef B24_MESSAGESERVICE_HPP
+#define B24_MESSAGESERVICE_HPP
+
+#include "b24_messageservice.h"
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace b24 {
+
+/// What can be told of a message. Calls take any text: the portal's words may grow.
+namespace status {
+inline constexpr const char *queued = "queued";
+inline constexpr const char *sent = "sent";
+inline constexpr const char *delivered = "delivered";
+inline constexpr const char *undelivered = "undelivered";
+inline constexpr const char *failed = "failed";
+}  // namespace status
+
+/// Why a call failed. what() is for people, and never holds a secret.
+class error : public std::runtime_error {
+public:
+    error(b24_code code, const std::string &message) : std::runtime_error(message), code_(code) {}
+
+    /// A copy of an error of C.
+    explicit error(const b24_error &from)
+        : std::runtime_error(b24_error_message(&from)),
+          code_(b24_error_code(&from)),
+          portal_code_(b24_error_portal_code(&from)),
+          description_(b24_error_description(&from)),
+          http_status_(b24_error_http_status(&from)),
+          retryable_(b24_error_is_retryable(&from)),
+          retry_after_ms_(b24_error_retry_after_ms(&from)) {}
+
+    b24_code code() const noexcept { return code_; }
+    /// The portal's own error code, such as "ERROR_MESSAGE_NOT_FOUND"; empty if none.
+    const std::string &portal_code() const noexcept { return portal_code_; }
+    /// The portal's own description; empty if none.
+    const std::string &description() const noexcept { return description_; }
+    /// The HTTP status of the answer that decided; 0 if none.
+    int http_status() const noexcept { return http_status_; }
+    /// Whether the same call may succeed later without anyone changing anything.
+    bool is_retryable() const noexcept { return retryable_; }
+    /// How long to wait before the same call can succeed, if that is known.
+    std::optional<std::chrono::milliseconds> retry_after() const noexcept {
+        if (retry_after_ms_ < 0) {
+            return std::nullopt;
+        }
+        return std::chrono::milliseconds(retry_after_ms_);
+    }
+
+private:
+    b24_code code_;
+    std::string portal_code_;
+    std::string description_;
+    int http_status_ = 0;
+    bool retryable_ = false;
+    std::int64_t retry_after_ms_ = -1;
+};
+
+/// What became of an update: nothing if it was applied, else why not.
+using outcome = std::optional<error>;
+
+/// An installation's tokens at one moment. All but the address, the id and the time are secrets.
+struct tokens {
+    std::string access_token;
+    std::string refresh_token;
+    std::string client_endpoint;
+    std::string member_id;
+    /// Unix time; 0 if not known.
+    std::int64_t expires = 0;
+
+    tokens() = default;
+    explicit tokens(const b24_tokens *from)
+        : access_token(b24_tokens_access_token(from)),
+          refresh_token(b24_tokens_refresh_token(from)),
+          client_endpoint(b24_tokens_client_endpoint(from)),
+          member_id(b24_tokens_member_id(from)),
+          expires(b24_tokens_expires(from)) {}
+};
+
+/// One update of a batch.
+struct update {
+    std::string code;
+    std::string message_id;
+    std::string status;
+};
+
+namespace detail {
+
+struct deleter {
+    void operator()(b24_config *handle) const noexcept { b24_config_free(handle); }
+    void operator()(b24_client *handle) const noexcept { b24_client_free(handle); }
+    void operator()(b24_batch *handle) const noexcept { b24_batch_free(handle); }
+    void operator()(b24_tokens *handle) const noexcept { b24_tokens_free(handle); }
+    void operator()(b24_error *handle) const noexcept { b24_error_free(handle); }
+};
+
+template <typename T>
+using owner = std::unique_ptr<T, deleter>;
+
+/// Takes over what a call of C returned.
+inline outcome take(b24_code code, b24_error *from) {
+    owner<b24_error> owned(from);
+    if (code == B24_OK) {
+        return std::nullopt;
+    }
+    return owned ? outcome(std::in_place, *owned) : outcome(std::in_place, code, "out of memory");
+}
+
+inline void raise(outcome failure) {
+    if (failure) {
+        throw *std::move(failure);
+    }
+}
+
+/// C would cut a text at a NUL inside it, and report another message.
+inline outcome refuse_nul(const char *name, const std::string &text) {
+    if (text.find('\0') == std::string::npos) {
+        return std::nullopt;
+    }
+    return error(B24_INVALID_ARGUMENT, std::string(name) + " holds a NUL");
+}
+
+inline outcome refuse_nul(const std::string &code, const std::string &message_id,
+                          const std::string &status) {
+    outcome failure = refuse_nul("code", code);
+    if (!failure) {
+        failure = refuse_nul("message_id", message_id);
+    }
+    return failure ? failure : refuse_nul("status", status);
+}
+
+}  // namespace detail
+
+/// What clients are made from. One thread at a time.
+class config {
+public:
+    using renewal_callback = std::function<void(const tokens &)>;
+
+    config() : handle_(b24_config_new()) {}
+
+    /// Sets an option by its name; the names are those of b24_config_set. Throws error.
+    config &set(const std::string &name, const std::string &value) {
+        detail::raise(detail::refuse_nul("name", name));
+        detail::raise(detail::refuse_nul("value", value));
+        b24_error *failure = nullptr;
+        const b24_code code = b24_config_set(handle_.get(), name.c_str(), value.c_str(), &failure);
+        detail::raise(detail::take(code, failure));
+        return *this;
+    }
+
+    /// Sets the function that stores renewed tokens, called from the thread that needed them. It
+    /// must not throw. Shared clients outlive their last handle, and keep it until the process
+    /// ends.
+    config &on_renewal(renewal_callback callback) {
+        auto kept = std::make_shared<renewal_callback>(std::move(callback));
+        b24_error *failure = nullptr;
+        const b24_code code = b24_config_on_renewal(handle_.get(), &config::call, kept.get(), &failure);
+        detail::raise(detail::take(code, failure));
+        callback_ = std::move(kept);
+        return *this;
+    }
+
+private:
+    friend class client;
+
+    static void call(const b24_tokens *renewed, void *user) noexcept {
+        (*static_cast<renewal_callback *>(user))(tokens(renewed));
+    }
+
+    detail::owner<b24_config> handle_;
+    std::shared_ptr<renewal_callback> callback_;
+};
+
+/// A light handle to a portal. Any number of threads may use one at once; moving and destroying it
+/// is for one, when no other is inside a call.
+class client {
+public:
+    /// Nothing is sent yet. Throws error.
+    explicit client(const config &from) : client(from, b24_client_new) {}
+
+    /// The process's one client for an equal configuration: see b24_client_shared. Throws error.
+    static client shared(const config &from) {
+        client made(from, b24_client_shared);
+        if (made.callback_) {
+            // The process keeps the client, so it has to keep the function too.
+            static_cast<void>(new std::shared_ptr<config::renewal_callback>(made.callback_));
+        }
+        return made;
+    }
+
+    /// Tells the portal the status of one message. Throws error.
+    void message_status_update(const std::string &code, const std::string &message_id,
+                               const std::string &status) {
+        detail::raise(try_message_status_update(code, message_id, status));
+    }
+
+    /// The same, with the error as a value.
+    outcome try_message_status_update(const std::string &code, const std::string &message_id,
+                                      const std::string &status) {
+        if (outcome failure = detail::refuse_nul(code, message_id, status)) {
+            return failure;
+        }
+        b24_error *failure = nullptr;
+        const b24_code result = b24_message_status_update(
+            handle_.get(), code.c_str(), message_id.c_str(), status.c_str(), &failure);
+        return detail::take(result, failure);
+    }
+
+    /// Tells the portal the status of any number of messages, and what became of each, in order.
+    /// Failures are values: one update's is not another's.
+    std::vector<outcome> message_status_update_batch(const std::vector<update> &updates) {
+        detail::owner<b24_batch> batch(b24_batch_new());
+        std::vector<outcome> fates;
+        fates.reserve(updates.size());
+        for (const update &one : updates) {
+            fates.push_back(detail::refuse_nul(one.code, one.message_id, one.status));
+            if (!fates.back()) {
+                b24_batch_add(batch.get(), one.code.c_str(), one.message_id.c_str(),
+                              one.status.c_str());
+            }
+        }
+        b24_message_status_update_batch(handle_.get(), batch.get(), nullptr);
+        std::size_t sent = 0;
+        for (outcome &fate : fates) {
+            if (!fate) {
+                if (const b24_error *failure = b24_batch_error(batch.get(), sent++)) {
+                    fate.emplace(*failure);
+                }
+            }
+        }
+        return fates;
+    }
+
+    /// Ends the calls under way with B24_CANCELLED, from any thread.
+    void cancel() noexcept { b24_client_cancel(handle_.get()); }
+
+    /// The tokens as they are now.
+    b24::tokens tokens() const {
+        return b24::tokens(detail::owner<b24_tokens>(b24_client_tokens(handle_.get())).get());
+    }
+
+private:
+    using maker = b24_code (*)(const b24_config *, b24_client **, b24_error **);
+
+    client(const config &from, maker make) : callback_(from.callback_) {
+        b24_client *made = nullptr;
+        b24_error *failure = nullptr;
+        const b24_code code = make(from.handle_.get(), &made, &failure);
+        handle_.reset(made);
+        detail::raise(detail::take(code, failure));
+    }
+
+    // Declared first, so that it goes last.
+    std::shared_ptr<config::renewal_callback> callback_;
+    detail::owner<b24_client> handle_;
+};
+
+}  // namespace b24
+
+#endif
