@@ -61,7 +61,6 @@ pub(crate) fn run(shared: &Shared, role: &Role, stream: TcpStream, number: u64) 
         let mut state = shared.lock();
         state.seen.connections += 1;
         state.open.insert(number, stream.clone());
-        state.seen.open_connections = state.open.len();
         state.epoch
     };
     let origin = Origin {
@@ -87,7 +86,6 @@ pub(crate) fn run(shared: &Shared, role: &Role, stream: TcpStream, number: u64) 
         let mut state = shared.lock();
         if state.epoch == epoch {
             state.open.remove(&number);
-            state.seen.open_connections = state.open.len();
         }
     }
     if matches!(end, Ok(End::Reset)) {
@@ -138,8 +136,8 @@ fn serve<S: Read + Write>(shared: &Shared, stream: &mut S, mut origin: Origin) -
         match exchange::serve(shared, &request, origin) {
             Reply::Close => return Ok(End::Close),
             Reply::Reset => return Ok(End::Reset),
-            Reply::Hang => {
-                shared.hang(origin.epoch);
+            Reply::Hang(releases) => {
+                shared.hang(origin.epoch, releases);
                 return Ok(End::Close);
             }
             Reply::Send(answer, Delivery::KeepAlive) => {

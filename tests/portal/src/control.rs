@@ -55,7 +55,10 @@ impl Control {
     }
 
     pub(crate) fn seen(&self) -> Seen {
-        self.shared.lock().seen.clone()
+        let state = self.shared.lock();
+        let mut seen = state.seen.clone();
+        seen.open_connections = state.open.len();
+        seen
     }
 
     pub(crate) fn messages(&self) -> Value {

@@ -32,8 +32,8 @@ pub(crate) enum Reply {
     Close,
     /// The same, with a reset.
     Reset,
-    /// Nothing comes until a release; then the connection ends.
-    Hang,
+    /// Nothing comes until there have been more releases than these; then the connection ends.
+    Hang(u64),
 }
 
 /// How an answer is delivered.
@@ -102,7 +102,7 @@ pub(crate) fn serve(shared: &Shared, request: &Request, origin: Origin) -> Reply
     if state.epoch != origin.epoch {
         return Reply::Close;
     }
-    let number = state.note(LogEntry::new(request, params.clone(), origin.connection));
+    let number = state.note(|| LogEntry::new(request, params.clone(), origin.connection));
     state.seen.count(at);
     shared.notify(&state);
     check_manners(&mut state, request, &params, at);
@@ -110,7 +110,7 @@ pub(crate) fn serve(shared: &Shared, request: &Request, origin: Origin) -> Reply
     match fault {
         Some(Kind::DropBefore) => return Reply::Close,
         Some(Kind::ResetBefore) => return Reply::Reset,
-        Some(Kind::Hang) => return Reply::Hang,
+        Some(Kind::Hang) => return Reply::Hang(state.releases),
         _ => {}
     }
     if at != At::Oauth && state.settings.latency_ms > 0 {
@@ -136,7 +136,7 @@ pub(crate) fn serve(shared: &Shared, request: &Request, origin: Origin) -> Reply
     let delivery = match fault {
         Some(Kind::DropAfter) => return Reply::Close,
         Some(Kind::ResetAfter) => return Reply::Reset,
-        Some(Kind::HangAfter) => return Reply::Hang,
+        Some(Kind::HangAfter) => return Reply::Hang(state.releases),
         Some(Kind::Drip { ms_per_byte }) => Delivery::Drip(Duration::from_millis(ms_per_byte)),
         Some(Kind::SlowHeader { ms_per_byte }) => {
             Delivery::SlowHeader(Duration::from_millis(ms_per_byte))

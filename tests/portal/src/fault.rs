@@ -2,28 +2,38 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde_json::{Map, Value};
 
 /// A fault that waits for the requests it befalls.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "Map<String, Value>")]
 pub struct Fault {
     /// Which requests it befalls. `any`
-    #[serde(default)]
     pub at: At,
     /// How many of them. 1
-    #[serde(default = "once")]
     pub count: u64,
     /// What happens to them.
-    #[serde(flatten)]
     pub kind: Kind,
 }
 
-fn once() -> u64 {
-    1
+impl TryFrom<Map<String, Value>> for Fault {
+    type Error = serde_json::Error;
+
+    /// `at` and `count` stand beside the members of the kind, whose unknown ones are refused.
+    fn try_from(mut members: Map<String, Value>) -> Result<Self, Self::Error> {
+        let at = members.remove("at").map(At::deserialize).transpose()?;
+        let count = members.remove("count").map(u64::deserialize).transpose()?;
+        Ok(Self {
+            at: at.unwrap_or_default(),
+            count: count.unwrap_or(1),
+            kind: Kind::deserialize(Value::Object(members))?,
+        })
+    }
 }
 
 /// What a request is for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum At {
     /// Of a fault: every request to the portal or the authorization server.
@@ -39,8 +49,8 @@ pub enum At {
 }
 
 /// What happens to a request. Unless it says otherwise, the request is executed.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Kind {
     /// Nothing: the request is served as if there were no fault.
     Ok,
@@ -210,5 +220,18 @@ mod tests {
         assert!(matches!(queue.take(At::Update), Some(Kind::Truncated)));
         assert!(matches!(queue.take(At::Oauth), Some(Kind::Hang)));
         assert!(queue.take(At::Oauth).is_none());
+    }
+
+    #[test]
+    fn what_a_fault_does_not_know_is_refused() {
+        for text in [
+            r#"{"kind": "explode"}"#,
+            r#"{"kind": "drip", "ms": 5}"#,
+            r#"{"kind": "hang", "at": "nowhere"}"#,
+            r#"{"kind": "error", "status": 400}"#,
+            r#"{"at": "any"}"#,
+        ] {
+            assert!(serde_json::from_str::<Fault>(text).is_err(), "{text}");
+        }
     }
 }

@@ -38,3 +38,8 @@ pub use fault::{At, Fault, Kind};
 pub use portal::Portal;
 pub use settings::{Moved, Operating, Rate, Refusal, Settings, Shape};
 pub use state::{Answered, LogEntry, Seen};
+
+/// The examples of the README are tested with the others.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -32,7 +32,7 @@ The control API (JSON):
   POST /reset    begin anew with these settings: {\"expired\": true, \"rate\": {\"x\": 50, \"y\": 2}}
   POST /set      change these settings
   POST /fault    order faults: [{\"at\": \"update\", \"kind\": \"drop_after\", \"count\": 2}]
-  POST /release  let go what hangs
+  POST /release  let go what hangs or waits
   POST /wait     {\"requests\": N, \"timeout_ms\": M}: answered when that many requests came
   GET  /seen     counts, violations of the protocol, and the last requests (?log=N: the last N)
   GET  /messages what was stored

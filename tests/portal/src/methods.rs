@@ -101,9 +101,13 @@ fn update_status(state: &mut State, params: &Array<Value>) -> Result<Value, Prob
     Ok(Value::Bool(true))
 }
 
-/// Messages here have no internal number, so none is ever found.
-fn get_status(_: &mut State, _: &Array<Value>) -> Result<Value, Problem> {
-    Err(message_not_found())
+/// Here messages are numbered in the order in which they were first told a status.
+fn get_status(state: &mut State, params: &Array<Value>) -> Result<Value, Problem> {
+    let number = text(params, "MESSAGE_ID").and_then(|number| number.parse().ok());
+    let status = number.and_then(|number| state.messages.by_number(number));
+    let status = status.ok_or_else(message_not_found)?;
+    let (initial, rest) = status.split_at(1);
+    Ok(Value::Str(initial.to_ascii_uppercase() + rest))
 }
 
 fn add_sender(state: &mut State, params: &Array<Value>) -> Result<Value, Problem> {

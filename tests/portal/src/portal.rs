@@ -140,7 +140,7 @@ impl Portal {
         self.control.messages()
     }
 
-    /// Lets go every request that a fault holds.
+    /// Lets go every request that a fault or a latency holds.
     pub fn release(&self) {
         self.control.shared.release();
     }

@@ -56,31 +56,32 @@ impl Shared {
         self.progress.notify_all();
     }
 
-    /// Lets go what hangs.
+    /// Lets go what hangs or sleeps.
     pub(crate) fn release(&self) {
         self.lock().releases += 1;
         self.release.notify_all();
     }
 
-    /// Sleeps without the lock. None if the portal was reset meanwhile.
+    /// Sleeps without the lock, until a release at the latest. None if the portal was reset meanwhile.
     pub(crate) fn sleep<'a>(
         &'a self,
         state: MutexGuard<'a, State>,
         milliseconds: u64,
     ) -> Option<MutexGuard<'a, State>> {
-        let epoch = state.epoch;
+        let (epoch, releases) = (state.epoch, state.releases);
         let time = Duration::from_millis(milliseconds);
         let (state, _) = self
             .release
-            .wait_timeout_while(state, time, |state| state.epoch == epoch)
+            .wait_timeout_while(state, time, |state| {
+                state.epoch == epoch && state.releases == releases
+            })
             .unwrap_or_else(PoisonError::into_inner);
         (state.epoch == epoch).then_some(state)
     }
 
-    /// Waits for a release or a reset.
-    pub(crate) fn hang(&self, epoch: u64) {
+    /// Waits for a reset, or for a release beyond the first `releases`.
+    pub(crate) fn hang(&self, epoch: u64, releases: u64) {
         let state = self.lock();
-        let releases = state.releases;
         let _released = self.release.wait_while(state, |state| {
             state.epoch == epoch && state.releases == releases
         });
@@ -134,7 +135,8 @@ pub(crate) struct State {
     pub(crate) origin: Option<String>,
     /// The connections that are open, by number.
     pub(crate) open: HashMap<u64, Arc<TcpStream>>,
-    releases: u64,
+    /// Number of the releases so far.
+    pub(crate) releases: u64,
     waiters: usize,
 }
 
@@ -173,14 +175,17 @@ impl State {
     }
 
     /// Notes a request that came; gives its number in the log.
-    pub(crate) fn note(&mut self, entry: LogEntry) -> u64 {
+    pub(crate) fn note(&mut self, entry: impl FnOnce() -> LogEntry) -> u64 {
         let number = self.seen.noted + 1;
         self.seen.noted = number;
         if self.settings.log > 0 {
             while self.seen.log.len() >= self.settings.log {
                 self.seen.log.pop_front();
             }
-            self.seen.log.push_back(LogEntry { n: number, ..entry });
+            self.seen.log.push_back(LogEntry {
+                n: number,
+                ..entry()
+            });
         }
         number
     }
@@ -412,27 +417,47 @@ impl TokenStore {
     }
 }
 
-/// The statuses that were stored.
+/// The messages whose status was told, by `CODE|MESSAGE_ID`.
 #[derive(Debug, Default)]
-pub(crate) struct Messages(BTreeMap<String, VecDeque<&'static str>>);
+pub(crate) struct Messages(BTreeMap<String, Message>);
+
+#[derive(Debug)]
+struct Message {
+    /// The portal's own number of it, counted from 1.
+    number: usize,
+    statuses: VecDeque<&'static str>,
+}
 
 impl Messages {
     pub(crate) fn store(&mut self, key: String, status: &'static str) {
-        let history = self.0.entry(key).or_default();
-        if history.len() >= MAX_HISTORY {
-            history.pop_front();
+        let number = self.0.len() + 1;
+        let message = self.0.entry(key).or_insert_with(|| Message {
+            number,
+            statuses: VecDeque::new(),
+        });
+        if message.statuses.len() >= MAX_HISTORY {
+            message.statuses.pop_front();
         }
-        history.push_back(status);
+        message.statuses.push_back(status);
+    }
+
+    /// The present status of the message that has this number.
+    pub(crate) fn by_number(&self, number: usize) -> Option<&'static str> {
+        let message = self.0.values().find(|message| message.number == number)?;
+        message.statuses.back().copied()
     }
 
     /// The present status of each message, and `history` with all of each.
     pub(crate) fn to_json(&self) -> serde_json::Value {
-        let mut all: serde_json::Map<_, _> = self
-            .0
-            .iter()
-            .filter_map(|(key, history)| Some((key.clone(), (*history.back()?).into())))
-            .collect();
-        all.insert("history".into(), serde_json::json!(self.0));
+        let mut all = serde_json::Map::new();
+        let mut history = serde_json::Map::new();
+        for (key, message) in &self.0 {
+            if let Some(status) = message.statuses.back() {
+                all.insert(key.clone(), (*status).into());
+            }
+            history.insert(key.clone(), message.statuses.iter().copied().collect());
+        }
+        all.insert("history".into(), history.into());
         all.into()
     }
 }
