@@ -1,0 +1,357 @@
+/* Calls that reach the portal emulator: what they return, what the portal has stored, and what the
+ * handles say afterwards. */
+#define _POSIX_C_SOURCE 200809L
+
+#include "check.h"
+#include "portal.h"
+
+#include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const char token[] = "access-0000000000000001";
+static const char message[] = "65575980fa531ac284c2ee68f81ebebd";
+
+/* What the portal stored for a message of provider1, as it stands in JSON. */
+static bool stored(const char *message_id, const char *status)
+{
+    char mark[512];
+    snprintf(mark, sizeof mark, "\"provider1|%s\":\"%s\"", message_id, status);
+    return strstr(portal_ask("GET", "/messages", ""), mark) != NULL;
+}
+
+static b24_code update(b24_client *client, const char *status)
+{
+    return b24_message_status_update(client, "provider1", message, status, NULL);
+}
+
+static void each_status_is_stored(void)
+{
+    static const char *const statuses[] = {"queued", "sent", "delivered", "undelivered", "failed"};
+    portal_reset("{}");
+    b24_client *client = portal_client();
+    for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++) {
+        b24_error *error = (b24_error *)&error;
+        CHECK_NUMBER(b24_message_status_update(client, "provider1", message, statuses[i], &error),
+                     B24_OK);
+        CHECK(error == NULL);
+        CHECK(stored(message, statuses[i]));
+    }
+    CHECK_NUMBER(update(client, "DELIVERED"), B24_OK);
+    CHECK(stored(message, "delivered"));
+    CHECK_NUMBER(portal_seen("connections"), 1);
+    b24_client_free(client);
+}
+
+static void an_error_has_all_its_parts(void)
+{
+    portal_reset("{\"messages\":[]}");
+    b24_client *client = portal_client();
+    b24_error *error = NULL;
+    CHECK_NUMBER(b24_message_status_update(client, "provider1", message, "sent", &error),
+                 B24_MESSAGE_NOT_FOUND);
+    CHECK_NUMBER(b24_error_code(error), B24_MESSAGE_NOT_FOUND);
+    CHECK_TEXT(b24_error_portal_code(error), "ERROR_MESSAGE_NOT_FOUND");
+    CHECK_TEXT(b24_error_description(error), "Message not found!");
+    CHECK_NUMBER(b24_error_http_status(error), 400);
+    CHECK(!b24_error_is_retryable(error));
+    CHECK_NUMBER(b24_error_retry_after_ms(error), -1);
+    CHECK(strstr(b24_error_message(error), token) == NULL);
+    b24_client_free(client);
+    CHECK_TEXT(b24_error_portal_code(error), "ERROR_MESSAGE_NOT_FOUND"); /* outlives the client */
+    b24_error_free(error);
+}
+
+/* The portal's text may hold a NUL; what follows it is not lost to C. */
+static void a_nul_from_the_network_cuts_nothing(void)
+{
+    portal_reset("{\"answer\":{\"status\":400,\"error\":\"NEW_CODE\","
+                 "\"description\":\"be\\u0000fore\"}}");
+    b24_client *client = portal_client();
+    b24_error *error = NULL;
+    CHECK_NUMBER(b24_message_status_update(client, "provider1", message, "sent", &error),
+                 B24_PORTAL);
+    CHECK_TEXT(b24_error_portal_code(error), "NEW_CODE");
+    CHECK_TEXT(b24_error_description(error), "be fore");
+    b24_error_free(error);
+    b24_client_free(client);
+}
+
+static void a_batch_has_a_fate_for_each(void)
+{
+    portal_reset("{\"messages\":[\"provider1|one\",\"provider1|three\"]}");
+    b24_client *client = portal_client();
+    b24_batch *batch = b24_batch_new();
+    b24_batch_add(batch, "provider1", "one", "sent");
+    b24_batch_add(batch, "provider1", "two", "sent");
+    b24_batch_add(batch, "provider1", "three", "lost");
+    b24_batch_add(batch, NULL, "three", "sent");
+    b24_batch_add(batch, "provider1", "three", "delivered");
+    CHECK_NUMBER(b24_batch_len(batch), 5);
+    for (size_t i = 0; i < 5; i++) {
+        CHECK(b24_batch_error(batch, i) != NULL); /* nothing has been applied yet */
+    }
+
+    b24_error *error = NULL;
+    CHECK_NUMBER(b24_message_status_update_batch(client, batch, &error), B24_MESSAGE_NOT_FOUND);
+    CHECK_TEXT(b24_error_portal_code(error), "ERROR_MESSAGE_NOT_FOUND");
+    CHECK(b24_batch_error(batch, 0) == NULL);
+    CHECK_NUMBER(b24_error_code(b24_batch_error(batch, 1)), B24_MESSAGE_NOT_FOUND);
+    CHECK_NUMBER(b24_error_code(b24_batch_error(batch, 2)), B24_INVALID_ARGUMENT);
+    CHECK_NUMBER(b24_error_code(b24_batch_error(batch, 3)), B24_INVALID_ARGUMENT);
+    CHECK(b24_batch_error(batch, 4) == NULL);
+    CHECK(stored("one", "sent"));
+    CHECK(stored("three", "delivered"));
+    CHECK_NUMBER(portal_seen("requests"), 1);
+    b24_batch_free(batch);
+    CHECK_TEXT(b24_error_portal_code(error), "ERROR_MESSAGE_NOT_FOUND"); /* a copy */
+    b24_error_free(error);
+    b24_client_free(client);
+}
+
+static void a_batch_may_be_sent_again(void)
+{
+    portal_reset("{\"messages\":[]}");
+    b24_client *client = portal_client();
+    b24_batch *batch = b24_batch_new();
+    for (int i = 0; i < 120; i++) {
+        char message_id[32];
+        snprintf(message_id, sizeof message_id, "m%d", i);
+        b24_batch_add(batch, "provider1", message_id, "sent");
+    }
+    CHECK_NUMBER(b24_message_status_update_batch(client, batch, NULL), B24_MESSAGE_NOT_FOUND);
+    portal_ask("POST", "/set", "{\"messages\":[\"*\"]}");
+    CHECK_NUMBER(b24_message_status_update_batch(client, batch, NULL), B24_OK);
+    for (size_t i = 0; i < b24_batch_len(batch); i++) {
+        CHECK(b24_batch_error(batch, i) == NULL);
+    }
+    CHECK(stored("m0", "sent"));
+    CHECK(stored("m119", "sent"));
+    CHECK_NUMBER(portal_seen("requests"), 6);
+
+    /* One more may be added, and is not taken for applied before it is. */
+    b24_batch_add(batch, "provider1", "late", "sent");
+    CHECK(b24_batch_error(batch, 119) == NULL);
+    CHECK(b24_batch_error(batch, 120) != NULL);
+    CHECK_NUMBER(b24_message_status_update_batch(client, batch, NULL), B24_OK);
+    CHECK(b24_batch_error(batch, 120) == NULL);
+    b24_batch_free(batch);
+    b24_client_free(client);
+}
+
+struct renewed {
+    int count;
+    pthread_t thread;
+    char access_token[128];
+    char refresh_token[128];
+    int64_t expires;
+};
+
+static void note_renewal(const b24_tokens *tokens, void *user)
+{
+    struct renewed *renewed = user;
+    renewed->count++;
+    renewed->thread = pthread_self();
+    snprintf(renewed->access_token, sizeof renewed->access_token, "%s",
+             b24_tokens_access_token(tokens));
+    snprintf(renewed->refresh_token, sizeof renewed->refresh_token, "%s",
+             b24_tokens_refresh_token(tokens));
+    renewed->expires = b24_tokens_expires(tokens);
+}
+
+/* An installation of its own for each test: a process never forgets that a pair was renewed. */
+static b24_config *renewing_config(struct renewed *renewed, const char *access_token,
+                                   const char *refresh_token)
+{
+    char settings[256];
+    snprintf(settings, sizeof settings,
+             "{\"expired\":true,\"access_token\":\"%s\",\"refresh_token\":\"%s\"}", access_token,
+             refresh_token);
+    portal_reset(settings);
+    b24_config *config = portal_config();
+    b24_config_set(config, "access_token", access_token, NULL);
+    b24_config_set(config, "refresh_token", refresh_token, NULL);
+    b24_config_set(config, "client_id", "app.1", NULL);
+    b24_config_set(config, "client_secret", "secret-0000000000000001", NULL);
+    CHECK_NUMBER(b24_config_on_renewal(config, note_renewal, renewed, NULL), B24_OK);
+    return config;
+}
+
+static void renewed_tokens_reach_the_caller(void)
+{
+    static const char old_token[] = "access-of-one-caller";
+    struct renewed renewed = {0};
+    b24_config *config = renewing_config(&renewed, old_token, "refresh-of-one-caller");
+    b24_client *client = NULL;
+    CHECK_NUMBER(b24_client_new(config, &client, NULL), B24_OK);
+    b24_config_free(config); /* the client has what it needs */
+
+    b24_tokens *before = b24_client_tokens(client);
+    CHECK_NUMBER(update(client, "sent"), B24_OK);
+    b24_tokens *after = b24_client_tokens(client);
+    CHECK_NUMBER(renewed.count, 1);
+    CHECK(pthread_equal(renewed.thread, pthread_self()));
+    CHECK_TEXT(b24_tokens_access_token(before), old_token);
+    CHECK_TEXT(b24_tokens_access_token(after), renewed.access_token);
+    CHECK_TEXT(b24_tokens_refresh_token(after), renewed.refresh_token);
+    CHECK(strcmp(renewed.access_token, old_token) != 0);
+    CHECK(renewed.expires > 0);
+    CHECK_NUMBER(b24_tokens_expires(after), renewed.expires);
+    CHECK(strstr(b24_tokens_client_endpoint(after), "portal.bitrix24.test") != NULL);
+    CHECK(b24_tokens_member_id(after)[0] != '\0');
+    b24_client_free(client);
+    CHECK_TEXT(b24_tokens_access_token(before), old_token); /* snapshots outlive the client */
+    b24_tokens_free(before);
+    b24_tokens_free(after);
+}
+
+static void a_shared_client_outlives_its_free(void)
+{
+    portal_reset("{}");
+    for (int i = 0; i < 5; i++) {
+        b24_config *config = portal_config();
+        b24_client *client = NULL;
+        CHECK_NUMBER(b24_client_shared(config, &client, NULL), B24_OK);
+        b24_config_free(config);
+        CHECK_NUMBER(update(client, "sent"), B24_OK);
+        b24_client_free(client);
+    }
+    CHECK_NUMBER(portal_seen("connections"), 1);
+}
+
+static void *cancel_when_seen(void *client)
+{
+    portal_ask("POST", "/wait", "{\"requests\":1,\"timeout_ms\":20000}");
+    b24_client_cancel(client);
+    return NULL;
+}
+
+static void a_call_under_way_can_be_cancelled(void)
+{
+    portal_reset("{}");
+    portal_ask("POST", "/fault", "[{\"kind\":\"hang\"}]");
+    b24_client *client = portal_client();
+    pthread_t other;
+    if (!CHECK_NUMBER(pthread_create(&other, NULL, cancel_when_seen, client), 0)) {
+        return;
+    }
+    CHECK_NUMBER(update(client, "sent"), B24_CANCELLED);
+    pthread_join(other, NULL);
+    CHECK_NUMBER(update(client, "delivered"), B24_OK); /* later calls are not affected */
+    portal_ask("POST", "/release", "");
+    b24_client_free(client);
+}
+
+struct records {
+    int count;
+    int unknown;
+    int secrets;
+    int least;
+};
+
+static void note_record(int32_t level, const char *target, const char *text, void *user)
+{
+    struct records *records = user;
+    records->count++;
+    records->least = level > records->least ? level : records->least;
+    records->unknown += strncmp(target, "b24_messageservice", 18) != 0;
+    records->secrets += strstr(text, token) != NULL;
+}
+
+static void the_log_goes_where_it_is_sent(void)
+{
+    struct records records = {0};
+    portal_reset("{\"messages\":[]}");
+    b24_client *client = portal_client();
+    b24_log_set(note_record, &records, 5);
+    update(client, "sent");
+    CHECK(records.count > 0);
+    CHECK_NUMBER(records.unknown, 0);
+    CHECK_NUMBER(records.secrets, 0);
+
+    records = (struct records){0};
+    b24_log_set(note_record, &records, 1);
+    update(client, "sent");
+    CHECK(records.least <= 1);
+
+    b24_log_set(NULL, NULL, 5);
+    records = (struct records){0};
+    update(client, "sent");
+    CHECK_NUMBER(records.count, 0);
+    b24_client_free(client);
+}
+
+static void *update_once(void *client)
+{
+    b24_error *error = NULL;
+    b24_code code = b24_message_status_update(client, "provider1", message, "sent", &error);
+    if (code != B24_OK) {
+        fprintf(stderr, "    %s\n", b24_error_message(error));
+        b24_error_free(error);
+    }
+    return code == B24_OK ? client : NULL;
+}
+
+static void threads_share_one_renewal(void)
+{
+    enum { THREADS = 16 };
+    struct renewed renewed = {0};
+    b24_config *config = renewing_config(&renewed, "access-of-threads", "refresh-of-threads");
+    b24_client *client = NULL;
+    CHECK_NUMBER(b24_client_new(config, &client, NULL), B24_OK);
+    b24_config_free(config);
+    pthread_t threads[THREADS];
+    int started = 0;
+    while (started < THREADS && pthread_create(&threads[started], NULL, update_once, client) == 0) {
+        started++;
+    }
+    CHECK_NUMBER(started, THREADS);
+    for (int i = 0; i < started; i++) {
+        void *good = NULL;
+        pthread_join(threads[i], &good);
+        CHECK(good != NULL);
+    }
+    CHECK_NUMBER(renewed.count, 1);
+    CHECK_NUMBER(portal_seen("renewals"), 1);
+    CHECK_NUMBER(portal_seen("spent_tokens"), 0);
+    b24_client_free(client);
+}
+
+static void a_fork_shares_no_connection(void)
+{
+    portal_reset("{}");
+    b24_client *client = portal_client();
+    CHECK_NUMBER(update(client, "queued"), B24_OK);
+    pid_t child = fork();
+    if (child == 0) {
+        b24_code code = b24_message_status_update(client, "provider1", "child", "sent", NULL);
+        b24_client_free(client);
+        _exit(code == B24_OK ? 0 : 1);
+    }
+    int ended = -1;
+    waitpid(child, &ended, 0);
+    CHECK_NUMBER(ended, 0);
+    CHECK(stored("child", "sent"));
+    CHECK_NUMBER(update(client, "sent"), B24_OK);
+    CHECK(stored(message, "sent"));
+    CHECK_NUMBER(portal_seen("connections"), 2);
+    b24_client_free(client);
+}
+
+int main(void)
+{
+    portal_start();
+    each_status_is_stored();
+    an_error_has_all_its_parts();
+    a_nul_from_the_network_cuts_nothing();
+    a_batch_has_a_fate_for_each();
+    a_batch_may_be_sent_again();
+    renewed_tokens_reach_the_caller();
+    a_shared_client_outlives_its_free();
+    a_call_under_way_can_be_cancelled();
+    the_log_goes_where_it_is_sent();
+    threads_share_one_renewal();
+    a_fork_shares_no_connection();
+    portal_stop();
+    return summary("calls");
+}
