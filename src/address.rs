@@ -123,7 +123,7 @@ impl Origin {
         if path.strip_prefix("/rest/") != Some(method) {
             return Err(refused("to another page than the called method's"));
         }
-        if redirect_hosts.iter().any(|host| *host == to.host) {
+        if redirect_hosts.contains(&to.host) {
             return Ok(to);
         }
         if to.port != HTTPS_PORT && (to.port != self.port || to.host != self.host) {

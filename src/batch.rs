@@ -210,14 +210,13 @@ fn mend<'a>(
         match told {
             Ok(()) => again.extend(these.into_iter().map(|(update, _)| update)),
             Err((error, with_time)) => fates.extend(these.into_iter().map(|((at, _), fault)| {
-                let mut own = if sort == Repeat::Never || with_time {
+                let own = if with_time {
+                    fault.error.with_retry_after(error.retry_after())
+                } else if sort == Repeat::Never {
                     fault.error
                 } else {
                     error.clone()
                 };
-                if with_time {
-                    own.retry_after = error.retry_after;
-                }
                 (at, Err(own))
             })),
         }
@@ -252,7 +251,7 @@ fn write_body(
         cmd: commands,
         auth: token,
     };
-    serde_json::to_writer(body, &content).map_err(single::unwritable)
+    serde_json::to_writer(body, &content).map_err(|e| single::unwritable(&e))
 }
 
 /// Encodes everything that is not unreserved in a URL.

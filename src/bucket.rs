@@ -194,7 +194,7 @@ fn wait_until(asker: Asker<'_>, until: Instant) -> Result<(), Error> {
 }
 
 fn too_long(portal: &Origin, wait: Duration) -> Error {
-    let mut error = Error::new(
+    Error::new(
         ErrorKind::RateLimited,
         format!(
             "the limits of {portal} leave no room for this request for {:.1} s, which is past its \
@@ -202,9 +202,8 @@ fn too_long(portal: &Origin, wait: Duration) -> Error {
             wait.as_secs_f64()
         ),
     )
-    .retryable();
-    error.retry_after = Some(wait);
-    error
+    .with_retryable(true)
+    .with_retry_after(Some(wait))
 }
 
 #[cfg(test)]

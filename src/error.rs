@@ -1,5 +1,6 @@
 //! The one error type, and the kinds a caller can act on.
 
+use std::fmt;
 use std::time::Duration;
 
 /// What went wrong, as far as a caller would act differently.
@@ -61,23 +62,27 @@ impl ErrorKind {
 /// Why a call failed, for a program (kind, portal code, retryable) and for people (`Display`).
 ///
 /// No text in it ever holds a token, a client secret or a webhook path.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct Error {
-    pub(crate) kind: ErrorKind,
-    pub(crate) message: String,
-    pub(crate) portal_code: String,
-    pub(crate) description: String,
-    pub(crate) http_status: Option<u16>,
-    pub(crate) retryable: bool,
-    pub(crate) retry_after: Option<Duration>,
+#[derive(Clone, thiserror::Error)]
+#[error("{}", self.message())]
+pub struct Error(Box<Details>);
+
+/// Boxed, so that a `Result` of a call stays small.
+#[derive(Clone)]
+struct Details {
+    kind: ErrorKind,
+    message: String,
+    portal_code: String,
+    description: String,
+    http_status: Option<u16>,
+    retryable: bool,
+    retry_after: Option<Duration>,
 }
 
 impl Error {
     /// An error found by a language binding before the core was reached: a value that is no
     /// text, or a panic caught at the boundary.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Details {
             kind,
             message: message.into(),
             portal_code: String::new(),
@@ -85,47 +90,76 @@ impl Error {
             http_status: None,
             retryable: false,
             retry_after: None,
-        }
-    }
-
-    /// Marks the error as one that may pass.
-    pub(crate) fn retryable(mut self) -> Self {
-        self.retryable = true;
-        self
+        }))
     }
 
     /// What went wrong.
     pub fn kind(&self) -> ErrorKind {
-        self.kind
+        self.0.kind
     }
 
     /// For people: what happened, and what to do next.
     pub fn message(&self) -> &str {
-        &self.message
+        &self.0.message
     }
 
     /// The portal's own error code, as it wrote it (`ERROR_MESSAGE_NOT_FOUND`); empty if none.
     pub fn portal_code(&self) -> &str {
-        &self.portal_code
+        &self.0.portal_code
     }
 
     /// The portal's own description; empty if none.
     pub fn description(&self) -> &str {
-        &self.description
+        &self.0.description
     }
 
     /// The HTTP status of the answer that decided, if there was one.
     pub fn http_status(&self) -> Option<u16> {
-        self.http_status
+        self.0.http_status
     }
 
     /// Whether the same call may succeed later without anyone changing anything.
     pub fn is_retryable(&self) -> bool {
-        self.retryable
+        self.0.retryable
     }
 
     /// How long to wait before the same call can succeed, if that is known.
     pub fn retry_after(&self) -> Option<Duration> {
-        self.retry_after
+        self.0.retry_after
+    }
+
+    /// As the portal told it, in its own words.
+    pub(crate) fn told_by_portal(mut self, code: &str, description: &str) -> Self {
+        code.clone_into(&mut self.0.portal_code);
+        description.clone_into(&mut self.0.description);
+        self
+    }
+
+    pub(crate) fn with_http_status(mut self, http_status: u16) -> Self {
+        self.0.http_status = Some(http_status);
+        self
+    }
+
+    pub(crate) fn with_retryable(mut self, retryable: bool) -> Self {
+        self.0.retryable = retryable;
+        self
+    }
+
+    pub(crate) fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {
+        self.0.retry_after = retry_after;
+        self
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.kind())
+            .field("message", &self.message())
+            .field("portal_code", &self.portal_code())
+            .field("http_status", &self.http_status())
+            .field("retryable", &self.is_retryable())
+            .field("retry_after", &self.retry_after())
+            .finish_non_exhaustive()
     }
 }

@@ -242,12 +242,11 @@ impl Refusal<'_> {
         if !advice.is_empty() {
             message = format!("{}. {advice}", message.trim_end_matches(['.', '!']));
         }
-        let mut error = Error::new(kind, message);
-        self.code.clone_into(&mut error.portal_code);
-        self.description.clone_into(&mut error.description);
-        error.http_status = Some(self.http_status);
-        error.retryable = may_succeed_later(&repeat);
-        error.retry_after = self.retry_after;
+        let error = Error::new(kind, message)
+            .told_by_portal(self.code, self.description)
+            .with_http_status(self.http_status)
+            .with_retryable(may_succeed_later(&repeat))
+            .with_retry_after(self.retry_after);
         Fault { error, repeat }
     }
 }
@@ -265,16 +264,16 @@ pub(crate) fn unreadable(
         401 | 403 | 429 => (kind_of_status(http_status), Repeat::Never),
         _ => (ErrorKind::Protocol, Repeat::Never),
     };
-    let mut error = Error::new(
+    let error = Error::new(
         kind,
         format!(
             "{server} answered HTTP {http_status} with {what}. If this lasts, check that portal \
              names a Bitrix24 portal and that no proxy answers in its place"
         ),
-    );
-    error.http_status = Some(http_status);
-    error.retryable = may_succeed_later(&repeat) || http_status == 429;
-    error.retry_after = retry_after;
+    )
+    .with_http_status(http_status)
+    .with_retryable(may_succeed_later(&repeat) || http_status == 429)
+    .with_retry_after(retry_after);
     Fault { error, repeat }
 }
 
@@ -313,7 +312,7 @@ impl Fault {
     /// A fault that may pass.
     pub(crate) fn passing(kind: ErrorKind, message: String) -> Self {
         Self {
-            error: Error::new(kind, message).retryable(),
+            error: Error::new(kind, message).with_retryable(true),
             repeat: Repeat::Later,
         }
     }

@@ -103,7 +103,7 @@ pub(crate) fn renew(run: &mut Run<'_>, stale: &Credentials, expired: &Error) -> 
         }
     }
     let _lock = match &client.state {
-        Some(state) => Some(state.lock_tokens(&key.portal, &key.client_id, &run.call)?),
+        Some(directory) => Some(directory.lock_tokens(&key.portal, &key.client_id, &run.call)?),
         None => None,
     };
     let mut stored = Stored::default();

@@ -176,10 +176,9 @@ impl<'c> Run<'c> {
             .bucket
             .take(self.asker())
             .map_err(|error| match throttled {
-                Some(refusal) if error.kind() == ErrorKind::RateLimited => Error {
-                    retry_after: error.retry_after,
-                    ..refusal.clone()
-                },
+                Some(refusal) if error.kind() == ErrorKind::RateLimited => {
+                    refusal.clone().with_retry_after(error.retry_after())
+                }
                 _ => error,
             })
     }
@@ -235,18 +234,14 @@ impl<'c> Run<'c> {
                 ),
                 repeat: Repeat::At(to),
             },
-            Err(refusal) => {
-                let mut error = refusal.error(from);
-                error.http_status = Some(http_status);
-                Fault::last(error)
-            }
+            Err(refusal) => Fault::last(refusal.error(from).with_http_status(http_status)),
         }
     }
 
     /// What follows from a fault. It changes what the portal's limits are thought to be, and
     /// counts a retry; it does not wait.
     pub(crate) fn settle(&mut self, fault: &Fault) -> Settled {
-        let mut error = fault.error.clone();
+        let error = fault.error.clone();
         match &fault.repeat {
             Repeat::Never => Settled::Fail(error),
             Repeat::Renewed if self.renewed => Settled::Fail(error),
@@ -254,31 +249,27 @@ impl<'c> Run<'c> {
             Repeat::At(origin) => Settled::Move(origin.clone()),
             Repeat::WhenTimeGivenBack => match self.bound.bucket.note_spent() {
                 None => Settled::Fail(error),
-                Some(wait) => {
-                    error.retry_after = Some(wait);
-                    self.after(wait, error)
-                }
+                Some(wait) => self.after(wait, error.with_retry_after(Some(wait))),
             },
             Repeat::WhenBucketDrained if self.client.settings.rate.is_some() => {
                 if let Err(fault) = self.bound.bucket.fill(self.asker()) {
                     return Settled::Fail(fault);
                 }
                 // The wait for a turn comes before the next attempt.
-                let wait = error.retry_after.unwrap_or_default();
+                let wait = error.retry_after().unwrap_or_default();
                 self.after(wait, error)
             }
             Repeat::WhenBucketDrained | Repeat::Later => {
-                let wait = error.retry_after.unwrap_or_else(|| self.back_off());
+                let wait = error.retry_after().unwrap_or_else(|| self.back_off());
                 self.after(wait, error)
             }
         }
     }
 
     /// Repeats after a wait, if a retry is left and the wait ends before the deadline.
-    fn after(&mut self, wait: Duration, mut error: Error) -> Settled {
+    fn after(&mut self, wait: Duration, error: Error) -> Settled {
         if wait >= self.call.remaining() {
-            error.retry_after = Some(wait);
-            return Settled::Fail(error);
+            return Settled::Fail(error.with_retry_after(Some(wait)));
         }
         if self.retries >= self.client.settings.max_retries {
             return Settled::Fail(error);

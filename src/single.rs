@@ -30,7 +30,7 @@ pub(crate) fn post(run: &mut Run<'_>, update: Checked<'_>) -> Result<(), Error> 
                 status: update.status.as_str(),
                 auth: token,
             };
-            serde_json::to_writer(body, &content).map_err(unwritable)
+            serde_json::to_writer(body, &content).map_err(|e| unwritable(&e))
         },
         read_update,
     )?;
@@ -50,7 +50,7 @@ struct Body<'a> {
 }
 
 /// Text always makes JSON; but if it should not, the caller is told and nothing is sent.
-pub(crate) fn unwritable(error: serde_json::Error) -> Error {
+pub(crate) fn unwritable(error: &serde_json::Error) -> Error {
     Error::new(
         ErrorKind::Internal,
         format!("the request could not be written: {error}"),

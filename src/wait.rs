@@ -67,7 +67,7 @@ impl Stop {
                      stored, so send it again, or raise timeout_ms"
                 ),
             )
-            .retryable(),
+            .with_retryable(true),
         }
     }
 }
@@ -217,13 +217,12 @@ impl Event {
     fn park(&self, timeout: Duration) -> Parked {
         use rustix::event::{PollFd, PollFlags};
         let mut polled = [PollFd::from_borrowed_fd(self.descriptor(), PollFlags::IN)];
-        match poll(&mut polled, timeout) {
-            Err(rustix::io::Errno::INTR) => Parked::Interrupted,
-            _ => {
-                let _ = io::Read::read(&mut &self.reader, &mut [0; 64]);
-                Parked::WokenOrTimeout
-            }
+        if let Err(rustix::io::Errno::INTR) = poll(&mut polled, timeout) {
+            return Parked::Interrupted;
         }
+        // Nothing to read is what a timeout looks like.
+        let _ = io::Read::read(&mut &self.reader, &mut [0; 64]);
+        Parked::WokenOrTimeout
     }
 }
 

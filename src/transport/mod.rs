@@ -149,9 +149,9 @@ impl Transport {
     /// been closed is replaced at once, without the caller noticing.
     pub(crate) fn send(&self, call: &Call, request: &Request<'_>) -> Result<Answer, Failure> {
         call.check().map_err(Failure::Stopped)?;
-        let scope = Exchange::begin(call);
+        let _scope = Exchange::begin(call);
         match self.exchange(request, false) {
-            Err(fault) if scope.opened() == 0 && call.check().is_ok() && was_closed(&fault) => {
+            Err(fault) if Exchange::opened() == 0 && call.check().is_ok() && was_closed(&fault) => {
                 log::debug!(target: crate::LOG, "a pooled connection was closed by the server; opening another");
                 self.exchange(request, true)
             }
@@ -271,6 +271,10 @@ impl Exchange {
         })
     }
 
+    fn opened() -> u32 {
+        Self::with(|exchange| exchange.opened).unwrap_or_default()
+    }
+
     /// The call this thread is sending a request of.
     fn call() -> std::io::Result<Call> {
         Self::with(|exchange| exchange.call.clone())
@@ -279,12 +283,6 @@ impl Exchange {
 
 /// Makes the former exchange of the thread the present one again when dropped.
 struct Scope(Option<Exchange>);
-
-impl Scope {
-    fn opened(&self) -> u32 {
-        Exchange::with(|exchange| exchange.opened).unwrap_or_default()
-    }
-}
 
 impl Drop for Scope {
     fn drop(&mut self) {

@@ -332,9 +332,10 @@ fn time_to_wait(call: &Call, exact: bool) -> io::Result<Duration> {
 /// exactly as long as is left.
 fn go_on(call: &Call, error: io::Error) -> io::Result<bool> {
     match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Ok(true),
         io::ErrorKind::Interrupted if call.interrupted() => Err(stopped()),
-        io::ErrorKind::Interrupted => Ok(true),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => {
+            Ok(true)
+        }
         _ => Err(error),
     }
 }
