@@ -32,18 +32,15 @@ from b24_messageservice import Client
 
 __all__ = ["Portal", "b24_portal", "portal"]
 
-HOST = "portal.bitrix24.test"
 OAUTH_HOST = "oauth.bitrix24.test"
-APPLICATION = "app.1"
-ACCESS_TOKEN = "access-0000000000000001"  # noqa: S105 -- the emulator's own
-REFRESH_TOKEN = "refresh-0000000000000001"  # noqa: S105
-CLIENT_SECRET = "secret-0000000000000001"  # noqa: S105
 
 
 class Portal:
     """A running emulator, told what to do and asked what it saw.
 
-    Settings, faults and counts are those of ``b24-portal``'s documentation.
+    Settings, faults and counts are those of ``b24-portal``'s documentation. Each reset gives the
+    portal another host and other tokens: the library remembers, for the life of the process, a
+    portal's rate limit and an installation's renewed tokens.
     """
 
     def __init__(self, program: str) -> None:
@@ -57,6 +54,8 @@ class Portal:
             raise RuntimeError(f"{program} ended before it was ready: {self._process.wait()}")
         self.addresses: dict[str, Any] = json.loads(ready)
         """What the emulator printed when it was ready: ports, control address, ``ca_file``."""
+        self._resets = 0
+        self.reset()
 
     def close(self) -> None:
         """Ends the emulator, and waits for its end."""
@@ -65,12 +64,12 @@ class Portal:
     def options(self, **overrides: Any) -> dict[str, Any]:
         """The keyword arguments of a :class:`Client` of this portal; ``None`` takes one away."""
         resolve = [
-            f"{HOST}:443:127.0.0.1:{self.addresses['https_port']}",
+            f"{self.host}:443:127.0.0.1:{self.addresses['https_port']}",
             f"{OAUTH_HOST}:443:127.0.0.1:{self.addresses['oauth_port']}",
         ]
         options = {
-            "portal": HOST,
-            "access_token": ACCESS_TOKEN,
+            "portal": self.host,
+            "access_token": self.access_token,
             "ca_file": self.addresses["ca_file"],
             "resolve": resolve,
             "proxy": "none",
@@ -80,9 +79,9 @@ class Portal:
     def renewable(self, **overrides: Any) -> dict[str, Any]:
         """As :meth:`options`, with what it takes to renew an expired token."""
         credentials = {
-            "refresh_token": REFRESH_TOKEN,
-            "client_id": APPLICATION,
-            "client_secret": CLIENT_SECRET,
+            "refresh_token": self.refresh_token,
+            "client_id": self.client_id,
+            "client_secret": self.client_secret,
             "oauth_url": f"https://{OAUTH_HOST}",
         }
         return self.options(**{**credentials, **overrides})
@@ -92,8 +91,27 @@ class Portal:
         return Client(**self.options(**overrides))
 
     def reset(self, **settings: Any) -> None:
-        """Forgets everything, and goes on with these settings over the defaults."""
-        self._ask("/reset", settings)
+        """Forgets everything, and goes on as a new portal with these settings over the defaults."""
+        self._resets += 1
+        number = f"{self._resets:016}"
+        self.host = f"portal{self._resets}.bitrix24.test"
+        """Where clients reach it, by ``resolve``."""
+        self.client_id = f"app.{self._resets}"
+        """The application that is installed on it."""
+        self.access_token = f"access-{number}"
+        """The first access token; renewals give others."""
+        self.refresh_token = f"refresh-{number}"
+        """What the first renewal takes."""
+        self.client_secret = f"secret-{number}"
+        """The application's secret."""
+        installed = {
+            "application": self.client_id,
+            "access_token": self.access_token,
+            "refresh_token": self.refresh_token,
+            "client_id": self.client_id,
+            "client_secret": self.client_secret,
+        }
+        self._ask("/reset", {**installed, **settings})
 
     def set(self, **settings: Any) -> None:
         """Changes settings."""

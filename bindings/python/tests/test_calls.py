@@ -11,7 +11,7 @@ from typing import Any
 import b24_messageservice as b24
 import pytest
 from b24_messageservice import Tokens
-from b24_messageservice.testing import ACCESS_TOKEN, CLIENT_SECRET, REFRESH_TOKEN, Portal
+from b24_messageservice.testing import Portal
 
 UPDATE = ("provider1", "m1", "delivered")
 
@@ -44,7 +44,7 @@ def test_a_refusal_is_raised_as_its_class(
 def test_an_unreachable_portal_is_a_connection_error(portal: Portal) -> None:
     with pytest.raises(ConnectionError) as raised:
         portal.client(
-            resolve="portal.bitrix24.test:443:127.0.0.1:1", max_retries=0
+            resolve=f"{portal.host}:443:127.0.0.1:1", max_retries=0
         ).message_status_update(*UPDATE)
     assert type(raised.value) is b24.TransportError
     assert raised.value.retryable
@@ -92,7 +92,7 @@ def test_a_renewed_pair_is_given_to_the_callback_before_it_is_used(portal: Porta
     assert len(given) == 1
     assert given[0] == client.tokens
     assert isinstance(given[0], Tokens)
-    assert given[0].access_token == portal.tokens()["access_token"] != ACCESS_TOKEN
+    assert given[0].access_token == portal.tokens()["access_token"] != portal.access_token
     assert given[0].refresh_token == portal.tokens()["refresh_token"]
     assert portal.messages()["provider1|m1"] == "delivered"
     print(f"updates before {updates_before}, at the callback {seen}")
@@ -131,7 +131,7 @@ def test_records_go_to_the_logger(portal: Portal, caplog: pytest.LogCaptureFixtu
         assert record.name == "b24_messageservice"
         assert record.pathname == __file__
         assert record.args in (None, ())
-    assert "portal.bitrix24.test" in caplog.text
+    assert portal.host in caplog.text
     print(caplog.text)
 
 
@@ -189,6 +189,7 @@ def test_no_secret_is_ever_shown(
 ) -> None:
     shown: list[object] = []
     renewed: list[Tokens] = []
+    secrets = ["webhook-secret", "pw-secret"]
     with caplog.at_level(1):
         for settings in (
             {"expired": True},
@@ -197,6 +198,7 @@ def test_no_secret_is_ever_shown(
             {"answer": {"status": 200, "body": "garbage"}},
         ):
             portal.reset(**settings)
+            secrets += [portal.access_token, portal.refresh_token, portal.client_secret]
             options = portal.renewable(on_renewal=renewed.append, max_retries=1, user_agent="s/1")
             client = portal.client(**options)
             shown += [client, client.tokens]
@@ -213,7 +215,6 @@ def test_no_secret_is_ever_shown(
             )
         shown.append(refused.value)
     text = caplog.text + repr(shown) + repr(renewed)
-    secrets = [ACCESS_TOKEN, REFRESH_TOKEN, CLIENT_SECRET, "webhook-secret", "pw-secret"]
     secrets += [token for pair in renewed for token in (pair.access_token, pair.refresh_token)]
     assert renewed
     for secret in secrets:

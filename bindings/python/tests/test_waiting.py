@@ -127,7 +127,7 @@ def test_ctrl_c_while_connecting(portal: Portal) -> None:
             filler.setblocking(False)
             with contextlib.suppress(BlockingIOError):
                 filler.connect(("127.0.0.1", port))
-        client = portal.client(resolve=f"portal.bitrix24.test:443:127.0.0.1:{port}")
+        client = portal.client(resolve=f"{portal.host}:443:127.0.0.1:{port}")
         interrupted(nothing, lambda: client.message_status_update(*UPDATE))
 
 
@@ -135,7 +135,7 @@ def test_ctrl_c_while_connecting(portal: Portal) -> None:
 def test_ctrl_c_in_the_tls_handshake(portal: Portal) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        client = portal.client(resolve=f"portal.bitrix24.test:443:127.0.0.1:{port}")
+        client = portal.client(resolve=f"{portal.host}:443:127.0.0.1:{port}")
         accepted: list[object] = []
         interrupted(
             lambda: accepted.append(listener.accept()),

@@ -1,0 +1,30 @@
+"""Reports statuses from Celery workers: ``celery -A celery_worker worker``.
+
+Workers fork after this module is imported. The client made here works in each of them: parent and
+children never share a connection. With B24_STATE_DIR set they share the renewed tokens and the
+portal's rate limit.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from b24_messageservice import B24Error, Client
+from celery import Celery
+from settings import options
+
+app = Celery("receipts", broker=os.environ.get("CELERY_BROKER", "memory://"))
+client = Client(os.environ["B24_PORTAL"], **options())  # type: ignore[arg-type]
+
+
+@app.task(bind=True, max_retries=10)  # type: ignore[untyped-decorator]
+def report(task: Any, code: str, message_id: str, status: str) -> None:
+    """Reports a status; what may succeed later is put back into the queue until then."""
+    try:
+        client.message_status_update(code, message_id, status)
+    except B24Error as error:
+        if not error.retryable:
+            raise
+        # Short waits were already spent inside the call: this is for portals that are down.
+        raise task.retry(exc=error, countdown=error.retry_after or 60) from error

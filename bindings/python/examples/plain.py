@@ -1,0 +1,35 @@
+"""Reports one status: ``python plain.py provider1 65575980fa531ac284c2ee68f81ebebd delivered``.
+
+B24_PORTAL and B24_ACCESS_TOKEN tell where, and as whom.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from b24_messageservice import B24Error, Client, InvalidArgument, MessageNotFound
+from settings import options
+
+
+def main() -> int:
+    code, message_id, status = sys.argv[1:]
+    with Client(os.environ["B24_PORTAL"], **options()) as client:  # type: ignore[arg-type]
+        try:
+            client.message_status_update(code, message_id, status)
+        except MessageNotFound:
+            print(f"the portal has no message {message_id} of {code}", file=sys.stderr)
+            return 1
+        except InvalidArgument as error:
+            print(error, file=sys.stderr)
+            return 2
+        except B24Error as error:
+            again = "later" if error.retryable else "not before something is changed"
+            print(f"{error}; try again {again}", file=sys.stderr)
+            return 3
+    print(f"{message_id} is {status}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""Options of the client from environment variables: B24_ACCESS_TOKEN, B24_CA_FILE, ….
+
+The library itself reads nothing from the environment; what comes from where is the program's
+choice. Texts are taken for every option, so nothing needs converting.
+"""
+
+from __future__ import annotations
+
+import os
+
+NAMES = [
+    "access_token",
+    "refresh_token",
+    "client_id",
+    "client_secret",
+    "oauth_url",
+    "timeout",
+    "rate_limit",
+    "state_dir",
+    "ca_file",
+    "proxy",
+    "resolve",
+]
+
+
+def options(*names: str) -> dict[str, str]:
+    """The options of these names, or of all, that the environment sets."""
+    wanted = names or tuple(NAMES)
+    return {
+        name: os.environ["B24_" + name.upper()]
+        for name in wanted
+        if "B24_" + name.upper() in os.environ
+    }
