@@ -96,6 +96,8 @@ impl Client {
     /// # Errors
     /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig), naming the option and what it takes.
     pub fn new(config: &Config) -> Result<Self, Error> {
+        let process = Process::current();
+        let _active = process.enter();
         let settings = config.check()?.clone();
         let portal = settings
             .portal
@@ -147,7 +149,7 @@ impl Client {
         }));
         client.0.adopt(&credentials);
         // Finds a bad ca_file or proxy now rather than at the first call.
-        client.0.bound(&Process::current())?;
+        client.0.bound(&process)?;
         Ok(client)
     }
 
@@ -200,7 +202,9 @@ impl Client {
     /// [`Cancelled`](crate::ErrorKind::Cancelled). For any thread; calls made later are not
     /// affected.
     pub fn cancel(&self) {
-        self.0.control.cancel(&Process::current());
+        let process = Process::current();
+        let _active = process.enter();
+        self.0.control.cancel(&process);
     }
 
     /// The tokens as they are now.

@@ -130,7 +130,7 @@ impl Ticket<'_> {
             if queue.tickets.front() == Some(&self.number) {
                 return Ok(());
             }
-            let event = Event::new().map_err(|_| Stop::Deadline)?;
+            let event = Event::new().map_err(|_| Stop::NoDescriptor)?;
             queue.waiting.push((self.number, Arc::clone(&event)));
             event
         };

@@ -72,7 +72,7 @@ impl Process {
         self.pid == std::process::id()
     }
 
-    /// Counts a call as under way until the guard is dropped.
+    /// Counts as under way, until the guard is dropped, whatever takes a lock of this process's.
     pub(crate) fn enter(self: &Arc<Self>) -> Active {
         self.active.fetch_add(1, Ordering::Relaxed);
         Active(Arc::clone(self))

@@ -50,6 +50,8 @@ impl fmt::Debug for Control {
 pub(crate) enum Stop {
     Cancelled,
     Deadline,
+    /// There is no descriptor left to wait with.
+    NoDescriptor,
 }
 
 impl Stop {
@@ -63,9 +65,14 @@ impl Stop {
             Self::Deadline => Error::new(
                 ErrorKind::Timeout,
                 format!(
-                    "the deadline passed while {doing}; the update may or may not have been \
-                     stored, so send it again, or raise timeout_ms"
+                    "the deadline passed while {doing}: send the update again, which is harmless \
+                     if it was stored already, or raise timeout_ms"
                 ),
+            )
+            .with_retryable(true),
+            Self::NoDescriptor => Error::new(
+                ErrorKind::Internal,
+                format!("no file descriptor was left while {doing}: raise the limit of open files"),
             )
             .with_retryable(true),
         }
@@ -160,7 +167,7 @@ impl Call {
 
     /// Waits for `delay`, or less if the call is stopped.
     pub(crate) fn sleep(&self, delay: Duration) -> Result<(), Stop> {
-        let event = Event::new().map_err(|_| Stop::Deadline)?;
+        let event = Event::new().map_err(|_| Stop::NoDescriptor)?;
         let until = Instant::now() + delay.min(FAR_AWAY);
         self.wait(&event, until).map(drop)
     }

@@ -18,15 +18,16 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use ureq::http::header::{ACCEPT, CONTENT_TYPE, LOCATION, RETRY_AFTER, USER_AGENT};
 use ureq::http::{HeaderMap, HeaderValue, Method, Uri};
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector};
 
 /// Answers are read up to this size: the largest sound one, of a batch of 50, is below 100 KiB.
 const MAX_ANSWER: u64 = 1024 * 1024;
-const MAX_IDLE: usize = 128;
-const MAX_IDLE_PER_HOST: usize = 64;
+/// ureq compares every idle connection with every other at each call: more would cost calls to
+/// many portals more than they save.
+const MAX_IDLE: usize = 64;
 const MAX_IDLE_AGE: Duration = Duration::from_secs(55);
 
 /// What distinguishes one transport from another. Clients with equal ones share theirs.
@@ -130,7 +131,7 @@ impl Transport {
                 None => None,
             })
             .max_idle_connections(MAX_IDLE)
-            .max_idle_connections_per_host(MAX_IDLE_PER_HOST)
+            .max_idle_connections_per_host(MAX_IDLE)
             .max_idle_age(MAX_IDLE_AGE)
             .build();
         let connector = ()
@@ -252,6 +253,8 @@ struct Exchange {
     call: Call,
     /// Connections opened for it; 0 says that the one it used was pooled.
     opened: u32,
+    /// Until when a connection that is being opened must be ready for use.
+    ready_by: Option<Instant>,
 }
 
 impl Exchange {
@@ -259,6 +262,7 @@ impl Exchange {
         let mine = Self {
             call: call.clone(),
             opened: 0,
+            ready_by: None,
         };
         Scope(EXCHANGE.with_borrow_mut(|current| current.replace(mine)))
     }
@@ -275,9 +279,29 @@ impl Exchange {
         Self::with(|exchange| exchange.opened).unwrap_or_default()
     }
 
-    /// The call this thread is sending a request of.
+    /// The call this thread is sending a request of. While a connection is being opened its
+    /// deadline is the one for that.
     fn call() -> std::io::Result<Call> {
-        Self::with(|exchange| exchange.call.clone())
+        Self::with(|exchange| {
+            let mut call = exchange.call.clone();
+            if let Some(ready_by) = exchange.ready_by {
+                call.deadline = call.deadline.min(ready_by);
+            }
+            call
+        })
+    }
+
+    /// A connection is being opened: TCP, a proxy's answer, TLS.
+    fn opening() -> std::io::Result<()> {
+        Self::with(|exchange| {
+            let ready_by = Instant::now() + exchange.call.connect_timeout;
+            exchange.ready_by.get_or_insert(ready_by);
+        })
+    }
+
+    /// The connection is ready for use.
+    fn ready() -> std::io::Result<()> {
+        Self::with(|exchange| exchange.ready_by = None)
     }
 }
 

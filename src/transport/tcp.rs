@@ -79,8 +79,9 @@ impl TcpConnector {
     }
 
     fn open(&self, host: &str, port: u16) -> io::Result<Arc<Socket>> {
+        Exchange::opening()?;
         let call = Exchange::call()?;
-        let until = (Instant::now() + call.connect_timeout).min(call.deadline);
+        let until = call.deadline;
         let addresses = self.addresses(host, port, until)?;
         let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
         for (at, address) in addresses.iter().enumerate() {
@@ -162,13 +163,12 @@ fn connect(call: &Call, address: SocketAddr, until: Instant) -> io::Result<TcpSt
             let event = Event::new()?;
             let _listed = call.process.waits.list(call.control.client_id, &event);
             loop {
-                call.check().map_err(|_| stopped())?;
+                if call.is_cancelled() {
+                    return Err(stopped());
+                }
                 let left = until.saturating_duration_since(Instant::now());
                 if left.is_zero() {
-                    return Err(io::Error::new(
-                        io::ErrorKind::TimedOut,
-                        "no answer within the time for connecting",
-                    ));
+                    return Err(io::Error::from(io::ErrorKind::TimedOut));
                 }
                 let mut polled = [
                     PollFd::new(&socket, PollFlags::OUT),
@@ -200,7 +200,7 @@ fn open_socket(
     Ok(rustix::net::socket_with(family, kind, flags, None)?)
 }
 
-#[cfg(target_vendor = "apple")]
+#[cfg(all(unix, target_vendor = "apple"))]
 fn open_socket(
     family: rustix::net::AddressFamily,
     kind: rustix::net::SocketType,
@@ -208,6 +208,7 @@ fn open_socket(
     let socket = rustix::net::socket(family, kind, None)?;
     rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
     rustix::io::ioctl_fionbio(&socket, true)?;
+    rustix::net::sockopt::set_socket_nosigpipe(&socket, true)?;
     Ok(socket)
 }
 
@@ -217,8 +218,9 @@ fn connect(_: &Call, address: SocketAddr, until: Instant) -> io::Result<TcpStrea
     TcpStream::connect_timeout(&address, left.max(Duration::from_millis(1)))
 }
 
+/// The call itself knows why. Not of a kind that anybody would try again for.
 fn stopped() -> io::Error {
-    io::Error::other("the call was stopped")
+    io::Error::other("it was not ready within connect_timeout_ms")
 }
 
 /// A connection as ureq sees it. What is written stays here until an answer is awaited, so that

@@ -1,5 +1,6 @@
 //! TLS: one configuration and one session cache for all connections of a transport.
 
+use super::Exchange;
 use crate::Error;
 use crate::config::invalid;
 use rustls::pki_types::pem::PemObject;
@@ -84,6 +85,7 @@ impl<In: Transport> Connector<In> for TlsConnector {
             return Ok(None);
         };
         if !details.needs_tls() || transport.is_tls() {
+            Exchange::ready()?;
             return Ok(Some(Either::A(transport)));
         }
         let host = details.uri.host().unwrap_or_default();
@@ -91,6 +93,7 @@ impl<In: Transport> Connector<In> for TlsConnector {
         let name = ServerName::try_from(bare)
             .map_err(|_| ureq::Error::Tls("the host name is no name for a certificate"))?
             .to_owned();
+        Exchange::opening()?;
         let connection = ClientConnection::new(Arc::clone(&self.config), name)?;
         let socket = TransportAdapter::new(transport.boxed(), details.current_time.clone());
         let mut stream = StreamOwned::new(connection, socket);
@@ -101,6 +104,7 @@ impl<In: Transport> Connector<In> for TlsConnector {
                 .complete_io(&mut stream.sock)
                 .map_err(as_tls_error)?;
         }
+        Exchange::ready()?;
         Ok(Some(Either::B(TlsTransport {
             buffers: LazyBuffers::new(BUFFER, BUFFER),
             stream,
