@@ -1,2 +1,214 @@
-//! Scenario adapter.
-fn main() {}
+//! The Rust adapter of the scenario table: lines in, calls, lines out. It judges nothing.
+//!
+//! `tests/run_scenarios.py` tells the lines; `tests/README.md` describes them.
+
+use b24_messageservice::{Client, Config, Error, Update};
+use std::fmt::Write as _;
+use std::io::{self, BufRead as _, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+fn main() -> io::Result<()> {
+    let mut adapter = Adapter::new();
+    let mut out = io::stdout().lock();
+    for line in io::stdin().lock().lines() {
+        let words: Vec<String> = line?.split('\t').map(decode).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        if words == ["exit"] {
+            break;
+        }
+        for answer in adapter.run(&words) {
+            writeln!(out, "{answer}")?;
+        }
+        out.flush()?;
+    }
+    Ok(())
+}
+
+/// What the lines have collected so far.
+struct Adapter {
+    config: Config,
+    client: Option<Client>,
+    updates: Vec<Update>,
+    renewals: Arc<AtomicU64>,
+    last_error: Option<Error>,
+}
+
+impl Adapter {
+    fn new() -> Self {
+        let renewals = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&renewals);
+        let mut config = Config::new();
+        config.on_renewal(move |_| {
+            counter.fetch_add(1, Ordering::SeqCst);
+        });
+        Self {
+            config,
+            client: None,
+            updates: Vec::new(),
+            renewals,
+            last_error: None,
+        }
+    }
+
+    /// Carries out one line, and gives the lines that answer it.
+    fn run(&mut self, words: &[&str]) -> Vec<String> {
+        match *words {
+            ["config", name, value] => {
+                let outcome = self.config.set(name, value).map(drop);
+                vec![self.outcome(outcome)]
+            }
+            ["client", kind] => {
+                let made = match kind {
+                    "shared" => Client::shared(&self.config),
+                    _ => Client::new(&self.config),
+                };
+                let outcome = made.map(|client| self.client = Some(client));
+                vec![self.outcome(outcome)]
+            }
+            ["update", code, message_id, status] => match &self.client {
+                Some(client) => {
+                    let outcome = client.message_status_update(code, message_id, status);
+                    vec![self.outcome(outcome)]
+                }
+                None => no_client(),
+            },
+            ["add", code, message_id, status] => {
+                self.updates.push(Update::new(code, message_id, status));
+                ok()
+            }
+            ["batch"] => match &self.client {
+                Some(client) => {
+                    let fates = client.message_status_update_batch(self.updates.drain(..));
+                    let mut lines = vec![format!("fates\t{}", fates.len())];
+                    lines.extend(fates.into_iter().map(|fate| self.outcome(fate)));
+                    lines
+                }
+                None => no_client(),
+            },
+            ["tokens"] => match &self.client {
+                Some(client) => {
+                    let tokens = client.tokens();
+                    vec![line(&[
+                        "tokens",
+                        tokens.access_token(),
+                        tokens.refresh_token(),
+                        tokens.client_endpoint(),
+                        tokens.member_id(),
+                        &tokens.expires().unwrap_or_default().to_string(),
+                    ])]
+                }
+                None => no_client(),
+            },
+            ["renewed"] => vec![self.renewals.load(Ordering::SeqCst).to_string()],
+            ["log", _] => {
+                // A second logger is refused, which leaves the first: that is what is wanted.
+                let _ = log::set_logger(&Stderr);
+                log::set_max_level(log::LevelFilter::Trace);
+                ok()
+            }
+            ["dump"] => {
+                let tokens = self.client.as_ref().map(Client::tokens);
+                let shown = format!(
+                    "{:?} {:?} {tokens:?} {:?} {:?}",
+                    self.config, self.client, self.last_error, self.updates
+                );
+                vec![line(&[&shown])]
+            }
+            ["reset"] => {
+                log::set_max_level(log::LevelFilter::Off);
+                *self = Self::new();
+                ok()
+            }
+            _ => vec![line(&["error", "UNKNOWN_LINE", "", "0", "0", "-1", "", ""])],
+        }
+    }
+
+    fn outcome(&mut self, outcome: Result<(), Error>) -> String {
+        let Err(error) = outcome else {
+            return "ok".to_owned();
+        };
+        let retry_after = error
+            .retry_after()
+            .map_or("-1".to_owned(), |wait| wait.as_millis().to_string());
+        let text = line(&[
+            "error",
+            error.kind().name(),
+            error.portal_code(),
+            &error.http_status().unwrap_or_default().to_string(),
+            if error.is_retryable() { "1" } else { "0" },
+            &retry_after,
+            error.message(),
+            error.description(),
+        ]);
+        self.last_error = Some(error);
+        text
+    }
+}
+
+fn ok() -> Vec<String> {
+    vec!["ok".to_owned()]
+}
+
+fn no_client() -> Vec<String> {
+    vec![line(&["error", "NO_CLIENT", "", "0", "0", "-1", "", ""])]
+}
+
+/// Log records, one a line, to standard error.
+struct Stderr;
+
+impl log::Log for Stderr {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.target() == "b24_messageservice"
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            eprintln!("{} {} {}", record.level(), record.target(), record.args());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Fields as the driver writes them: TAB-separated, each percent-encoded.
+fn line(fields: &[&str]) -> String {
+    let encoded: Vec<String> = fields.iter().map(|field| encode(field)).collect();
+    encoded.join("\t")
+}
+
+fn encode(field: &str) -> String {
+    let mut text = String::with_capacity(field.len());
+    for byte in field.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            text.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
+}
+
+fn decode(field: &str) -> String {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        let digits = tail
+            .get(..2)
+            .filter(|_| byte == b'%')
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match digits {
+            Some(value) => {
+                bytes.push(value);
+                rest = tail.get(2..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(byte);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
