@@ -34,10 +34,11 @@ class Adapter:
         return answer
 
     def do_config(self, name: str, value: str) -> list[str]:
-        # Seconds are how Python tells times; what is no number is for the library to refuse.
-        if name in ("timeout_ms", "connect_timeout_ms"):
-            name, value = name.removesuffix("_ms"), seconds(value)
-        self.config[name] = value
+        # Seconds are how Python tells times; what is no number the library must refuse as it is.
+        if name in ("timeout_ms", "connect_timeout_ms") and value.isdecimal():
+            self.config[name.removesuffix("_ms")] = int(value) / 1000
+        else:
+            self.config[name] = value
         return ["ok"]
 
     def do_client(self, kind: str) -> list[str]:
@@ -106,13 +107,6 @@ class Adapter:
         if self.client is None:
             raise ValueError("there is no client: say `client new` first")
         return self.client
-
-
-def seconds(milliseconds: str) -> str:
-    try:
-        return str(float(milliseconds) / 1000)
-    except ValueError:
-        return milliseconds
 
 
 def error_line(error: BaseException) -> str:
