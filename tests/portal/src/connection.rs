@@ -96,7 +96,10 @@ pub(crate) fn run(shared: &Shared, role: &Role, stream: TcpStream, number: u64) 
 
 /// How a connection ends.
 enum End {
+    /// As TLS asks, with a goodbye.
     Close,
+    /// As if the server had died.
+    Silent,
     Reset,
 }
 
@@ -134,11 +137,11 @@ fn serve<S: Read + Write>(shared: &Shared, stream: &mut S, mut origin: Origin) -
     while let Some(request) = reader.next(stream)? {
         origin.request += 1;
         match exchange::serve(shared, &request, origin) {
-            Reply::Close => return Ok(End::Close),
+            Reply::Close => return Ok(End::Silent),
             Reply::Reset => return Ok(End::Reset),
             Reply::Hang(releases) => {
                 shared.hang(origin.epoch, releases);
-                return Ok(End::Close);
+                return Ok(End::Silent);
             }
             Reply::Send(answer, Delivery::KeepAlive) => {
                 write_answer(&mut out, &answer, false, 0);
@@ -165,7 +168,7 @@ fn serve<S: Read + Write>(shared: &Shared, stream: &mut S, mut origin: Origin) -
                     }
                     _ => {
                         stream.write_all(&out)?;
-                        return Ok(End::Close);
+                        return Ok(if close { End::Close } else { End::Silent });
                     }
                 }
             }
