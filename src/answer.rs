@@ -270,7 +270,12 @@ fn raw_text(value: &RawValue) -> String {
 
 fn body_text(answer: &Answer) -> Cow<'_, str> {
     let body = answer.body.strip_prefix(b"\xEF\xBB\xBF");
-    String::from_utf8_lossy(body.unwrap_or(&answer.body))
+    let body = body.unwrap_or(&answer.body);
+    // Nearly every body is UTF-8, which this finds out much faster than the lossy reading does.
+    match std::str::from_utf8(body) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(body),
+    }
 }
 
 /// What an unreadable body is, without quoting it: a login page may echo what was sent.

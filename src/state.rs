@@ -145,9 +145,9 @@ impl StateDir {
                  0700",
             ));
         }
-        Ok(Self {
-            path: path.to_owned(),
-        })
+        // One name for one directory, also after a change of the working directory.
+        let path = std::fs::canonicalize(path).map_err(|e| fault(path, &e.to_string()))?;
+        Ok(Self { path })
     }
 
     /// The tokens of an installation, if any process has stored them.
