@@ -668,6 +668,32 @@ fn connections_end_as_the_settings_say() -> Outcome {
 }
 
 #[test]
+fn what_was_seen_is_bounded_and_what_ended_forgotten() -> Outcome {
+    let (portal, mut client) = start(&json!({"log": 2}))?;
+    for id in ["1", "0", "3"] {
+        client.update(id, "sent")?;
+    }
+    let seen = portal.seen();
+    let log: Vec<_> = seen
+        .log
+        .iter()
+        .map(|entry| (entry.n, entry.answer.status))
+        .collect();
+    assert_eq!(
+        (log.as_slice(), seen.open_connections),
+        ([(2, 400), (3, 200)].as_slice(), 1)
+    );
+    drop(client);
+    for _ in 0..1_000_000 {
+        if portal.seen().open_connections == 0 {
+            return Ok(());
+        }
+        thread::yield_now();
+    }
+    Err("the connection stays in the list of those that are open".into())
+}
+
+#[test]
 fn the_other_methods_of_the_scope_answer() -> Outcome {
     let (_portal, mut client) = start(&json!({}))?;
     let mut call = |method: &str, mut params: Value| -> io::Result<Value> {
