@@ -12,9 +12,11 @@ static const char invalid_utf8[] = "\xC3\x28\xFF";
 static b24_config *config;
 static b24_client *client;
 
-/* Expects B24_INVALID_ARGUMENT whose message names the argument, and frees the error. */
-static void refused(b24_code code, b24_error *error, const char *argument)
+/* Expects B24_INVALID_ARGUMENT whose message names the argument, and frees the error. (Taken by its
+ * place: the call that sets it may be an argument beside it.) */
+static void refused(b24_code code, b24_error **place, const char *argument)
 {
+    b24_error *error = *place;
     CHECK_NUMBER(code, B24_INVALID_ARGUMENT);
     CHECK_NUMBER(b24_error_code(error), B24_INVALID_ARGUMENT);
     if (!CHECK(strstr(b24_error_message(error), argument) != NULL)) {
@@ -76,18 +78,18 @@ static void questions_take_null(void)
 static void config_set_takes_null(void)
 {
     b24_error *error = NULL;
-    refused(b24_config_set(NULL, "portal", "portal.bitrix24.com", &error), error, "config");
-    refused(b24_config_set(config, NULL, "portal.bitrix24.com", &error), error, "name");
-    refused(b24_config_set(config, "portal", NULL, &error), error, "value");
-    refused(b24_config_set(config, invalid_utf8, "1", &error), error, "name");
-    refused(b24_config_set(config, "user_agent", invalid_utf8, &error), error, "value");
+    refused(b24_config_set(NULL, "portal", "portal.bitrix24.com", &error), &error, "config");
+    refused(b24_config_set(config, NULL, "portal.bitrix24.com", &error), &error, "name");
+    refused(b24_config_set(config, "portal", NULL, &error), &error, "value");
+    refused(b24_config_set(config, invalid_utf8, "1", &error), &error, "name");
+    refused(b24_config_set(config, "user_agent", invalid_utf8, &error), &error, "value");
     CHECK_NUMBER(b24_config_set(NULL, NULL, NULL, NULL), B24_INVALID_ARGUMENT);
     CHECK_NUMBER(b24_config_set(config, "no_such_option", "1", NULL), B24_INVALID_CONFIG);
     CHECK_NUMBER(b24_config_set(config, "timeout_ms", "30000", &error), B24_OK);
     CHECK(error == NULL);
 
-    refused(b24_config_on_renewal(NULL, nothing, NULL, &error), error, "config");
-    refused(b24_config_on_renewal(config, NULL, NULL, &error), error, "callback");
+    refused(b24_config_on_renewal(NULL, nothing, NULL, &error), &error, "config");
+    refused(b24_config_on_renewal(config, NULL, NULL, &error), &error, "callback");
     CHECK_NUMBER(b24_config_on_renewal(NULL, NULL, NULL, NULL), B24_INVALID_ARGUMENT);
     CHECK_NUMBER(b24_config_on_renewal(config, nothing, NULL, &error), B24_OK);
     CHECK(error == NULL);
@@ -100,7 +102,7 @@ static void clients_take_null(void)
     for (size_t i = 0; i < 2; i++) {
         b24_error *error = NULL;
         b24_client *made = client; /* not NULL, to see it overwritten */
-        refused(makers[i](NULL, &made, &error), error, "config");
+        refused(makers[i](NULL, &made, &error), &error, "config");
         CHECK(made == NULL);
         CHECK_NUMBER(makers[i](NULL, NULL, NULL), B24_INVALID_ARGUMENT);
         CHECK_NUMBER(makers[i](config, NULL, NULL), B24_OK);
@@ -123,14 +125,14 @@ static void clients_take_null(void)
 static void update_takes_null(void)
 {
     b24_error *error = NULL;
-    refused(b24_message_status_update(NULL, "p", "m", "sent", &error), error, "client");
-    refused(b24_message_status_update(client, NULL, "m", "sent", &error), error, "code");
-    refused(b24_message_status_update(client, "p", NULL, "sent", &error), error, "message_id");
-    refused(b24_message_status_update(client, "p", "m", NULL, &error), error, "status");
-    refused(b24_message_status_update(client, invalid_utf8, "m", "sent", &error), error, "code");
-    refused(b24_message_status_update(client, "p", invalid_utf8, "sent", &error), error,
+    refused(b24_message_status_update(NULL, "p", "m", "sent", &error), &error, "client");
+    refused(b24_message_status_update(client, NULL, "m", "sent", &error), &error, "code");
+    refused(b24_message_status_update(client, "p", NULL, "sent", &error), &error, "message_id");
+    refused(b24_message_status_update(client, "p", "m", NULL, &error), &error, "status");
+    refused(b24_message_status_update(client, invalid_utf8, "m", "sent", &error), &error, "code");
+    refused(b24_message_status_update(client, "p", invalid_utf8, "sent", &error), &error,
             "message_id");
-    refused(b24_message_status_update(client, "p", "m", invalid_utf8, &error), error, "status");
+    refused(b24_message_status_update(client, "p", "m", invalid_utf8, &error), &error, "status");
     CHECK_NUMBER(b24_message_status_update(NULL, NULL, NULL, NULL, NULL), B24_INVALID_ARGUMENT);
 }
 
@@ -138,7 +140,7 @@ static void batch_takes_null(void)
 {
     b24_error *error = NULL;
     b24_batch_add(NULL, "p", "m", "sent");
-    refused(b24_message_status_update_batch(client, NULL, &error), error, "batch");
+    refused(b24_message_status_update_batch(client, NULL, &error), &error, "batch");
     CHECK_NUMBER(b24_message_status_update_batch(NULL, NULL, NULL), B24_INVALID_ARGUMENT);
 
     b24_batch *batch = b24_batch_new();
@@ -159,7 +161,7 @@ static void batch_takes_null(void)
         CHECK(b24_batch_error(batch, i) != NULL);
     }
     CHECK_NUMBER(b24_batch_len(batch), count);
-    refused(b24_message_status_update_batch(client, batch, &error), error, "code");
+    refused(b24_message_status_update_batch(client, batch, &error), &error, "code");
     for (size_t i = 0; i < count; i++) {
         const b24_error *fate = b24_batch_error(batch, i);
         CHECK_NUMBER(b24_error_code(fate), B24_INVALID_ARGUMENT);
@@ -168,7 +170,7 @@ static void batch_takes_null(void)
     CHECK_NUMBER(b24_error_code(b24_batch_error(batch, count)), B24_INVALID_ARGUMENT);
     CHECK_NUMBER(b24_error_code(b24_batch_error(batch, (size_t)-1)), B24_INVALID_ARGUMENT);
 
-    refused(b24_message_status_update_batch(NULL, batch, &error), error, "client");
+    refused(b24_message_status_update_batch(NULL, batch, &error), &error, "client");
     for (size_t i = 0; i < count; i++) {
         CHECK(b24_batch_error(batch, i) != NULL);
     }

@@ -1,0 +1,156 @@
+// The C++ wrapper against the portal emulator: what it adds to C is what is tested here.
+#include <b24_messageservice.hpp>
+
+#include "check.h"
+#include "portal.h"
+
+#include <type_traits>
+
+namespace {
+
+const std::string message = "65575980fa531ac284c2ee68f81ebebd";
+
+b24::config config() {
+    b24::config made;
+    for (const char *name : {"portal", "ca_file", "resolve", "oauth_url"}) {
+        made.set(name, portal_option(name));
+    }
+    made.set("proxy", "none").set("rate_limit", "off");
+    made.set("access_token", "access-0000000000000001");
+    return made;
+}
+
+// The code of what a call throws; B24_OK if it throws nothing.
+template <typename Call>
+b24_code thrown(Call call) {
+    try {
+        call();
+    } catch (const b24::error &error) {
+        CHECK(error.what()[0] != '\0');
+        return error.code();
+    }
+    return B24_OK;
+}
+
+void calls_and_exceptions() {
+    portal_reset(R"({"messages":["provider1|65575980fa531ac284c2ee68f81ebebd"]})");
+    b24::client client(config());
+    client.message_status_update("provider1", message, b24::status::delivered);
+    CHECK(std::string(portal_ask("GET", "/messages", "")).find("delivered") != std::string::npos);
+
+    const b24::outcome good = client.try_message_status_update("provider1", message, "sent");
+    CHECK(!good);
+    const b24::outcome bad = client.try_message_status_update("provider1", "other", "sent");
+    if (CHECK(bad.has_value())) {
+        CHECK_NUMBER(bad->code(), B24_MESSAGE_NOT_FOUND);
+        CHECK(bad->portal_code() == "ERROR_MESSAGE_NOT_FOUND");
+        CHECK(bad->description() == "Message not found!");
+        CHECK_NUMBER(bad->http_status(), 400);
+        CHECK(!bad->is_retryable());
+        CHECK(!bad->retry_after());
+    }
+    CHECK_NUMBER(thrown([&] { client.message_status_update("provider1", "other", "sent"); }),
+                 B24_MESSAGE_NOT_FOUND);
+    CHECK_NUMBER(thrown([&] { client.message_status_update("provider1", message, "lost"); }),
+                 B24_INVALID_ARGUMENT);
+    CHECK_NUMBER(thrown([] { b24::config().set("no_such_option", "1"); }), B24_INVALID_CONFIG);
+    CHECK_NUMBER(thrown([] { b24::client nowhere{b24::config()}; }), B24_INVALID_CONFIG);
+}
+
+void what_is_known_of_waiting_is_told() {
+    portal_reset("{}");
+    portal_ask("POST", "/fault", R"([{"kind":"error","status":503,"error":"QUERY_LIMIT_EXCEEDED",)"
+                                 R"("headers":{"Retry-After":"7"}}])");
+    b24::client client(config().set("max_retries", "0"));
+    const b24::outcome bad = client.try_message_status_update("provider1", message, "sent");
+    if (CHECK(bad.has_value())) {
+        CHECK_NUMBER(bad->code(), B24_RATE_LIMITED);
+        CHECK(bad->is_retryable());
+        CHECK(bad->retry_after() == std::chrono::seconds(7));
+    }
+}
+
+// C would cut the text there, and report another message.
+void a_nul_inside_is_refused() {
+    portal_reset("{}");
+    b24::client client(config());
+    const std::string cut("65575980\0tail", 13);
+    CHECK_NUMBER(thrown([&] { client.message_status_update("provider1", cut, "sent"); }),
+                 B24_INVALID_ARGUMENT);
+    CHECK_NUMBER(thrown([&] { client.message_status_update(cut, message, "sent"); }),
+                 B24_INVALID_ARGUMENT);
+    CHECK_NUMBER(thrown([&] { client.message_status_update("provider1", message, cut); }),
+                 B24_INVALID_ARGUMENT);
+    CHECK_NUMBER(thrown([&] { config().set("user_agent", cut); }), B24_INVALID_ARGUMENT);
+    CHECK_NUMBER(portal_seen("requests"), 0);
+}
+
+void a_batch_has_a_fate_for_each() {
+    portal_reset(R"({"messages":["provider1|one","provider1|four"]})");
+    b24::client client(config());
+    const auto fates = client.message_status_update_batch({
+        {"provider1", "one", b24::status::sent},
+        {"provider1", std::string("t\0wo", 4), b24::status::sent},
+        {"provider1", "three", b24::status::sent},
+        {"provider1", "four", b24::status::delivered},
+        {"provider1", "five", "lost"},
+    });
+    if (CHECK_NUMBER(fates.size(), 5)) {
+        CHECK(!fates[0]);
+        CHECK(fates[1] && fates[1]->code() == B24_INVALID_ARGUMENT);
+        CHECK(fates[2] && fates[2]->code() == B24_MESSAGE_NOT_FOUND);
+        CHECK(!fates[3]);
+        CHECK(fates[4] && fates[4]->code() == B24_INVALID_ARGUMENT);
+    }
+    CHECK(client.message_status_update_batch({}).empty());
+}
+
+// The function outlives the configuration that it was given to, and the tokens it got last.
+void renewed_tokens_reach_a_function() {
+    int renewals = 0;
+    std::string kept;
+    portal_reset(R"({"expired":true,"access_token":"access-of-cpp","refresh_token":"refresh-of-cpp"})");
+    auto made = std::make_unique<b24::config>(config());
+    made->set("access_token", "access-of-cpp").set("refresh_token", "refresh-of-cpp");
+    made->set("client_id", "app.1").set("client_secret", "secret-0000000000000001");
+    made->on_renewal([&](const b24::tokens &tokens) {
+        renewals++;
+        kept = tokens.access_token;
+    });
+    b24::client client(*made);
+    made.reset();
+    b24::client moved = std::move(client);
+    moved.message_status_update("provider1", message, b24::status::sent);
+    CHECK_NUMBER(renewals, 1);
+    const b24::tokens tokens = moved.tokens();
+    CHECK(tokens.access_token == kept && kept != "access-of-cpp");
+    CHECK(tokens.refresh_token != "refresh-of-cpp" && !tokens.refresh_token.empty());
+    CHECK(!tokens.client_endpoint.empty() && !tokens.member_id.empty() && tokens.expires > 0);
+}
+
+void a_shared_client_keeps_its_connection() {
+    portal_reset("{}");
+    for (int i = 0; i < 3; i++) {
+        b24::client::shared(config()).message_status_update("provider1", message, "sent");
+    }
+    CHECK_NUMBER(portal_seen("connections"), 1);
+    b24::client::shared(config()).cancel();
+}
+
+static_assert(std::is_nothrow_move_constructible<b24::client>::value, "clients move");
+static_assert(!std::is_copy_constructible<b24::client>::value, "clients have one owner");
+static_assert(std::is_base_of<std::runtime_error, b24::error>::value, "errors are exceptions");
+
+}  // namespace
+
+int main() {
+    portal_start();
+    calls_and_exceptions();
+    what_is_known_of_waiting_is_told();
+    a_nul_inside_is_refused();
+    a_batch_has_a_fate_for_each();
+    renewed_tokens_reach_a_function();
+    a_shared_client_keeps_its_connection();
+    portal_stop();
+    return summary("wrapper");
+}
