@@ -1,15 +1,16 @@
 //! Batches: up to 50 updates in one request, each with a fate of its own.
 
-use crate::answer::{BatchAnswer, read_batch};
+use crate::answer::read_batch;
 use crate::client::Inner;
 use crate::fault::{Fault, Repeat};
-use crate::order::Key;
+use crate::order::{Key, Ticket};
 use crate::run::{Method, Run, Settled};
 use crate::single;
 use crate::status::{Checked, Update};
 use crate::{Error, ErrorKind};
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// What the portal takes in one request.
 const MAX_COMMANDS: usize = 50;
@@ -85,143 +86,145 @@ fn has_reference(message_id: &str) -> bool {
 
 fn send(client: &Inner, updates: &[(usize, Checked<'_>)]) -> Vec<(usize, Fate)> {
     let parcels = Parcel::pack(updates);
-    let fail = |updates: &[(usize, Checked<'_>)], error: &Error| -> Vec<(usize, Fate)> {
-        updates
-            .iter()
-            .map(|(at, _)| (*at, Err(error.clone())))
-            .collect()
-    };
     if parcels.is_empty() {
         return Vec::new();
     }
-    let mut run = match Run::begin(client) {
+    let run = match Run::begin(client) {
         Ok(run) => run,
-        Err(error) => return fail(updates, &error),
+        Err(error) => return failed(updates, &error).collect(),
     };
-    let process = std::sync::Arc::clone(&run.call.process);
-    let key = |update: &Checked<'_>| -> Key {
-        process
-            .order
-            .key((run.client.control.client_id, update.code, update.message_id))
+    let process = Arc::clone(&run.call.process);
+    let key = |(_, update): (usize, Checked<'_>)| -> Key {
+        let message = (client.control.client_id, update.code, update.message_id);
+        process.order.key(message)
     };
-    let turns = process.order.queue_up_all(parcels.iter().map(|parcel| {
-        let updates = parcel.updates();
-        updates.into_iter().map(|(_, update)| key(&update))
-    }));
-    let mut fates = Vec::with_capacity(updates.len());
-    let mut given_up: Option<Error> = None;
-    for (parcel, turn) in parcels.iter().zip(turns) {
-        let outcome = match &given_up {
-            Some(error) => Err(error.clone()),
-            None => turn
-                .wait(&run.call)
-                .map_err(|stop| stop.error("waiting for earlier updates of the same messages")),
-        };
-        if let Err(error) = outcome {
-            fates.extend(fail(&parcel.updates(), &error));
-            given_up = Some(error);
-            continue;
-        }
-        run.next_request();
-        match parcel {
-            Parcel::Alone(at, update) => fates.push((*at, single::post(&mut run, *update))),
-            Parcel::Batch(updates) => fates.extend(send_batch(&mut run, updates)),
-        }
-        let ended = fates.last().and_then(|(_, fate)| fate.as_ref().err());
-        given_up = ended.filter(|error| ends_everything(error)).cloned();
-    }
-    fates
-}
-
-/// Whether the requests that follow would only be refused for the same reason.
-fn ends_everything(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::Auth
-            | ErrorKind::PortalMoved
-            | ErrorKind::Timeout
-            | ErrorKind::RateLimited
-            | ErrorKind::Cancelled
-            | ErrorKind::InvalidConfig
-            | ErrorKind::Internal
-    )
-}
-
-/// Sends one request, and again what of it may be repeated, until each update has its fate.
-fn send_batch(run: &mut Run<'_>, updates: &[(usize, Checked<'_>)]) -> Vec<(usize, Fate)> {
-    let mut fates = Vec::with_capacity(updates.len());
-    let mut pending = updates.to_vec();
-    while !pending.is_empty() {
-        let commands: BTreeMap<String, String> = pending
+    let turns = process.order.queue_up_all(
+        parcels
             .iter()
-            .enumerate()
-            .map(|(index, (_, update))| (format!("u{index:02}"), command(update)))
-            .collect();
-        let keys: Vec<String> = commands.keys().cloned().collect();
-        let answer = run.post(
-            Method::Batch,
-            |body, token| write_body(body, &commands, token),
-            |answer, source| read_batch(answer, source, &keys),
-        );
-        let BatchAnswer {
-            commands,
-            operating,
-        } = match answer {
-            Ok(answer) => answer,
-            Err(error) => {
-                fates.extend(pending.iter().map(|(at, _)| (*at, Err(error.clone()))));
-                return fates;
-            }
-        };
-        run.note_operating(operating);
-        let mut faults = Vec::new();
-        for (update, outcome) in pending.drain(..).zip(commands) {
-            match outcome {
-                Ok(()) => fates.push((update.0, Ok(()))),
-                Err(fault) => faults.push((update, fault)),
-            }
-        }
-        pending = mend(run, faults, &mut fates);
+            .map(|parcel| parcel.updates().into_iter().map(key)),
+    );
+    let mut sending = Sending {
+        run,
+        fates: Vec::with_capacity(updates.len()),
+        given_up: None,
+    };
+    for (parcel, turn) in parcels.iter().zip(turns) {
+        sending.send(parcel, &turn);
     }
-    fates
+    sending.fates
 }
 
+fn failed(updates: &[(usize, Checked<'_>)], error: &Error) -> impl Iterator<Item = (usize, Fate)> {
+    updates.iter().map(|(at, _)| (*at, Err(error.clone())))
+}
+
+/// A batch under way: the requests of one call, one after the other.
+struct Sending<'c> {
+    run: Run<'c>,
+    fates: Vec<(usize, Fate)>,
+    /// Why the requests that follow are not made: they would only be refused for the same reason.
+    given_up: Option<Error>,
+}
+
+/// An update, and what went wrong with it.
 type Failed<'a> = ((usize, Checked<'a>), Fault);
 
-/// Does what can be done about the faults of some commands, once for each sort of fault: gives
-/// the updates that may be repeated now. The others have met their fate.
-fn mend<'a>(
-    run: &mut Run<'_>,
-    mut faults: Vec<Failed<'a>>,
-    fates: &mut Vec<(usize, Fate)>,
-) -> Vec<(usize, Checked<'a>)> {
-    let mut again = Vec::new();
-    while let Some((_, first)) = faults.first() {
-        let sort = first.repeat.clone();
-        let settled = run.settle(first);
-        let (these, others) = faults.into_iter().partition(|(_, f)| f.repeat == sort);
-        faults = others;
-        let these: Vec<Failed<'a>> = these;
-        let told = match settled {
-            Settled::Fail(error) if sort == Repeat::Never => Err((error, false)),
-            Settled::Fail(error) => Err((error, true)),
-            settled => run.carry_out(settled).map_err(|error| (error, false)),
-        };
-        match told {
-            Ok(()) => again.extend(these.into_iter().map(|(update, _)| update)),
-            Err((error, with_time)) => fates.extend(these.into_iter().map(|((at, _), fault)| {
-                let own = if with_time {
-                    fault.error.with_retry_after(error.retry_after())
-                } else if sort == Repeat::Never {
-                    fault.error
-                } else {
-                    error.clone()
-                };
-                (at, Err(own))
-            })),
+impl Sending<'_> {
+    fn send(&mut self, parcel: &Parcel<'_>, turn: &Ticket<'_>) {
+        if self.given_up.is_none()
+            && let Err(stop) = turn.wait(&self.run.call)
+        {
+            self.given_up = Some(stop.error("waiting for earlier updates of the same messages"));
+        }
+        if let Some(error) = &self.given_up {
+            self.fates.extend(failed(&parcel.updates(), error));
+            return;
+        }
+        self.run.next_request();
+        match parcel {
+            Parcel::Alone(at, update) => {
+                let fate = single::post(&mut self.run, *update);
+                self.fates.push((*at, fate));
+            }
+            Parcel::Batch(updates) => self.send_batch(updates.clone()),
         }
     }
-    again
+
+    /// Sends one request, and again what of it may be repeated, until each update has its fate.
+    fn send_batch(&mut self, mut pending: Vec<(usize, Checked<'_>)>) {
+        while !pending.is_empty() {
+            let commands: BTreeMap<String, String> = pending
+                .iter()
+                .enumerate()
+                .map(|(index, (_, update))| (format!("u{index:02}"), command(update)))
+                .collect();
+            let keys: Vec<String> = commands.keys().cloned().collect();
+            let answer = self.run.post(
+                Method::Batch,
+                |body, token| write_body(body, &commands, token),
+                |answer, source| read_batch(answer, source, &keys),
+            );
+            let answer = match answer {
+                Ok(answer) => answer,
+                Err(error) => {
+                    self.fates.extend(failed(&pending, &error));
+                    self.given_up = Some(error).filter(refuses_all);
+                    return;
+                }
+            };
+            self.run.note_operating(answer.operating);
+            let mut faults = Vec::new();
+            for (update, outcome) in pending.into_iter().zip(answer.commands) {
+                match outcome {
+                    Ok(()) => self.fates.push((update.0, Ok(()))),
+                    Err(fault) => faults.push((update, fault)),
+                }
+            }
+            pending = self.mend(faults);
+        }
+    }
+
+    /// Does what can be done about the faults of some commands, once for each sort of fault: gives
+    /// the updates that may be repeated now. The others have met their fate.
+    fn mend<'a>(&mut self, mut faults: Vec<Failed<'a>>) -> Vec<(usize, Checked<'a>)> {
+        let mut again = Vec::new();
+        while let Some((_, first)) = faults.first() {
+            let sort = first.repeat.clone();
+            let settled = self.run.settle(first);
+            let these: Vec<Failed<'a>>;
+            (these, faults) = faults.into_iter().partition(|(_, f)| f.repeat == sort);
+            match settled {
+                Settled::Fail(error) => {
+                    let wait = error.retry_after();
+                    self.fates.extend(
+                        these
+                            .into_iter()
+                            .map(|((at, _), fault)| (at, Err(fault.error.with_retry_after(wait)))),
+                    );
+                    if !matches!(sort, Repeat::Never | Repeat::Later) {
+                        self.given_up = Some(error);
+                    }
+                }
+                settled => match self.run.carry_out(settled) {
+                    Ok(()) => again.extend(these.into_iter().map(|(update, _)| update)),
+                    Err(error) => {
+                        let these: Vec<_> = these.into_iter().map(|(update, _)| update).collect();
+                        self.fates.extend(failed(&these, &error));
+                        self.given_up = Some(error);
+                    }
+                },
+            }
+        }
+        again
+    }
+}
+
+/// Whether a request that failed as a whole failed for a reason that holds for the next as well.
+fn refuses_all(error: &Error) -> bool {
+    !matches!(
+        error.kind(),
+        ErrorKind::Transport | ErrorKind::Protocol | ErrorKind::Portal
+    )
 }
 
 /// A command as the portal's PHP reads it: encoded once.
