@@ -167,3 +167,71 @@ fn note(info: &PanicHookInfo<'_>) {
     log::error!(target: "b24_messageservice", "a fault in the library at {place}");
     PLACE.set(place);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{b24_error_code, b24_error_free, b24_error_message};
+
+    struct Counted(std::rc::Rc<()>);
+
+    struct counted {
+        _private: [u8; 0],
+    }
+
+    impl Handle for counted {
+        type Value = Counted;
+    }
+
+    #[test]
+    fn a_panic_becomes_an_error_that_quotes_no_data() {
+        let mut error = std::ptr::null_mut();
+        // SAFETY: `error` is a place for a pointer.
+        let code = unsafe { attempt(&raw mut error, || panic!("token-0001")) };
+        assert_eq!(code, b24_code::B24_INTERNAL);
+        // SAFETY: `error` was just given, and is freed once.
+        unsafe {
+            assert_eq!(b24_error_code(error), b24_code::B24_INTERNAL);
+            let message = CStr::from_ptr(b24_error_message(error)).to_str().unwrap();
+            assert!(message.contains("ffi.rs"), "{message}");
+            assert!(!message.contains("token-0001"), "{message}");
+            b24_error_free(error);
+        }
+    }
+
+    #[test]
+    fn a_panic_without_a_place_for_its_error_gives_the_fallback() {
+        assert_eq!(guard(7, || panic!()), 7);
+        // SAFETY: NULL is allowed.
+        let code = unsafe { attempt(std::ptr::null_mut(), || panic!()) };
+        assert_eq!(code, b24_code::B24_INTERNAL);
+    }
+
+    #[test]
+    fn a_handle_owns_its_value_until_the_free() {
+        let witness = std::rc::Rc::new(());
+        let handle = counted::give(Counted(witness.clone()));
+        // SAFETY: `handle` was just given, and is freed once, after its last use.
+        unsafe {
+            let value = counted::borrow(handle).unwrap();
+            assert_eq!(std::rc::Rc::strong_count(&value.0), 2);
+            counted::free(handle);
+            assert!(counted::borrow(std::ptr::null()).is_none());
+            counted::free(std::ptr::null_mut());
+        }
+        assert_eq!(std::rc::Rc::strong_count(&witness), 1);
+    }
+
+    #[test]
+    fn without_an_out_parameter_nothing_is_made() {
+        let witness = std::rc::Rc::new(());
+        // SAFETY: NULL is allowed.
+        unsafe { give_out::<counted>(std::ptr::null_mut(), Counted(witness.clone())) };
+        assert_eq!(std::rc::Rc::strong_count(&witness), 1);
+    }
+
+    #[test]
+    fn a_nul_inside_a_text_is_shown() {
+        assert_eq!(c_string("be\0fore").to_str(), Ok("be\u{FFFD}fore"));
+    }
+}
