@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from b24_messageservice import B24Error, Cancelled, Client
+from b24_messageservice import B24Error, Cancelled, Client, RateLimited
 from b24_messageservice.testing import Portal
 
 UPDATE = ("provider1", "m1", "delivered")
@@ -156,15 +156,18 @@ def test_ctrl_c_in_the_back_off(portal: Portal) -> None:
 
 @linux
 def test_ctrl_c_while_the_rate_limit_has_no_turn(portal: Portal) -> None:
-    client = portal.client(rate_limit="1/0.1")
+    hasty = portal.client(rate_limit="1/0.1", timeout=1)
 
-    def calls() -> None:
+    def fill() -> None:
         while True:
-            client.message_status_update(*UPDATE)
+            hasty.message_status_update(*UPDATE)
 
-    client.message_status_update(*UPDATE)
-    interrupted(lambda: time.sleep(0.2), calls)
-    assert portal.seen()["requests"] <= 3
+    with pytest.raises(RateLimited):
+        fill()
+    requests = portal.seen()["requests"]
+    patient = portal.client(rate_limit="1/0.1", timeout=60)
+    interrupted(nothing, lambda: patient.message_status_update(*UPDATE))
+    assert portal.seen()["requests"] == requests
 
 
 @linux
