@@ -166,10 +166,10 @@ public:
     }
 
     /// Sets the function that stores renewed tokens, called from the thread that needed them. It
-    /// must not throw. Shared clients outlive their last handle, and keep it until the process
-    /// ends.
+    /// must not throw. A shared client keeps it until the process ends.
     config &on_renewal(renewal_callback callback) {
-        auto kept = std::make_shared<renewal_callback>(std::move(callback));
+        auto kept = std::make_shared<holder>();
+        kept->callback = std::move(callback);
         b24_error *failure = nullptr;
         const b24_code code = b24_config_on_renewal(handle_.get(), &config::call, kept.get(), &failure);
         detail::raise(detail::take(code, failure));
@@ -180,12 +180,18 @@ public:
 private:
     friend class client;
 
+    struct holder {
+        renewal_callback callback;
+        // Itself, once a shared client uses it: the process keeps that client, hence this.
+        std::shared_ptr<holder> forever;
+    };
+
     static void call(const b24_tokens *renewed, void *user) noexcept {
-        (*static_cast<renewal_callback *>(user))(tokens(renewed));
+        static_cast<holder *>(user)->callback(tokens(renewed));
     }
 
     detail::owner<b24_config> handle_;
-    std::shared_ptr<renewal_callback> callback_;
+    std::shared_ptr<holder> callback_;
 };
 
 /// A light handle to a portal. Any number of threads may use one at once; moving and destroying it
@@ -199,8 +205,7 @@ public:
     static client shared(const config &from) {
         client made(from, b24_client_shared);
         if (made.callback_) {
-            // The process keeps the client, so it has to keep the function too.
-            static_cast<void>(new std::shared_ptr<config::renewal_callback>(made.callback_));
+            made.callback_->forever = made.callback_;
         }
         return made;
     }
@@ -268,7 +273,7 @@ private:
     }
 
     // Declared first, so that it goes last.
-    std::shared_ptr<config::renewal_callback> callback_;
+    std::shared_ptr<config::holder> callback_;
     detail::owner<b24_client> handle_;
 };
 

@@ -34,7 +34,8 @@ pub unsafe extern "C" fn b24_client_new(
 
 /// The process's one client for an equal configuration, made if there is none: for hosts that
 /// forget everything between requests. It is counted by reference, and keeps its connections and
-/// tokens after the last free; how many idle ones are kept is bounded.
+/// tokens after the last free; how many idle ones are kept is bounded. Configurations are equal if
+/// all their options are; with a b24_renewal_callback, a configuration is equal only to itself.
 ///
 /// The caller frees *client with b24_client_free. Any thread. Errors as b24_client_new.
 #[unsafe(no_mangle)]

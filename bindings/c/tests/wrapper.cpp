@@ -135,6 +135,15 @@ void a_shared_client_keeps_its_connection() {
     }
     CHECK_NUMBER(portal_seen("connections"), 1);
     b24::client::shared(config()).cancel();
+
+    // With a function too, as long as the configuration is the same.
+    portal_reset("{}");
+    b24::config with_function = config();
+    with_function.on_renewal([](const b24::tokens &) {});
+    for (int i = 0; i < 3; i++) {
+        b24::client::shared(with_function).message_status_update("provider1", message, "sent");
+    }
+    CHECK_NUMBER(portal_seen("connections"), 1);
 }
 
 static_assert(std::is_nothrow_move_constructible<b24::client>::value, "clients move");

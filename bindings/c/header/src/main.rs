@@ -8,7 +8,9 @@ use std::process::ExitCode;
 use std::{env, fs, io};
 
 fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
-    let abi = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    // Asked for now, not when this was built: checkouts may share a target directory.
+    let crate_directory = env::var_os("CARGO_MANIFEST_DIR").ok_or("start me with `cargo run`")?;
+    let abi = Path::new(&crate_directory).join("..");
     let header = abi.join("../../include/b24_messageservice.h");
     let config = cbindgen::Config::from_file(abi.join("cbindgen.toml"))?;
     let mut text = Vec::new();
