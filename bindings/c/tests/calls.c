@@ -15,7 +15,7 @@ static const char message[] = "65575980fa531ac284c2ee68f81ebebd";
 /* What the portal stored for a message of provider1, as it stands in JSON. */
 static bool stored(const char *message_id, const char *status)
 {
-    char mark[512];
+    char mark[1024];
     snprintf(mark, sizeof mark, "\"provider1|%s\":\"%s\"", message_id, status);
     return strstr(portal_ask("GET", "/messages", ""), mark) != NULL;
 }
@@ -338,6 +338,71 @@ static void a_fork_shares_no_connection(void)
     b24_client_free(client);
 }
 
+/* The child must not wait for a lock that a thread of the parent held at the fork. */
+static void a_fork_amid_a_call_hangs_nothing(void)
+{
+    portal_reset("{}");
+    portal_ask("POST", "/fault", "[{\"kind\":\"hang\"}]");
+    b24_client *client = portal_client();
+    pthread_t other;
+    if (!CHECK_NUMBER(pthread_create(&other, NULL, update_once, client), 0)) {
+        return;
+    }
+    portal_ask("POST", "/wait", "{\"requests\":1,\"timeout_ms\":20000}");
+    pid_t child = fork();
+    if (child == 0) {
+        b24_batch *batch = b24_batch_new();
+        b24_batch_add(batch, "provider1", "child", "delivered");
+        b24_code code = b24_message_status_update_batch(client, batch, NULL);
+        b24_batch_free(batch);
+        b24_client_free(client);
+        _exit(code == B24_OK ? 0 : 1);
+    }
+    int ended = -1;
+    waitpid(child, &ended, 0);
+    CHECK_NUMBER(ended, 0);
+    CHECK(stored("child", "delivered"));
+    portal_ask("POST", "/release", "");
+    pthread_join(other, NULL);
+    CHECK_NUMBER(update(client, "delivered"), B24_OK); /* the parent's client is as good as before */
+    b24_client_free(client);
+}
+
+/* The longest that the protocol has a place for arrives whole: 128 characters of four bytes in an id,
+ * a megabyte in a token. */
+static void long_texts_arrive_whole(void)
+{
+    enum { TOKEN_LENGTH = 1 << 20, CHARACTERS = 128 };
+    char message_id[CHARACTERS * 4 + 1];
+    for (size_t i = 0; i < CHARACTERS; i++) {
+        memcpy(message_id + i * 4, "\xF0\x9F\x93\xA9", 4);
+    }
+    message_id[CHARACTERS * 4] = '\0';
+    portal_reset("{}");
+    b24_client *client = portal_client();
+    CHECK_NUMBER(b24_message_status_update(client, "provider1", message_id, "sent", NULL), B24_OK);
+    CHECK(stored(message_id, "sent"));
+    b24_client_free(client);
+
+    char *huge = malloc(TOKEN_LENGTH + 1);
+    if (!CHECK(huge != NULL)) {
+        return;
+    }
+    memset(huge, 't', TOKEN_LENGTH);
+    huge[TOKEN_LENGTH] = '\0';
+    portal_reset("{\"access_token\":\"*\"}");
+    b24_config *config = portal_config();
+    CHECK_NUMBER(b24_config_set(config, "access_token", huge, NULL), B24_OK);
+    CHECK_NUMBER(b24_client_new(config, &client, NULL), B24_OK);
+    b24_config_free(config);
+    CHECK_NUMBER(update(client, "sent"), B24_OK);
+    b24_tokens *tokens = b24_client_tokens(client);
+    CHECK(strcmp(b24_tokens_access_token(tokens), huge) == 0);
+    b24_tokens_free(tokens);
+    b24_client_free(client);
+    free(huge);
+}
+
 int main(void)
 {
     portal_start();
@@ -352,6 +417,8 @@ int main(void)
     the_log_goes_where_it_is_sent();
     threads_share_one_renewal();
     a_fork_shares_no_connection();
+    a_fork_amid_a_call_hangs_nothing();
+    long_texts_arrive_whole();
     portal_stop();
     return summary("calls");
 }
