@@ -4,7 +4,6 @@
 #![allow(clippy::doc_markdown)]
 
 use crate::options::type_name;
-use crate::renewal::OnRenewal;
 use crate::{errors, options, renewal, waiting};
 use b24_messageservice::{Client as CoreClient, Config, Error, ErrorKind, Update};
 use pyo3::PyTraverseError;
@@ -44,7 +43,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[pyclass(frozen, weakref, module = "b24_messageservice")]
 pub(crate) struct Client {
     inner: CoreClient,
-    on_renewal: Option<OnRenewal>,
+    on_renewal: Option<Py<PyAny>>,
     closed: AtomicBool,
 }
 
@@ -57,18 +56,14 @@ impl Client {
             resolve=None, redirect_hosts=None, user_agent=None, allow_http=None, \
             on_renewal=None)")]
     fn new(portal: &Bound<'_, PyAny>, options: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
-        let (inner, on_renewal) = make(portal, options, CoreClient::new)?;
-        Ok(Self {
-            inner,
-            on_renewal,
-            closed: AtomicBool::new(false),
-        })
+        make(portal, options, CoreClient::new)
     }
 
     /// The process's one client for an equal configuration, made when first asked for.
     ///
     /// Takes what Client takes. It keeps its tokens after the last reference is gone, so a web
-    /// handler that forgets everything between requests goes on with the renewed ones.
+    /// handler that forgets everything between requests goes on with the renewed ones. on_renewal
+    /// is not part of the configuration: who makes the call that renews has its own called.
     #[classmethod]
     #[pyo3(signature = (portal, **options), text_signature = "($cls, portal, *, access_token=None, refresh_token=None, client_id=None, \
             client_secret=None, oauth_url=None, timeout=None, connect_timeout=None, \
@@ -80,13 +75,7 @@ impl Client {
         portal: &Bound<'_, PyAny>,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
-        let (inner, _) = make(portal, options, CoreClient::shared)?;
-        Ok(Self {
-            inner,
-            // The core may hold the callback longer than this object lives: not ours to collect.
-            on_renewal: None,
-            closed: AtomicBool::new(false),
-        })
+        make(portal, options, CoreClient::shared)
     }
 
     /// Tells the portal the status of one message.
@@ -112,7 +101,7 @@ impl Client {
         })();
         let (code, message_id, status) =
             words.map_err(|unsendable: Unsendable| unsendable.raise(py))?;
-        waiting::detached(py, || {
+        self.call(py, || {
             self.inner.message_status_update(&code, &message_id, status)
         })?
         .map_err(|error| errors::exception(py, &error))
@@ -142,7 +131,7 @@ impl Client {
                 }
             }
         }
-        let mut fates = waiting::detached(py, || self.inner.message_status_update_batch(sendable))?;
+        let mut fates = self.call(py, || self.inner.message_status_update_batch(sendable))?;
         for (index, error) in unsendable {
             fates.insert(index.min(fates.len()), Err(error));
         }
@@ -199,21 +188,17 @@ impl Client {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.on_renewal.as_ref().map_or(Ok(()), |on_renewal| {
-            on_renewal
-                .visit(|callback| callback.as_ref().map(|callback| visit.call(callback)))
-                .unwrap_or(Ok(()))
-        })
-    }
-
-    fn __clear__(&self) {
-        if let Some(on_renewal) = &self.on_renewal {
-            on_renewal.clear();
-        }
+        visit.call(&self.on_renewal)
     }
 }
 
 impl Client {
+    /// Makes a call of the core that may renew the tokens.
+    fn call<T: Send>(&self, py: Python<'_>, body: impl FnOnce() -> T + Send) -> PyResult<T> {
+        let _serving = renewal::serve(self.on_renewal.as_ref().map(|c| c.clone_ref(py)));
+        waiting::detached(py, body)
+    }
+
     fn check_open(&self, py: Python<'_>) -> PyResult<()> {
         if self.closed.load(Ordering::Relaxed) {
             let fault = "the client is closed: make a new one, which is cheap";
@@ -230,29 +215,25 @@ fn make(
     portal: &Bound<'_, PyAny>,
     options: Option<&Bound<'_, PyDict>>,
     constructor: fn(&Config) -> Result<CoreClient, Error>,
-) -> PyResult<(CoreClient, Option<OnRenewal>)> {
+) -> PyResult<Client> {
     let py = portal.py();
     // A copy: the caller's dict, if this is one, is not ours to change.
     let options = options.map(PyDictMethods::copy).transpose()?;
-    let on_renewal = options
-        .as_ref()
-        .map(|options| take_callback(options))
-        .transpose()?
-        .flatten();
+    let on_renewal = match &options {
+        Some(options) => take_callback(options)?,
+        None => None,
+    };
     let settings = options::settings(portal, options.as_ref())?;
-    let callback = on_renewal.clone();
-    let inner = waiting::detached(py, move || {
-        let mut config = options::config(&settings)?;
-        if let Some(callback) = callback {
-            config.on_renewal(move |tokens| callback.call(tokens));
-        }
-        constructor(&config)
-    })?
-    .map_err(|error| errors::exception(py, &error))?;
-    Ok((inner, on_renewal))
+    let inner = waiting::detached(py, || constructor(&options::config(&settings)?))?
+        .map_err(|error| errors::exception(py, &error))?;
+    Ok(Client {
+        inner,
+        on_renewal,
+        closed: AtomicBool::new(false),
+    })
 }
 
-fn take_callback(options: &Bound<'_, PyDict>) -> PyResult<Option<OnRenewal>> {
+fn take_callback(options: &Bound<'_, PyDict>) -> PyResult<Option<Py<PyAny>>> {
     let Some(callback) = options.get_item("on_renewal")? else {
         return Ok(None);
     };
@@ -260,7 +241,7 @@ fn take_callback(options: &Bound<'_, PyDict>) -> PyResult<Option<OnRenewal>> {
     if callback.is_none() {
         Ok(None)
     } else if callback.is_callable() {
-        Ok(Some(OnRenewal::new(callback.unbind())))
+        Ok(Some(callback.unbind()))
     } else {
         Err(PyTypeError::new_err(format!(
             "on_renewal must be callable or None, not {}",

@@ -1,10 +1,11 @@
 //! Keyword arguments as the texts that the core's options are set from.
 
-use crate::{errors, waiting};
+use crate::{errors, renewal, waiting};
 use b24_messageservice::{Config, Error, ErrorKind};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
+use std::sync::LazyLock;
 
 /// The name and the text of one option of the core.
 type Setting = (String, String);
@@ -31,11 +32,18 @@ pub(crate) fn settings(
 
 /// The configuration that the core makes of them.
 pub(crate) fn config(settings: &[Setting]) -> Result<Config, Error> {
-    let mut config = Config::new();
+    // Clones of one configuration have equal callbacks, without which no shared client would be
+    // found again.
+    static BASE: LazyLock<Config> = LazyLock::new(|| {
+        let mut config = Config::new();
+        config.on_interrupt(waiting::on_interrupt);
+        config.on_renewal(renewal::on_renewal);
+        config
+    });
+    let mut config = BASE.clone();
     for (name, value) in settings {
         config.set(name, value)?;
     }
-    config.on_interrupt(waiting::on_interrupt);
     Ok(config)
 }
 

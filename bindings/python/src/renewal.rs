@@ -5,7 +5,12 @@ use b24_messageservice::Tokens;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::cell::RefCell;
+
+thread_local! {
+    /// The `on_renewal` of the client that this thread calls at present.
+    static CALLBACK: RefCell<Option<Py<PyAny>>> = const { RefCell::new(None) };
+}
 
 /// The tokens as an instance of the package's `Tokens` class.
 pub(crate) fn to_python<'py>(py: Python<'py>, tokens: &Tokens) -> PyResult<Bound<'py, PyAny>> {
@@ -21,46 +26,35 @@ pub(crate) fn to_python<'py>(py: Python<'py>, tokens: &Tokens) -> PyResult<Bound
         ))
 }
 
-/// The `on_renewal` of one client.
+/// Makes a callback this thread's, for as long as the guard lives.
 ///
-/// The callback is often a method of the object that owns the client. That cycle can be collected
-/// only if the garbage collector sees the callback, so the Python object shares it with the core
-/// instead of giving it away.
-#[derive(Clone, Default)]
-pub(crate) struct OnRenewal(Arc<Mutex<Option<Py<PyAny>>>>);
+/// The core is given one and the same function for all clients ([`on_renewal`]), and the callbacks
+/// stay with the Python objects: the garbage collector sees them there, and shared clients that
+/// differ in nothing else are equal.
+pub(crate) fn serve(callback: Option<Py<PyAny>>) -> Serving {
+    Serving(CALLBACK.replace(callback))
+}
 
-impl OnRenewal {
-    pub(crate) fn new(callback: Py<PyAny>) -> Self {
-        Self(Arc::new(Mutex::new(Some(callback))))
+/// Gives the thread its former callback back: a callback may call another client.
+pub(crate) struct Serving(Option<Py<PyAny>>);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // Dropped after the cell is free again: a finalizer may call a client.
+        drop(CALLBACK.replace(self.0.take()));
     }
+}
 
-    /// Called by the core, detached, on the thread whose call renewed.
-    pub(crate) fn call(&self, tokens: &Tokens) {
-        Python::try_attach(|py| {
-            // Not called under the lock: the callback may drop the client.
-            let callback = self.with(|callback| callback.as_ref().map(|c| c.clone_ref(py)));
-            if let Some(callback) = callback {
-                let callback = callback.bind(py);
-                if let Err(raised) = to_python(py, tokens).and_then(|t| callback.call1((t,))) {
-                    waiting::report(py, raised, Some(callback));
-                }
+/// Called by the core, detached, on the thread whose call renewed.
+pub(crate) fn on_renewal(tokens: &Tokens) {
+    Python::try_attach(|py| {
+        let callback = CALLBACK.with_borrow(|callback| callback.as_ref().map(|c| c.clone_ref(py)));
+        if let Some(callback) = callback {
+            let callback = callback.bind(py);
+            if let Err(raised) = to_python(py, tokens).and_then(|tokens| callback.call1((tokens,)))
+            {
+                waiting::report(py, raised, Some(callback));
             }
-        });
-    }
-
-    /// For the garbage collector: what is held, if no other thread holds the lock now.
-    pub(crate) fn visit<T: Default>(&self, visit: impl FnOnce(&Option<Py<PyAny>>) -> T) -> T {
-        self.0
-            .try_lock()
-            .map_or_else(|_| T::default(), |callback| visit(&callback))
-    }
-
-    pub(crate) fn clear(&self) {
-        // Dropped after the lock is released: a finalizer may run.
-        let _callback = self.with(Option::take);
-    }
-
-    fn with<T>(&self, body: impl FnOnce(&mut Option<Py<PyAny>>) -> T) -> T {
-        body(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
+        }
+    });
 }

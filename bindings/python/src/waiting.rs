@@ -36,19 +36,24 @@ pub(crate) fn on_interrupt() -> bool {
     Python::try_attach(|py| match py.check_signals() {
         Ok(()) => false,
         Err(raised) => {
-            RAISED.set(Some(raised));
+            raise_later(raised);
             true
         }
     })
     .unwrap_or(true)
 }
 
-/// Reports what a callback raised and nobody can catch: to `sys.unraisablehook`, except that
-/// `KeyboardInterrupt` and its like end the call that the callback was made from.
+/// Reports what a callback raised and nobody can catch: to `sys.unraisablehook`. Only
+/// `KeyboardInterrupt` and its like are raised, when the call ends that the callback was made from.
 pub(crate) fn report(py: Python<'_>, raised: PyErr, callback: Option<&Bound<'_, PyAny>>) {
     if raised.is_instance_of::<PyException>(py) {
         raised.write_unraisable(py, callback);
     } else {
-        RAISED.set(Some(raised));
+        raise_later(raised);
     }
+}
+
+fn raise_later(raised: PyErr) {
+    // The former is dropped after the cell is free again: a finalizer may call a client.
+    drop(RAISED.replace(Some(raised)));
 }

@@ -223,12 +223,33 @@ def test_a_closed_client_says_so(portal: Portal) -> None:
 
 def test_the_shared_client_is_one_for_an_equal_configuration(portal: Portal) -> None:
     portal.set(expired=True)
-    Client.shared(**portal.renewable()).message_status_update("provider1", "m1", "sent")
+    given: list[Tokens] = []
+    first = Client.shared(**portal.renewable(on_renewal=given.append))
+    first.message_status_update("provider1", "m1", "sent")
+    del first
     # Made anew from the old token, as a web handler would: it goes on with the renewed one.
-    again = Client.shared(**portal.renewable())
+    again = Client.shared(**portal.renewable(on_renewal=print))
     again.message_status_update("provider1", "m2", "sent")
     assert again.tokens.access_token == portal.tokens()["access_token"]
-    assert portal.seen()["renewals"] == 1
+    assert portal.seen()["renewals"] == len(given) == 1
+
+
+def test_a_callback_is_the_one_of_the_client_that_is_called(portal: Portal) -> None:
+    outer: list[Tokens] = []
+    inner: list[Tokens] = []
+    portal.set(expired=True)
+    other = portal.client(on_renewal=inner.append)
+
+    def store(tokens: Tokens) -> None:
+        with pytest.raises(InvalidArgument):
+            other.message_status_update("provider1", "", "sent")
+        outer.append(tokens)
+
+    client = portal.client(**portal.renewable(on_renewal=store))
+    for _ in range(2):
+        client.message_status_update("provider1", "m1", "sent")
+        portal.set(expired=True)
+    assert (len(outer), len(inner)) == (2, 0)
 
 
 def test_a_client_that_its_own_callback_holds_can_be_collected(portal: Portal) -> None:
