@@ -16,6 +16,7 @@ use crate::config::{Proxy, Resolve, Settings};
 use crate::wait::{Call, Stop};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io::Read;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -25,6 +26,8 @@ use ureq::unversioned::transport::{ConnectProxyConnector, Connector};
 
 /// Answers are read up to this size: the largest sound one, of a batch of 50, is below 100 KiB.
 const MAX_ANSWER: u64 = 1024 * 1024;
+/// The answer to a single update fits, so that its buffer need not grow.
+const USUAL_ANSWER: usize = 512;
 /// ureq compares every idle connection with every other at each call: more would cost calls to
 /// many portals more than they save.
 const MAX_IDLE: usize = 64;
@@ -188,11 +191,13 @@ impl Transport {
             }
             Some(_) => self.agent.run(http),
         }?;
-        let body = response
+        let mut body = Vec::with_capacity(USUAL_ANSWER);
+        response
             .body_mut()
             .with_config()
             .limit(MAX_ANSWER)
-            .read_to_vec()?;
+            .reader()
+            .read_to_end(&mut body)?;
         Ok(Answer {
             status: response.status().as_u16(),
             location: text(response.headers(), &LOCATION),
