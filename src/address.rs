@@ -178,6 +178,10 @@ impl fmt::Debug for Origin {
     }
 }
 
+/// What DNS can hold.
+const MAX_NAME: usize = 253;
+const MAX_LABEL: usize = 63;
+
 const HTTPS_PORT: u16 = 443;
 const HTTP_PORT: u16 = 80;
 
@@ -210,12 +214,13 @@ fn split(text: &str) -> Result<(Origin, &str), AddressFault> {
         authority.parse().map_err(|_| AddressFault::Malformed)?;
     let host = authority.host().to_ascii_lowercase();
     let is_name = |name: &str| {
-        name.split('.').all(|label| {
-            !label.is_empty()
-                && label
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-        })
+        name.len() <= MAX_NAME
+            && name.split('.').all(|label| {
+                (1..=MAX_LABEL).contains(&label.len())
+                    && label
+                        .bytes()
+                        .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            })
     };
     if !host.starts_with('[') && !is_name(host.strip_suffix('.').unwrap_or(&host)) {
         return Err(AddressFault::Malformed);
@@ -299,6 +304,11 @@ mod tests {
             ("portal:", AddressFault::Malformed),
             ("portal:99999", AddressFault::Malformed),
             ("портал.рф", AddressFault::Malformed),
+            (&format!("{}.test", "a".repeat(64)), AddressFault::Malformed),
+            (
+                &format!("{}test", "a.".repeat(126)),
+                AddressFault::Malformed,
+            ),
         ] {
             assert_eq!(Origin::parse(text), Err(fault), "{text}");
         }

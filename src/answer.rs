@@ -135,6 +135,7 @@ fn command_fate(
         let description = source.clean(&description.map(plain_text).unwrap_or_default());
         return Err(Refusal {
             server: source.server,
+            renewal: false,
             http_status: answer.status,
             code: if code.is_empty() {
                 "an error without a code"
@@ -210,6 +211,7 @@ pub(crate) fn read_renewal(answer: &Answer, source: Source<'_>) -> Result<Renewe
     if !code.is_empty() {
         return Err(Refusal {
             server: source.server,
+            renewal: true,
             http_status: answer.status,
             code: &code,
             description: &source.clean(&member("error_description")),
@@ -244,6 +246,7 @@ fn read<T>(
         let description = envelope.error_description.map(raw_text).unwrap_or_default();
         return Err(Refusal {
             server: source.server,
+            renewal: false,
             http_status: answer.status,
             code: &source.clean(&code),
             description: &source.clean(&description),

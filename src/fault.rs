@@ -178,6 +178,10 @@ const TABLE: &[Row] = &[
         Repeat::Never,
         "Send fewer updates at once",
     ),
+];
+
+/// What the authorization server says besides, or means differently.
+const RENEWAL_TABLE: &[Row] = &[
     row(
         "invalid_grant",
         Auth,
@@ -209,6 +213,12 @@ const TABLE: &[Row] = &[
         Repeat::Never,
         "The application is not installed on this portal: install it again",
     ),
+    row(
+        "invalid_request",
+        Auth,
+        Repeat::Never,
+        "Check refresh_token, client_id and client_secret",
+    ),
 ];
 
 /// What a server said when it refused.
@@ -216,6 +226,8 @@ const TABLE: &[Row] = &[
 pub(crate) struct Refusal<'a> {
     /// Who said it, for the message: a portal's or authorization server's address.
     pub(crate) server: &'a str,
+    /// Whether it is the authorization server.
+    pub(crate) renewal: bool,
     pub(crate) http_status: u16,
     pub(crate) code: &'a str,
     pub(crate) description: &'a str,
@@ -224,8 +236,10 @@ pub(crate) struct Refusal<'a> {
 
 impl Refusal<'_> {
     pub(crate) fn fault(&self) -> Fault {
-        let known = TABLE
+        let own: &[Row] = if self.renewal { RENEWAL_TABLE } else { &[] };
+        let known = own
             .iter()
+            .chain(TABLE)
             .find(|row| row.code.eq_ignore_ascii_case(self.code));
         let (kind, repeat, advice) = match known {
             Some(row) => (row.kind, row.repeat.clone(), row.advice),
@@ -325,6 +339,7 @@ mod tests {
     fn fault(http_status: u16, code: &str) -> Fault {
         Refusal {
             server: "https://portal.bitrix24.com",
+            renewal: false,
             http_status,
             code,
             description: "",
