@@ -34,6 +34,8 @@ LANGUAGES = ("rust", "c", "python", "php")
 # Longer than any row may take: an adapter that says nothing for so long hangs.
 ANSWER_SECONDS = 60
 
+# Records come through another pipe than answers: so long may they be on their way.
+RECORD_SECONDS = 5
 LOCAL = ("127.0.0.1", 0)
 ACCESS_TOKEN = "access-0000000000000001"
 SECRET_OPTIONS = ("access_token", "refresh_token", "client_secret")
@@ -68,7 +70,8 @@ def read_table(directory: Path) -> list[Json]:
             rows.append(row)
     known = {
         "name", "about", "subject", "portal", "faults", "config", "hosts", "steps", "seen", "log",
-        "messages", "history", "tunnels", "deadline_ms", "secrets", "except",
+        "messages", "history", "tunnels", "records", "deadline_ms",
+        "secrets", "except",
     }  # fmt: skip
     names = Counter(row["name"] for row in rows)
     for row in rows:
@@ -123,6 +126,9 @@ class Places:
         self.https_port = https_port
         self.directory = tempfile.TemporaryDirectory(prefix="b24-scenarios-")
         (Path(self.directory.name) / "not-pem.txt").write_text("no certificate\n")
+        public = Path(self.directory.name) / "public"
+        public.mkdir()
+        public.chmod(0o777)
         # Bound, so that nobody else gets it, and not listening: connections are refused.
         self.unused = socket.socket()
         self.unused.bind(LOCAL)
@@ -202,6 +208,7 @@ class Adapter:
 
     def __init__(self, command: list[str], environment: dict[str, str]) -> None:
         self.shown: list[str] = []
+        self.told = threading.Condition()
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -227,7 +234,18 @@ class Adapter:
 
     def _read_records(self, stream: IO[bytes]) -> None:
         for line in stream:
-            self.shown.append(line.decode("utf-8", "replace").rstrip("\n"))
+            with self.told:
+                self.shown.append(line.decode("utf-8", "replace").rstrip("\n"))
+                self.told.notify_all()
+
+    def has_recorded(self, texts: list[str]) -> bool:
+        """Whether a log record with all these texts comes, or has come."""
+
+        def found() -> bool:
+            return any(all(text in shown for text in texts) for shown in self.shown)
+
+        with self.told:
+            return self.told.wait_for(found, timeout=RECORD_SECONDS)
 
     def say(self, *fields: str) -> None:
         """Sends one line."""
@@ -566,6 +584,12 @@ class Runner:
             f"history of {name}: expected {value}, seen {history.get(name)}"
             for name, value in row.get("history", {}).items()
             if history.get(name) != value
+        ]
+        assert self.adapter is not None
+        found += [
+            f"no log record has all of {', '.join(texts)}"
+            for texts in row.get("records", [])
+            if not self.adapter.has_recorded([self.names["host"], *texts])
         ]
         if "log" in row:
             found += compare_log(row["log"], log)
