@@ -29,7 +29,8 @@ require $argv[1];
 use B24\\MessageService\\Client;
 use B24\\MessageService\\Status;
 [, , $portal, $token, $caFile, $resolve] = $argv;
-$client = new Client($portal, ['access_token' => $token, 'ca_file' => $caFile, 'resolve' => $resolve]);
+$options = ['access_token' => $token, 'ca_file' => $caFile, 'resolve' => $resolve];
+$client = new Client($portal, $options);
 $client->messageStatusUpdate('provider1', 'from-php', Status::Delivered);
 """
 
@@ -73,7 +74,9 @@ def main() -> None:
             print(f"  {message} is {status}")
         expected = {f"provider1|from-{name}": "delivered" for name in ("c", "python", "php")}
         if stored != expected or seen["bad"]:
-            sys.exit(f"demo: the portal should have recorded {expected}, and nothing bad: {seen['bad']}")
+            sys.exit(
+                f"demo: the portal should have recorded {expected}, and nothing bad: {seen['bad']}"
+            )
         portal.stdin.close()
 
 

@@ -40,13 +40,30 @@ class Suite:
 
 MAKE_C = ("make", "--no-print-directory", "-C", "bindings/c")
 SUITES = (
-    Suite("core", "Rust", CORE, ("cargo", "test", "--locked", "--quiet", "-p", "b24-messageservice")),
-    Suite("portal", "Rust", ("Cargo.lock", *PORTAL), ("cargo", "test", "--locked", "--quiet", "-p", "b24-portal")),
-    Suite("scenarios", "", (*C, *PORTAL, "bindings", "tests"), (PYTHON, "tests/run_scenarios.py", "--target", "{target}", "--python", PYTHON)),
+    Suite(
+        "core", "Rust", CORE, ("cargo", "test", "--locked", "--quiet", "-p", "b24-messageservice")
+    ),
+    Suite(
+        "portal",
+        "Rust",
+        ("Cargo.lock", *PORTAL),
+        ("cargo", "test", "--locked", "--quiet", "-p", "b24-portal"),
+    ),
+    Suite(
+        "scenarios",
+        "",
+        (*C, *PORTAL, "bindings", "tests"),
+        (PYTHON, "tests/run_scenarios.py", "--target", "{target}", "--python", PYTHON),
+    ),
     Suite("c", "C", (*C, *PORTAL), (*MAKE_C, "test")),
     Suite("c-valgrind", "C", (*C, *PORTAL), (*MAKE_C, "valgrind")),
     Suite("c-sanitize", "C", (*C, *PORTAL), (*MAKE_C, "sanitize")),
-    Suite("python", "Python", (*CORE, *PORTAL, "bindings/python", "pyproject.toml"), (PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider")),
+    Suite(
+        "python",
+        "Python",
+        (*CORE, *PORTAL, "bindings/python", "pyproject.toml"),
+        (PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
+    ),
     Suite("php", "PHP", (*C, *PORTAL, "bindings/php"), ("bindings/php/tests/run",)),
 )
 
@@ -59,7 +76,10 @@ COUNTS = (
     re.compile(r"^(?:=+ )?(?:(?P<failed>\d+) failed, )?(?P<passed>\d+) passed"),
     # PHPUnit
     re.compile(r"^OK \((?P<passed>\d+) tests?"),
-    re.compile(r"^Tests: (?P<all>\d+), Assertions: \d+(?:, Errors: (?P<errors>\d+))?(?:, Failures: (?P<failed>\d+))?"),
+    re.compile(
+        r"^Tests: (?P<all>\d+), Assertions: \d+"
+        r"(?:, Errors: (?P<errors>\d+))?(?:, Failures: (?P<failed>\d+))?"
+    ),
 )
 LANGUAGES = {"rust": "Rust", "c": "C", "python": "Python", "php": "PHP"}
 
@@ -142,7 +162,10 @@ def run(suite: Suite, target: Path, again: bool) -> Counter[str]:
     elif process.returncode == 0 and failed == 0:
         record.parent.mkdir(parents=True, exist_ok=True)
         record.write_text(json.dumps({"state": state, "counts": counts}))
-    print(f"== {suite.name}: exit code {process.returncode}, {time.monotonic() - started:.0f} s", flush=True)
+    print(
+        f"== {suite.name}: exit code {process.returncode}, {time.monotonic() - started:.0f} s",
+        flush=True,
+    )
     return counts
 
 
@@ -170,7 +193,8 @@ def main() -> None:
     print("\n== summary")
     languages = sorted({key.rsplit(" ", 1)[0] for key in total})
     for language in languages:
-        print(f"  {language:7} {total[f'{language} passed']} passed, {total[f'{language} failed']} failed")
+        passed, failed = total[f"{language} passed"], total[f"{language} failed"]
+        print(f"  {language:7} {passed} passed, {failed} failed")
     if failing:
         print(f"  failing suites: {', '.join(failing)}")
     passed = sum(total[f"{language} passed"] for language in languages)
