@@ -13,6 +13,23 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+/// Before any request has told better: about what opening a connection takes.
+const FIRST_LAG: Duration = Duration::from_millis(50);
+/// A request that took longer than this was held up after it was counted.
+const LONGEST_LAG: Duration = Duration::from_secs(1);
+
+impl Rate {
+    /// The bucket to keep to when the portal counts requests up to `lag` later than they are
+    /// counted here: what has drained in that time has not drained there yet. It costs a little of
+    /// the burst once, and nothing of the rate.
+    fn lagging(self, lag: Duration) -> Self {
+        Self {
+            burst: (self.burst - self.drain * lag.as_secs_f64()).max(1.0),
+            ..self
+        }
+    }
+}
+
 /// The buckets of one process.
 #[derive(Debug, Default)]
 pub(crate) struct Buckets(Mutex<HashMap<Origin, Arc<Bucket>>>);
@@ -47,6 +64,9 @@ struct Known {
     level: Level,
     /// When `level` was true.
     at: Instant,
+    /// How much later than it was counted here a request may have been counted by the portal:
+    /// the longest that one has taken lately.
+    lag: Duration,
     /// When the oldest part of the time budget is given back, as the last answer told.
     reset_at: Option<Instant>,
     /// No update is executed before then.
@@ -100,6 +120,7 @@ impl Bucket {
         Self(Mutex::new(Known {
             level: Level::default(),
             at: Instant::now(),
+            lag: FIRST_LAG,
             reset_at: None,
             spent_until: None,
         }))
@@ -121,7 +142,15 @@ impl Bucket {
             return Ok(());
         };
         let patience = asker.call.remaining();
-        let reserved = self.change(asker, rate, |level| level.reserve(rate, patience))?;
+        let lag = self.lock().lag;
+        let reserved = self.change(asker, rate, |level| {
+            let idle = *level == Level::default();
+            (idle, level.reserve(rate.lagging(lag), patience))
+        })?;
+        let (idle, reserved) = reserved;
+        if idle {
+            self.lock().lag = FIRST_LAG;
+        }
         let wait = reserved.map_err(|wait| too_long(asker.portal, wait))?;
         if wait.is_zero() {
             return Ok(());
@@ -160,6 +189,12 @@ impl Bucket {
         known.level = level;
         known.at = now;
         Ok(outcome)
+    }
+
+    /// Notes how long a request took.
+    pub(crate) fn note_lag(&self, lag: Duration) {
+        let mut known = self.lock();
+        known.lag = known.lag.max(lag.min(LONGEST_LAG));
     }
 
     /// Remembers when the time budget is given back.

@@ -38,11 +38,12 @@ impl Method {
 }
 
 /// A call under way.
-#[derive(Debug)]
 pub(crate) struct Run<'c> {
     pub(crate) client: &'c Inner,
     pub(crate) call: Call,
     bound: Arc<Bound>,
+    /// What the last attempt was made with: another thread may have replaced them since.
+    credentials: Arc<Credentials>,
     _active: Active,
     attempts: u32,
     retries: u32,
@@ -93,6 +94,7 @@ impl<'c> Run<'c> {
                 client.settings.connect_timeout,
             ),
             bound,
+            credentials: client.credentials.load_full(),
             _active: active,
             attempts: 0,
             retries: 0,
@@ -117,13 +119,14 @@ impl<'c> Run<'c> {
         let mut buffer = Vec::with_capacity(512);
         let mut throttled = None;
         loop {
-            let credentials = self.credentials()?;
+            self.credentials = self.present_credentials()?;
             self.take_turn(throttled.as_ref())?;
             buffer.clear();
-            body(&mut buffer, &credentials.tokens.access_token)?;
+            body(&mut buffer, &self.credentials.tokens.access_token)?;
             self.attempts += 1;
             let started = Instant::now();
-            let (http_status, outcome) = self.attempt(method, &buffer, &credentials, &read);
+            let (http_status, outcome) = self.attempt(method, &buffer, &read);
+            self.bound.bucket.note_lag(started.elapsed());
             let record = Record {
                 run: self,
                 method,
@@ -148,7 +151,7 @@ impl<'c> Run<'c> {
     }
 
     /// The credentials to call with, renewed first if they are known to have expired.
-    fn credentials(&mut self) -> Result<Arc<Credentials>, Error> {
+    fn present_credentials(&mut self) -> Result<Arc<Credentials>, Error> {
         let present = self.client.credentials.load_full();
         if !present.have_expired() || self.renewed || !self.client.can_renew() {
             return Ok(present);
@@ -187,7 +190,6 @@ impl<'c> Run<'c> {
         &self,
         method: Method,
         body: &[u8],
-        credentials: &Credentials,
         read: &impl Fn(&Answer, Source<'_>) -> Result<T, Fault>,
     ) -> (u16, Result<T, Fault>) {
         let address = &self.bound.address;
@@ -210,8 +212,8 @@ impl<'c> Run<'c> {
         let source = Source {
             server: &address.name,
             secrets: [
-                &credentials.tokens.access_token,
-                &credentials.tokens.refresh_token,
+                &self.credentials.tokens.access_token,
+                &self.credentials.tokens.refresh_token,
                 &self.client.settings.client_secret,
             ],
         };
@@ -297,7 +299,7 @@ impl<'c> Run<'c> {
                 .map_err(|stop| stop.error("waiting to try again")),
             Settled::Renew(expired) => {
                 self.renewed = true;
-                let stale = self.client.credentials.load_full();
+                let stale = Arc::clone(&self.credentials);
                 renewal::renew(self, &stale, &expired)?;
                 self.rebind()
             }
