@@ -7,6 +7,9 @@
 #   make install    PREFIX=/usr/local DESTDIR= (C and C++), and make uninstall
 #   make header     writes include/b24_messageservice.h anew
 #   make fmt        formats everything
+#   make coverage   lines that the tests run, in coverage/
+#   make dist       what a release consists of, in dist/
+#   make audit      licences and advisories of the dependencies (needs cargo-deny)
 
 SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
@@ -14,7 +17,7 @@ TARGET := $(CARGO_TARGET_DIR)
 PYTHON := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo test build setup lint fmt header install uninstall bench clean
+.PHONY: demo test build setup lint fmt header install uninstall bench coverage dist audit clean
 
 demo: build
 	@$(PYTHON) tests/demo.py $(TARGET)
@@ -50,5 +53,14 @@ install uninstall:
 bench: build
 	@benches/run
 
+coverage: build
+	@tests/coverage
+
+dist: build
+	@tests/dist
+
+audit:
+	cargo deny --workspace check
+
 clean:
-	rm -rf target .venv dist build
+	rm -rf target .venv dist build coverage
