@@ -217,13 +217,11 @@ fn make(
     constructor: fn(&Config) -> Result<CoreClient, Error>,
 ) -> PyResult<Client> {
     let py = portal.py();
-    // A copy: the caller's dict, if this is one, is not ours to change.
-    let options = options.map(PyDictMethods::copy).transpose()?;
-    let on_renewal = match &options {
+    let on_renewal = match options {
         Some(options) => take_callback(options)?,
         None => None,
     };
-    let settings = options::settings(portal, options.as_ref())?;
+    let settings = options::settings(portal, options)?;
     let inner = waiting::detached(py, || constructor(&options::config(&settings)?))?
         .map_err(|error| errors::exception(py, &error))?;
     Ok(Client {

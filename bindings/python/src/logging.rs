@@ -2,9 +2,9 @@
 
 use crate::waiting;
 use log::{Level, LevelFilter, Log, Metadata, Record};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::{IntoPyObjectExt, intern};
 
 /// The target of the core's records, and the name of the Python logger.
 const NAME: &str = "b24_messageservice";
@@ -56,16 +56,10 @@ impl Log for Bridge {
 }
 
 fn emit(py: Python<'_>, record: &Record<'_>) -> PyResult<()> {
-    let logger = logger(py)?;
-    let level = level(record.level());
-    if logger
-        .call_method1(intern!(py, "isEnabledFor"), (level,))?
-        .is_truthy()?
-    {
-        let message = record.args().to_string().into_bound_py_any(py)?;
-        logger.call_method1(intern!(py, "log"), (level, message))?;
-    }
-    Ok(())
+    let message = record.args().to_string();
+    logger(py)?
+        .call_method1(intern!(py, "log"), (level(record.level()), message))
+        .map(drop)
 }
 
 fn logger(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {

@@ -98,6 +98,34 @@ def test_a_renewed_pair_is_given_to_the_callback_before_it_is_used(portal: Porta
     print(f"updates before {updates_before}, at the callback {seen}")
 
 
+def test_a_callback_is_the_one_of_the_client_that_is_called(portal: Portal) -> None:
+    other = portal.client(on_renewal=lambda _: pytest.fail("not the client that renewed"))
+    nested: list[logging.LogRecord] = []
+
+    class Nesting(logging.Handler):
+        """Calls another client amid the call that renews."""
+
+        def emit(self, record: logging.LogRecord) -> None:
+            nested.append(record)
+            with pytest.raises(b24.InvalidArgument):
+                other.message_status_update("provider1", "", "sent")
+
+    portal.set(expired=True)
+    given: list[Tokens] = []
+    client = portal.client(**portal.renewable(on_renewal=given.append))
+    logger = logging.getLogger("b24_messageservice")
+    handler = Nesting()
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        client.message_status_update(*UPDATE)
+    finally:
+        logger.setLevel(logging.NOTSET)
+        logger.removeHandler(handler)
+    assert nested
+    assert len(given) == 1
+
+
 def test_a_callback_that_fails_is_reported_and_the_call_goes_on(
     portal: Portal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
