@@ -1,0 +1,16 @@
+<?php
+
+declare(strict_types=1);
+
+/**
+ * Loads the classes of this package where there is no Composer.
+ */
+spl_autoload_register(static function (string $class): void {
+    $prefix = 'B24\\MessageService\\';
+    if (str_starts_with($class, $prefix)) {
+        $file = __DIR__ . '/src/' . strtr(substr($class, strlen($prefix)), '\\', '/') . '.php';
+        if (is_file($file)) {
+            require $file;
+        }
+    }
+});

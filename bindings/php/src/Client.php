@@ -1,0 +1,277 @@
+<?php
+
+declare(strict_types=1);
+
+namespace B24\MessageService;
+
+use B24\MessageService\Exception\InternalError;
+use B24\MessageService\Exception\InvalidArgument;
+use B24\MessageService\Exception\InvalidConfig;
+use B24\MessageService\Exception\MessageServiceException;
+
+/**
+ * Tells one portal what became of messages.
+ *
+ * The client behind it is the process's one for an equal configuration, so that an FPM worker keeps
+ * its connection, and renewed tokens, from one web request to the next. Calls block until the portal
+ * has answered or `timeout_ms` has passed.
+ */
+final class Client
+{
+    private readonly \FFI $ffi;
+    private readonly \FFI\CData $client;
+
+    /**
+     * @param string $portal `portal.bitrix24.com`, an origin, or a `client_endpoint` URL
+     * @param array<string, string|int|float|bool|\Stringable|list<string>|null> $options by the
+     *     names of docs/options.md; null leaves an option out
+     *
+     * @throws InvalidConfig naming the option and what it takes
+     * @throws Exception\LibraryUnavailable if FFI or the shared library is not to be had
+     */
+    public function __construct(private readonly string $portal, #[\SensitiveParameter] array $options = [])
+    {
+        $this->ffi = Loader::ffi();
+        $config = $this->ffi->b24_config_new();
+        try {
+            foreach (['portal' => $portal] + $options as $name => $value) {
+                if ($value !== null) {
+                    $this->set($config, (string) $name, self::text((string) $name, $value));
+                }
+            }
+            $client = $this->ffi->new('b24_client *');
+            $this->attempt(
+                fn (\FFI\CData $error): int => $this->ffi->b24_client_shared(
+                    $config,
+                    \FFI::addr($client),
+                    \FFI::addr($error)
+                )
+            );
+            $this->client = $client;
+        } finally {
+            $this->ffi->b24_config_free($config);
+        }
+    }
+
+    public function __destruct()
+    {
+        if (isset($this->client)) {
+            $this->ffi->b24_client_free($this->client);
+        }
+    }
+
+    /**
+     * Tells the portal the status of one message, and returns when the portal has stored it. Doing so
+     * again is harmless.
+     *
+     * @param string $code the provider code, `[A-Za-z0-9._-]+`
+     * @param string|int $messageId what the portal sent to the provider's handler
+     * @param Status|string $status a status, or its name in any case
+     *
+     * @throws MessageServiceException of each class as it says
+     */
+    public function messageStatusUpdate(string $code, string|int $messageId, Status|string $status): void
+    {
+        [$code, $messageId, $status] = self::update($code, $messageId, $status);
+        $this->attempt(
+            fn (\FFI\CData $error): int => $this->ffi->b24_message_status_update(
+                $this->client,
+                $code,
+                $messageId,
+                $status,
+                \FFI::addr($error)
+            )
+        );
+    }
+
+    /**
+     * Tells the portal the status of any number of messages, 50 a request. If a message is there more
+     * than once, the last status is sent and stands.
+     *
+     * @param iterable<array{string, string|int, Status|string}> $updates code, message id and status
+     *
+     * @return list<?MessageServiceException> the fate of each, in their order; null: applied
+     */
+    public function messageStatusUpdateBatch(iterable $updates): array
+    {
+        $fates = [];
+        $sent = [];
+        $batch = $this->ffi->b24_batch_new();
+        try {
+            foreach ($updates as $update) {
+                $at = count($fates);
+                $fates[$at] = null;
+                try {
+                    $this->ffi->b24_batch_add($batch, ...self::entry($update));
+                    $sent[] = $at;
+                } catch (InvalidArgument $fault) {
+                    $fates[$at] = $fault;
+                }
+            }
+            $this->ffi->b24_message_status_update_batch($this->client, $batch, null);
+            foreach ($sent as $index => $at) {
+                $error = $this->ffi->b24_batch_error($batch, $index);
+                $fates[$at] = $error === null ? null : $this->exception($error);
+            }
+        } finally {
+            $this->ffi->b24_batch_free($batch);
+        }
+        return $fates;
+    }
+
+    /**
+     * The tokens as they are now.
+     */
+    public function tokens(): Tokens
+    {
+        $tokens = $this->ffi->b24_client_tokens($this->client);
+        if ($tokens === null) {
+            throw new InternalError('the library has no tokens to tell; please report it');
+        }
+        try {
+            $expires = $this->ffi->b24_tokens_expires($tokens);
+            return new Tokens(
+                $this->ffi->b24_tokens_access_token($tokens),
+                $this->ffi->b24_tokens_refresh_token($tokens),
+                $this->ffi->b24_tokens_client_endpoint($tokens),
+                $this->ffi->b24_tokens_member_id($tokens),
+                $expires === 0 ? null : $expires,
+            );
+        } finally {
+            $this->ffi->b24_tokens_free($tokens);
+        }
+    }
+
+    /**
+     * @return array<string, string>
+     */
+    public function __debugInfo(): array
+    {
+        return ['portal' => $this->portal];
+    }
+
+    public function __serialize(): array
+    {
+        throw new \LogicException(self::class . ' holds a connection: make one where it is needed');
+    }
+
+    private function __clone()
+    {
+    }
+
+    private function set(\FFI\CData $config, string $name, #[\SensitiveParameter] string $value): void
+    {
+        $this->attempt(
+            fn (\FFI\CData $error): int => $this->ffi->b24_config_set(
+                $config,
+                $name,
+                $value,
+                \FFI::addr($error)
+            )
+        );
+    }
+
+    /**
+     * Makes a call whose last argument takes the error, and throws what it leaves there.
+     *
+     * @param \Closure(\FFI\CData): int $call
+     */
+    private function attempt(\Closure $call): void
+    {
+        $error = $this->ffi->new('b24_error *');
+        if ($call($error) === $this->ffi->B24_OK) {
+            return;
+        }
+        try {
+            throw $this->exception($error);
+        } finally {
+            $this->ffi->b24_error_free($error);
+        }
+    }
+
+    private function exception(\FFI\CData $error): MessageServiceException
+    {
+        $ffi = $this->ffi;
+        $class = match ($ffi->b24_error_code($error)) {
+            $ffi->B24_INVALID_ARGUMENT => InvalidArgument::class,
+            $ffi->B24_INVALID_CONFIG => InvalidConfig::class,
+            $ffi->B24_TRANSPORT => Exception\TransportError::class,
+            $ffi->B24_TIMEOUT => Exception\CallTimeout::class,
+            $ffi->B24_PROTOCOL => Exception\ProtocolError::class,
+            $ffi->B24_AUTH => Exception\AuthError::class,
+            $ffi->B24_ACCESS_DENIED => Exception\AccessDenied::class,
+            $ffi->B24_MESSAGE_NOT_FOUND => Exception\MessageNotFound::class,
+            $ffi->B24_RATE_LIMITED => Exception\RateLimited::class,
+            $ffi->B24_PORTAL => Exception\PortalError::class,
+            $ffi->B24_PORTAL_MOVED => Exception\PortalMoved::class,
+            $ffi->B24_CANCELLED => Exception\Cancelled::class,
+            default => InternalError::class,
+        };
+        $httpStatus = $ffi->b24_error_http_status($error);
+        $retryAfter = $ffi->b24_error_retry_after_ms($error);
+        return new $class(
+            $ffi->b24_error_message($error),
+            $ffi->b24_error_portal_code($error),
+            $ffi->b24_error_description($error),
+            $httpStatus === 0 ? null : $httpStatus,
+            $ffi->b24_error_is_retryable($error),
+            $retryAfter < 0 ? null : $retryAfter / 1000,
+        );
+    }
+
+    /**
+     * @return array{string, string, string}
+     */
+    private static function entry(mixed $update): array
+    {
+        $update = is_array($update) ? array_values($update) : [];
+        if (count($update) !== 3) {
+            throw new InvalidArgument('an update of a batch is an array of code, message id and status');
+        }
+        foreach ($update as $value) {
+            if (!is_string($value) && !is_int($value) && !$value instanceof Status) {
+                throw new InvalidArgument(
+                    'an update of a batch has a ' . get_debug_type($value) . ' in it, where text is needed'
+                );
+            }
+        }
+        return self::update(...$update);
+    }
+
+    /**
+     * @return array{string, string, string}
+     */
+    private static function update(
+        string|int|Status $code,
+        string|int|Status $messageId,
+        string|int|Status $status
+    ): array {
+        $texts = ['code' => $code, 'message id' => $messageId, 'status' => $status];
+        foreach ($texts as $name => $value) {
+            $texts[$name] = $value instanceof Status ? $value->value : (string) $value;
+            if (str_contains($texts[$name], "\0")) {
+                throw new InvalidArgument("$name has a NUL in it, at which C would cut it");
+            }
+        }
+        return array_values($texts);
+    }
+
+    /**
+     * The text of an option's value.
+     */
+    private static function text(string $name, #[\SensitiveParameter] mixed $value): string
+    {
+        $text = match (true) {
+            is_bool($value) => $value ? 'true' : 'false',
+            is_array($value) => implode(',', $value),
+            is_scalar($value), $value instanceof \Stringable => (string) $value,
+            default => throw new InvalidConfig(
+                "$name is a " . get_debug_type($value) . '; it takes text, a number or true and false'
+            ),
+        };
+        if (str_contains($name . $text, "\0")) {
+            throw new InvalidConfig(strtr($name, "\0", ' ') . ' has a NUL in it, at which C would cut it');
+        }
+        return $text;
+    }
+}

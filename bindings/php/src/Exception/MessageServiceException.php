@@ -1,0 +1,32 @@
+<?php
+
+declare(strict_types=1);
+
+namespace B24\MessageService\Exception;
+
+/**
+ * A status update that was not applied, or could not be asked for.
+ *
+ * `getMessage()` is for people and says what to do; the other methods are for programs. No text in
+ * it ever holds a token, a client secret or a webhook path.
+ */
+interface MessageServiceException extends \Throwable
+{
+    /** The kind of error, one for each class: `MESSAGE_NOT_FOUND`. */
+    public function kind(): string;
+
+    /** The portal's own error code as it wrote it (`ERROR_MESSAGE_NOT_FOUND`); empty if none. */
+    public function portalCode(): string;
+
+    /** The portal's own description; empty if none. */
+    public function description(): string;
+
+    /** The HTTP status of the answer that decided; null if there was none. */
+    public function httpStatus(): ?int;
+
+    /** Whether the same call may succeed later without anyone changing anything. */
+    public function isRetryable(): bool;
+
+    /** Seconds until the same call can succeed; null if that is not known. */
+    public function retryAfter(): ?float;
+}

@@ -1,0 +1,15 @@
+<?php
+
+declare(strict_types=1);
+
+namespace B24\MessageService\Exception;
+
+/**
+ * The portal's limits leave no room for the call before its deadline.
+ */
+final class RateLimited extends \RuntimeException implements MessageServiceException
+{
+    use Details;
+
+    private const KIND = 'RATE_LIMITED';
+}
