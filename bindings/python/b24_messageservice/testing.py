@@ -93,16 +93,17 @@ class Portal:
     def reset(self, **settings: Any) -> None:
         """Forgets everything, and goes on as a new portal with these settings over the defaults."""
         self._resets += 1
+        # None that a renewal gives: those are numbered too, and would be taken for the first.
         number = f"{self._resets:016}"
         self.host = f"portal{self._resets}.bitrix24.test"
         """Where clients reach it, by ``resolve``."""
         self.client_id = f"app.{self._resets}"
         """The application that is installed on it."""
-        self.access_token = f"access-{number}"
+        self.access_token = f"installed-access-{number}"
         """The first access token; renewals give others."""
-        self.refresh_token = f"refresh-{number}"
+        self.refresh_token = f"installed-refresh-{number}"
         """What the first renewal takes."""
-        self.client_secret = f"secret-{number}"
+        self.client_secret = f"installed-secret-{number}"
         """The application's secret."""
         installed = {
             "application": self.client_id,
