@@ -1,0 +1,98 @@
+<?php
+
+declare(strict_types=1);
+
+/*
+ * One warm status update, by what a PHP program could use for it: ext-curl with a handle that is
+ * kept, and this library. Rounds are interleaved.
+ *
+ *     php bench.php PORT CA_FILE|- ROUNDS CALLS
+ *
+ * Without a CA_FILE ("-") over plain HTTP. Prints a line of JSON for each round of each contender:
+ * microseconds per call, and of those the client's processor time.
+ */
+
+use B24\MessageService\Client;
+use B24\MessageService\Status;
+
+require __DIR__ . '/../../bindings/php/autoload.php';
+
+const HOST = 'portal.bitrix24.test';
+const PROVIDER = 'provider1';
+const MESSAGE_ID = '65575980fa531ac284c2ee68f81ebebd';
+const TOKEN = 'access-0000000000000001';
+
+/** @return Closure(): void */
+function library(int $port, ?string $caFile): Closure
+{
+    $client = new Client(($caFile === null ? 'http' : 'https') . '://' . HOST . ":$port", [
+        'access_token' => TOKEN,
+        'rate_limit' => 'off',
+        'proxy' => 'none',
+        'resolve' => HOST . ":$port:127.0.0.1",
+        'ca_file' => $caFile,
+        'allow_http' => $caFile === null ? 'true' : 'false',
+    ]);
+    return static function () use ($client): void {
+        $client->messageStatusUpdate(PROVIDER, MESSAGE_ID, Status::Delivered);
+    };
+}
+
+/** @return Closure(): void */
+function extCurl(int $port, ?string $caFile): Closure
+{
+    $scheme = $caFile === null ? 'http' : 'https';
+    $curl = curl_init("$scheme://" . HOST . ":$port/rest/messageservice.message.status.update");
+    curl_setopt_array($curl, [
+        CURLOPT_RETURNTRANSFER => true,
+        CURLOPT_HTTPHEADER => ['Accept: application/json', 'Content-Type: application/json'],
+        CURLOPT_USERAGENT => 'bench/1',
+        CURLOPT_RESOLVE => [HOST . ":$port:127.0.0.1"],
+        CURLOPT_TIMEOUT => 30,
+        CURLOPT_NOSIGNAL => true,
+        CURLOPT_PROXY => '',
+    ] + ($caFile === null ? [] : [CURLOPT_CAINFO => $caFile]));
+    return static function () use ($curl): void {
+        curl_setopt($curl, CURLOPT_POSTFIELDS, json_encode([
+            'CODE' => PROVIDER,
+            'MESSAGE_ID' => MESSAGE_ID,
+            'STATUS' => 'delivered',
+            'auth' => TOKEN,
+        ], JSON_THROW_ON_ERROR));
+        $body = curl_exec($curl);
+        $answer = is_string($body) ? json_decode($body, true) : null;
+        if (curl_getinfo($curl, CURLINFO_RESPONSE_CODE) !== 200 || ($answer['result'] ?? null) !== true) {
+            exit('the portal answered ' . var_export($body, true) . curl_error($curl));
+        }
+    };
+}
+
+function processorSeconds(): float
+{
+    $usage = getrusage();
+    return $usage['ru_utime.tv_sec'] + $usage['ru_stime.tv_sec']
+        + ($usage['ru_utime.tv_usec'] + $usage['ru_stime.tv_usec']) / 1e6;
+}
+
+[, $port, $caFile, $rounds, $calls] = $argv;
+$port = (int) $port;
+$caFile = $caFile === '-' ? null : $caFile;
+$contenders = [
+    'b24-messageservice' => library($port, $caFile),
+    'ext-curl' => extCurl($port, $caFile),
+];
+foreach ($contenders as $call) {
+    $call();
+}
+for ($round = 0; $round < (int) $rounds; $round++) {
+    foreach ($contenders as $name => $call) {
+        $processor = processorSeconds();
+        $start = hrtime(true);
+        for ($i = 0; $i < (int) $calls; $i++) {
+            $call();
+        }
+        $wall = (hrtime(true) - $start) / 1e3 / (int) $calls;
+        $cpu = (processorSeconds() - $processor) * 1e6 / (int) $calls;
+        echo json_encode(['name' => $name, 'wall' => $wall, 'cpu' => $cpu]), "\n";
+    }
+}
