@@ -199,16 +199,11 @@ fn decode(field: &str) -> String {
             .filter(|_| byte == b'%')
             .and_then(|digits| std::str::from_utf8(digits).ok())
             .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match digits {
-            Some(value) => {
-                bytes.push(value);
-                rest = tail.get(2..).unwrap_or_default();
-            }
-            None => {
-                bytes.push(byte);
-                rest = tail;
-            }
-        }
+        bytes.push(digits.unwrap_or(byte));
+        rest = match digits {
+            Some(_) => tail.get(2..).unwrap_or_default(),
+            None => tail,
+        };
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }
