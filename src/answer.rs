@@ -3,6 +3,7 @@
 use crate::fault::{Fault, Refusal, Repeat, unreadable};
 use crate::transport::Answer;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -21,15 +22,30 @@ pub(crate) struct Source<'a> {
 /// The outermost object of every answer. Members are kept raw, so that one of an unexpected type
 /// spoils nothing but itself.
 #[derive(Deserialize)]
-struct Envelope<'a> {
+#[serde(bound = "T: Deserialize<'de>")]
+struct Envelope<'a, T = Time> {
     #[serde(borrow)]
     result: Option<&'a RawValue>,
     #[serde(borrow)]
     error: Option<&'a RawValue>,
     #[serde(borrow)]
     error_description: Option<&'a RawValue>,
-    #[serde(borrow)]
-    time: Option<&'a RawValue>,
+    time: Option<T>,
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads it in one pass, and in another if the times are of an unexpected type.
+    fn read(text: &'a str) -> serde_json::Result<Self> {
+        serde_json::from_str(text).or_else(|_| {
+            let rest: Envelope<'a, IgnoredAny> = serde_json::from_str(text)?;
+            Ok(Self {
+                result: rest.result,
+                error: rest.error,
+                error_description: rest.error_description,
+                time: None,
+            })
+        })
+    }
 }
 
 /// What an answer tells about the method's time budget.
@@ -39,7 +55,7 @@ pub(crate) struct Operating {
     pub(crate) reset_in: Option<Duration>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Copy, Deserialize)]
 struct Time {
     finish: Option<f64>,
     operating_reset_at: Option<f64>,
@@ -47,8 +63,7 @@ struct Time {
 
 impl Operating {
     /// Both times are the portal's own, so that its clock may differ from ours.
-    fn read(time: Option<&RawValue>) -> Self {
-        let time = time.and_then(|time| serde_json::from_str::<Time>(time.get()).ok());
+    fn new(time: Option<Time>) -> Self {
         let reset_in = time.and_then(|time| {
             let seconds = time.operating_reset_at? - time.finish?;
             Duration::try_from_secs_f64(seconds.clamp(0.0, 3600.0)).ok()
@@ -61,7 +76,7 @@ impl Operating {
 pub(crate) fn read_update(answer: &Answer, source: Source<'_>) -> Result<Operating, Fault> {
     read(answer, source, |envelope| {
         match envelope.result.map(RawValue::get) {
-            Some("true") => Ok(Operating::read(envelope.time)),
+            Some("true") => Ok(Operating::new(envelope.time)),
             _ => Err("an answer that is neither true nor an error"),
         }
     })
@@ -100,9 +115,8 @@ pub(crate) fn read_batch(
             .iter()
             .enumerate()
             .map(|(index, key)| {
-                let time = member(&result.result_time, key, index)
-                    .and_then(|time| serde_json::value::to_raw_value(time).ok());
-                let told = Operating::read(time.as_deref());
+                let time = member(&result.result_time, key, index);
+                let told = Operating::new(time.and_then(|time| Time::deserialize(time).ok()));
                 if told.reset_in.is_some() {
                     operating = told;
                 }
@@ -110,7 +124,7 @@ pub(crate) fn read_batch(
             })
             .collect();
         if operating.reset_in.is_none() {
-            operating = Operating::read(envelope.time);
+            operating = Operating::new(envelope.time);
         }
         Ok(BatchAnswer {
             commands,
@@ -241,7 +255,7 @@ fn read<T>(
 ) -> Result<T, Fault> {
     let text = body_text(answer);
     let page = |what| unreadable(source.server, answer.status, what, answer.retry_after);
-    let envelope: Envelope<'_> = serde_json::from_str(&text).map_err(|_| page(describe(&text)))?;
+    let envelope = Envelope::read(&text).map_err(|_| page(describe(&text)))?;
     if let Some(code) = envelope.error.map(raw_text).filter(|code| is_error(code)) {
         let description = envelope.error_description.map(raw_text).unwrap_or_default();
         return Err(Refusal {
