@@ -61,10 +61,10 @@ static void raw_call(void)
     char answer[TEXT_MAX];
     int length = format_body(body, sizeof body);
     length = snprintf(request, sizeof request,
-                      "POST " METHOD " HTTP/1.1\r\nHost: " HOST ":%ld\r\n"
+                      "POST " METHOD " HTTP/1.1\r\nHost: " HOST "\r\n"
                       "Accept: application/json\r\nContent-Type: application/json\r\n"
                       "User-Agent: bench/1\r\nContent-Length: %d\r\n\r\n%s",
-                      port, length, body);
+                      length, body);
     if (send(raw_socket, request, (size_t)length, MSG_NOSIGNAL) != length) {
         give_up("raw socket", "cannot send");
     }
@@ -113,16 +113,15 @@ static size_t collect(char *data, size_t size, size_t count, void *user)
 
 static void curl_open(void)
 {
-    static char url[256];
-    static char resolve[64];
+    static char connect_to[64];
     struct curl_slist *headers = NULL;
-    snprintf(url, sizeof url, "http%s://" HOST ":%ld" METHOD, ca_file != NULL ? "s" : "", port);
-    snprintf(resolve, sizeof resolve, HOST ":%ld:127.0.0.1", port);
+    snprintf(connect_to, sizeof connect_to, "::127.0.0.1:%ld", port);
     headers = curl_slist_append(headers, "Content-Type: application/json");
     headers = curl_slist_append(headers, "Accept: application/json");
     curl = curl_easy_init();
-    curl_easy_setopt(curl, CURLOPT_URL, url);
-    curl_easy_setopt(curl, CURLOPT_RESOLVE, curl_slist_append(NULL, resolve));
+    curl_easy_setopt(curl, CURLOPT_URL,
+                     ca_file != NULL ? "https://" HOST METHOD : "http://" HOST METHOD);
+    curl_easy_setopt(curl, CURLOPT_CONNECT_TO, curl_slist_append(NULL, connect_to));
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(curl, CURLOPT_USERAGENT, "bench/1");
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);

@@ -55,12 +55,10 @@ static inline void set(b24_config *config, const char *name, const char *value)
  * the rate limit, which would measure nothing but itself. */
 static inline b24_config *bench_config(long port, const char *ca_file)
 {
-    char portal[64];
     char resolve[64];
     b24_config *config = b24_config_new();
-    snprintf(portal, sizeof portal, "http%s://" HOST ":%ld", ca_file != NULL ? "s" : "", port);
-    snprintf(resolve, sizeof resolve, HOST ":%ld:127.0.0.1", port);
-    set(config, "portal", portal);
+    snprintf(resolve, sizeof resolve, HOST ":%d:127.0.0.1:%ld", ca_file != NULL ? 443 : 80, port);
+    set(config, "portal", ca_file != NULL ? "https://" HOST : "http://" HOST);
     set(config, "resolve", resolve);
     set(config, "access_token", TOKEN);
     set(config, "rate_limit", "off");

@@ -25,11 +25,11 @@ const TOKEN = 'access-0000000000000001';
 /** @return Closure(): void */
 function library(int $port, ?string $caFile): Closure
 {
-    $client = new Client(($caFile === null ? 'http' : 'https') . '://' . HOST . ":$port", [
+    $client = new Client(($caFile === null ? 'http' : 'https') . '://' . HOST, [
         'access_token' => TOKEN,
         'rate_limit' => 'off',
         'proxy' => 'none',
-        'resolve' => HOST . ":$port:127.0.0.1",
+        'resolve' => HOST . ($caFile === null ? ':80' : ':443') . ":127.0.0.1:$port",
         'ca_file' => $caFile,
         'allow_http' => $caFile === null ? 'true' : 'false',
     ]);
@@ -42,12 +42,12 @@ function library(int $port, ?string $caFile): Closure
 function extCurl(int $port, ?string $caFile): Closure
 {
     $scheme = $caFile === null ? 'http' : 'https';
-    $curl = curl_init("$scheme://" . HOST . ":$port/rest/messageservice.message.status.update");
+    $curl = curl_init("$scheme://" . HOST . "/rest/messageservice.message.status.update");
     curl_setopt_array($curl, [
         CURLOPT_RETURNTRANSFER => true,
         CURLOPT_HTTPHEADER => ['Accept: application/json', 'Content-Type: application/json'],
         CURLOPT_USERAGENT => 'bench/1',
-        CURLOPT_RESOLVE => [HOST . ":$port:127.0.0.1"],
+        CURLOPT_CONNECT_TO => ["::127.0.0.1:$port"],
         CURLOPT_TIMEOUT => 30,
         CURLOPT_NOSIGNAL => true,
         CURLOPT_PROXY => '',

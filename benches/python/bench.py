@@ -2,9 +2,9 @@
 
     bench.py PORT CA_FILE|- ROUNDS CALLS
 
-Without a CA_FILE ("-") over plain HTTP. The vendor's SDK speaks HTTPS only, to port 443 of the portal's
-domain, with certificates that requests trusts: its lookups are sent to PORT here, and CA_FILE is
-made known by REQUESTS_CA_BUNDLE. Prints a line of JSON for each round of each contender:
+Without a CA_FILE ("-") over plain HTTP. All of them call the portal by its name; lookups of that name
+lead to PORT. The vendor's SDK speaks HTTPS only, with the certificates that requests trusts: CA_FILE
+is made known to it by REQUESTS_CA_BUNDLE. Prints a line of JSON for each round of each contender:
 microseconds per call, and of those the client's processor time.
 """
 
@@ -64,24 +64,24 @@ def check(status: int, body: Any) -> None:
 
 def library(port: int, ca_file: str | None) -> Call:
     client = Client(
-        f"{'https' if ca_file else 'http'}://{HOST}:{port}",
+        f"{'https' if ca_file else 'http'}://{HOST}",
         access_token=TOKEN,
         rate_limit="off",
         proxy="none",
-        resolve=[f"{HOST}:{port}:127.0.0.1"],
+        resolve=[f"{HOST}:{443 if ca_file else 80}:127.0.0.1:{port}"],
         ca_file=ca_file,
         allow_http=ca_file is None,
     )
     return lambda: client.message_status_update(PROVIDER, MESSAGE_ID, STATUS)
 
 
-def http_client(port: int, ca_file: str | None) -> Call:
+def http_client(_: int, ca_file: str | None) -> Call:
     connection = (
         http.client.HTTPSConnection(
-            HOST, port, timeout=TIMEOUT, context=ssl.create_default_context(cafile=ca_file)
+            HOST, timeout=TIMEOUT, context=ssl.create_default_context(cafile=ca_file)
         )
         if ca_file
-        else http.client.HTTPConnection(HOST, port, timeout=TIMEOUT)
+        else http.client.HTTPConnection(HOST, timeout=TIMEOUT)
     )
 
     def call() -> None:
@@ -94,8 +94,8 @@ def http_client(port: int, ca_file: str | None) -> Call:
 
 def py_curl(port: int, ca_file: str | None) -> Call:
     curl = pycurl.Curl()
-    curl.setopt(pycurl.URL, f"{'https' if ca_file else 'http'}://{HOST}:{port}{PATH}")
-    curl.setopt(pycurl.RESOLVE, [f"{HOST}:{port}:127.0.0.1"])
+    curl.setopt(pycurl.URL, f"{'https' if ca_file else 'http'}://{HOST}{PATH}")
+    curl.setopt(pycurl.CONNECT_TO, [f"::127.0.0.1:{port}"])
     curl.setopt(pycurl.HTTPHEADER, [f"{name}: {value}" for name, value in HEADERS.items()])
     curl.setopt(pycurl.TIMEOUT, TIMEOUT)
     curl.setopt(pycurl.NOSIGNAL, 1)
@@ -113,12 +113,12 @@ def py_curl(port: int, ca_file: str | None) -> Call:
     return call
 
 
-def requests_session(port: int, ca_file: str | None) -> Call:
+def requests_session(_: int, ca_file: str | None) -> Call:
     session = requests.Session()
     session.trust_env = False
     session.verify = ca_file or True
     session.headers.update(HEADERS)
-    url = f"{'https' if ca_file else 'http'}://{HOST}:{port}{PATH}"
+    url = f"{'https' if ca_file else 'http'}://{HOST}{PATH}"
 
     def call() -> None:
         answer = session.post(url, json=parameters(), timeout=TIMEOUT)
@@ -127,14 +127,14 @@ def requests_session(port: int, ca_file: str | None) -> Call:
     return call
 
 
-def httpx_client(port: int, ca_file: str | None) -> Call:
+def httpx_client(_: int, ca_file: str | None) -> Call:
     client = httpx.Client(
         headers=HEADERS,
         timeout=TIMEOUT,
         trust_env=False,
         verify=ssl.create_default_context(cafile=ca_file) if ca_file else True,
     )
-    url = f"{'https' if ca_file else 'http'}://{HOST}:{port}{PATH}"
+    url = f"{'https' if ca_file else 'http'}://{HOST}{PATH}"
 
     def call() -> None:
         answer = client.post(url, json=parameters())
@@ -143,7 +143,7 @@ def httpx_client(port: int, ca_file: str | None) -> Call:
     return call
 
 
-def vendor_sdk(port: int, ca_file: str | None) -> Call:
+def vendor_sdk(_: int, ca_file: str | None) -> Call:
     if ca_file is None:
         raise ValueError("b24pysdk speaks HTTPS only")
     from b24pysdk import BitrixApp, BitrixToken, Client
