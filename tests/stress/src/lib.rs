@@ -1,0 +1,239 @@
+//! What the stress tests share: a portal with clients for it, and what the system says of a process.
+
+use std::io;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use b24_messageservice::{Client, Config, Error};
+use b24_portal::{Fault, Portal, Settings};
+use serde_json::Value;
+
+/// The code of the one provider.
+pub const CODE: &str = "provider1";
+
+/// A portal of a test's own. Its address is its own too, so that no two tests share a bucket.
+#[derive(Debug)]
+pub struct Fixture {
+    /// The emulator.
+    pub portal: Portal,
+}
+
+impl Fixture {
+    /// Starts a portal with these settings.
+    ///
+    /// # Panics
+    /// If the system has no port, or the settings are not the emulator's.
+    #[must_use]
+    pub fn new(settings: &Value) -> Self {
+        let settings = Settings::from_json(settings).unwrap_or_else(|fault| panic!("{fault}"));
+        let portal = Portal::start(settings).unwrap_or_else(|fault| panic!("{fault}"));
+        Self { portal }
+    }
+
+    /// The options of a client, over plain HTTP and without a rate limit; `more` come last.
+    #[must_use]
+    pub fn options(&self, more: &[(&str, &str)]) -> Vec<(String, String)> {
+        let portal = format!("http://127.0.0.1:{}", self.portal.http_port());
+        let oauth = format!("https://127.0.0.1:{}", self.portal.oauth_port());
+        let ca_file = self.portal.ca_file().display().to_string();
+        let usual = [
+            ("portal", portal.as_str()),
+            ("allow_http", "true"),
+            ("access_token", "access-0000000000000001"),
+            ("oauth_url", &oauth),
+            ("ca_file", &ca_file),
+            ("proxy", "none"),
+            ("rate_limit", "off"),
+        ];
+        usual
+            .iter()
+            .chain(more)
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
+    /// A client with these options over the usual ones.
+    ///
+    /// # Panics
+    /// If the library refuses them.
+    #[must_use]
+    pub fn client(&self, more: &[(&str, &str)]) -> Client {
+        client(&self.options(more)).unwrap_or_else(|fault| panic!("{fault}"))
+    }
+
+    /// Orders faults, told as JSON.
+    ///
+    /// # Panics
+    /// If it is no list of faults.
+    pub fn fault(&self, faults: &Value) {
+        let faults: Vec<Fault> =
+            serde_json::from_value(faults.clone()).unwrap_or_else(|fault| panic!("{fault}"));
+        self.portal.fault(faults);
+    }
+
+    /// The status that the portal has of a message; empty if none.
+    #[must_use]
+    pub fn status(&self, message_id: &str) -> String {
+        let messages = self.portal.messages();
+        let status = messages.get(format!("{CODE}|{message_id}"));
+        status
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    }
+
+    /// All statuses that came for a message and were stored.
+    #[must_use]
+    pub fn history(&self, message_id: &str) -> Vec<String> {
+        let messages = self.portal.messages();
+        let history = messages
+            .get("history")
+            .and_then(|all| all.get(format!("{CODE}|{message_id}")));
+        history
+            .and_then(|list| serde_json::from_value(list.clone()).ok())
+            .unwrap_or_default()
+    }
+}
+
+/// What a client renews its token with.
+pub const RENEWAL: [(&str, &str); 3] = [
+    ("refresh_token", "refresh-0000000000000001"),
+    ("client_id", "app.1"),
+    ("client_secret", "secret-0000000000000001"),
+];
+
+/// A configuration of named options.
+///
+/// # Errors
+/// Those of [`Config::set`].
+pub fn config(options: &[(String, String)]) -> Result<Config, Error> {
+    let mut config = Config::new();
+    for (name, value) in options {
+        config.set(name, value)?;
+    }
+    Ok(config)
+}
+
+/// A client with named options.
+///
+/// # Errors
+/// Those of [`Config::set`] and [`Client::new`].
+pub fn client(options: &[(String, String)]) -> Result<Client, Error> {
+    Client::new(&config(options)?)
+}
+
+/// What this process holds at the moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Usage {
+    /// Resident memory in KiB.
+    pub resident: i64,
+    /// Open descriptors.
+    pub descriptors: i64,
+    /// Threads.
+    pub threads: i64,
+}
+
+impl Usage {
+    /// As `/proc` tells it.
+    ///
+    /// # Errors
+    /// There is no `/proc`.
+    pub fn now() -> io::Result<Self> {
+        let status = std::fs::read_to_string("/proc/self/status")?;
+        let number = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+                .ok_or_else(|| io::Error::other(format!("/proc/self/status has no {name}")))
+        };
+        let descriptors = std::fs::read_dir("/proc/self/fd")?.count();
+        Ok(Self {
+            resident: number("VmRSS:")?,
+            descriptors: i64::try_from(descriptors).unwrap_or(i64::MAX),
+            threads: number("Threads:")?,
+        })
+    }
+}
+
+/// The worker program, which does its work when it is told to go.
+#[derive(Debug)]
+pub struct Worker {
+    child: Child,
+    input: ChildStdin,
+    output: io::BufReader<ChildStdout>,
+}
+
+impl Worker {
+    /// Starts `program` with these words and options, and waits until it is ready to go.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn start(program: &mut Command, words: &[&str], options: &[(String, String)]) -> Self {
+        let mut child = program
+            .args(words)
+            .args(
+                options
+                    .iter()
+                    .map(|(name, value)| format!("{name}={value}")),
+            )
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|fault| panic!("{program:?}: {fault}"));
+        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            panic!("the worker's pipes are gone");
+        };
+        let mut worker = Self {
+            child,
+            input,
+            output: io::BufReader::new(output),
+        };
+        assert_eq!(worker.line(), "ready");
+        worker
+    }
+
+    /// Lets it begin.
+    ///
+    /// # Panics
+    /// If it is gone.
+    pub fn go(&mut self) {
+        use io::Write;
+        if let Err(fault) = self.input.write_all(b"go\n") {
+            panic!("the worker is gone: {fault}");
+        }
+    }
+
+    /// The next line that it writes.
+    ///
+    /// # Panics
+    /// If it writes no text.
+    pub fn line(&mut self) -> String {
+        use io::BufRead;
+        let mut line = String::new();
+        if let Err(fault) = self.output.read_line(&mut line) {
+            panic!("the worker's output: {fault}");
+        }
+        line.trim_end().to_owned()
+    }
+
+    /// What it reports in the end.
+    ///
+    /// # Panics
+    /// If that is no JSON.
+    #[must_use]
+    pub fn report(mut self) -> Value {
+        let line = self.line();
+        let report = serde_json::from_str(&line);
+        let status = self.child.wait();
+        report.unwrap_or_else(|fault| panic!("{line:?}, {status:?}: {fault}"))
+    }
+
+    /// Kills it without a warning.
+    ///
+    /// # Panics
+    /// If it cannot be killed.
+    pub fn kill(mut self) {
+        if let Err(fault) = self.child.kill().and_then(|()| self.child.wait()) {
+            panic!("{fault}");
+        }
+    }
+}

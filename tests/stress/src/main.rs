@@ -1,0 +1,165 @@
+//! The process under measurement: makes the calls that a test asks for, and reports in JSON.
+//!
+//! usage: b24-stress-worker WORK COUNT [NAME=VALUE ...]
+
+use std::error::Error;
+use std::io;
+use std::time::Instant;
+
+use b24_messageservice::{Client, Status, Update};
+use b24_stress::{CODE, Usage, client, config};
+use serde_json::{Value, json};
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+type Options = Vec<(String, String)>;
+
+fn main() -> Outcome<()> {
+    let mut words = std::env::args().skip(1);
+    let usage = "usage: b24-stress-worker WORK COUNT [NAME=VALUE ...]";
+    let work = words.next().ok_or(usage)?;
+    let count: u32 = words.next().ok_or(usage)?.parse()?;
+    let options: Options = words
+        .filter_map(|word| Some(word.split_once('=')?).map(|(n, v)| (n.to_owned(), v.to_owned())))
+        .collect();
+    let report = match work.as_str() {
+        "calls" => calls(count, &options)?,
+        "clients" => clients(count, &options)?,
+        "shared" => shared(count, &options)?,
+        "threads" => threads(count, &options)?,
+        "batches" => batches(count, &options)?,
+        "one" => one(&options)?,
+        _ => return Err(usage.into()),
+    };
+    println!("{report}");
+    Ok(())
+}
+
+/// Tells that everything is prepared, and waits for the word to go.
+fn wait_to_go() -> io::Result<()> {
+    println!("ready");
+    io::stdin().read_line(&mut String::new()).map(drop)
+}
+
+fn call(client: &Client, message_id: &str) -> Outcome<()> {
+    Ok(client.message_status_update(CODE, message_id, Status::Delivered)?)
+}
+
+/// Calls one after the other; growth is counted from the first hundredth on.
+fn calls(count: u32, options: &Options) -> Outcome<Value> {
+    let client = client(options)?;
+    wait_to_go()?;
+    let warm = (count / 100).max(1);
+    for _ in 0..warm {
+        call(&client, "m1")?;
+    }
+    let before = Usage::now()?;
+    for _ in warm..count {
+        call(&client, "m1")?;
+    }
+    Ok(growth(before, Usage::now()?))
+}
+
+/// Clients of as many portals, all kept.
+fn clients(count: u32, options: &Options) -> Outcome<Value> {
+    let mut config = config(options)?;
+    let first = Client::new(&config)?;
+    wait_to_go()?;
+    let before = Usage::now()?;
+    let started = Instant::now();
+    let mut kept = Vec::with_capacity(usize::try_from(count)?);
+    for number in 0..count {
+        config.set("portal", &format!("portal{number}.bitrix24.test"))?;
+        config.set("access_token", &format!("access-of-portal-{number:016}"))?;
+        kept.push(Client::new(&config)?);
+    }
+    let each = started.elapsed() / count;
+    let growth = growth(before, Usage::now()?);
+    drop((first, kept));
+    Ok(json!({"growth": growth, "microseconds": each.as_secs_f64() * 1e6}))
+}
+
+/// Shared clients of as many access tokens, each used once and let go.
+fn shared(count: u32, options: &Options) -> Outcome<Value> {
+    let mut config = config(options)?;
+    let mut run = |numbers: std::ops::Range<u32>| -> Outcome<()> {
+        for number in numbers {
+            config.set("access_token", &format!("access-of-event-{number:016}"))?;
+            call(&Client::shared(&config)?, "m1")?;
+        }
+        Ok(())
+    };
+    wait_to_go()?;
+    let warm = count / 100;
+    run(0..warm)?;
+    let before = Usage::now()?;
+    run(warm..count)?;
+    Ok(growth(before, Usage::now()?))
+}
+
+/// One call in each thread, all over one client.
+fn threads(count: u32, options: &Options) -> Outcome<Value> {
+    let client = client(options)?;
+    wait_to_go()?;
+    let outcomes: Vec<Option<String>> = std::thread::scope(|scope| {
+        let calls: Vec<_> = (0..count)
+            .map(|number| {
+                let client = &client;
+                scope.spawn(move || {
+                    let id = format!("m{number}");
+                    let outcome = client.message_status_update(CODE, &id, Status::Delivered);
+                    outcome.err().map(|fault| fault.to_string())
+                })
+            })
+            .collect();
+        let panicked = || Some("a panic".to_owned());
+        calls
+            .into_iter()
+            .map(|call| call.join().unwrap_or_else(|_| panicked()))
+            .collect()
+    });
+    let faults: Vec<_> = outcomes.into_iter().flatten().collect();
+    Ok(json!({"faults": faults, "access_token": client.tokens().access_token()}))
+}
+
+/// Batches of 50.
+fn batches(count: u32, options: &Options) -> Outcome<Value> {
+    let client = client(options)?;
+    wait_to_go()?;
+    let mut faults = Vec::new();
+    for batch in 0..count {
+        let updates = (0..50).map(|at| {
+            Update::new(
+                CODE,
+                format!("m{}-{batch}-{at}", std::process::id()),
+                Status::Sent,
+            )
+        });
+        let fates = client.message_status_update_batch(updates);
+        faults.extend(
+            fates
+                .into_iter()
+                .filter_map(Result::err)
+                .map(|f| f.to_string()),
+        );
+    }
+    Ok(json!({"faults": faults}))
+}
+
+/// A single call: how it ended, and after how long.
+fn one(options: &Options) -> Outcome<Value> {
+    let client = client(options)?;
+    wait_to_go()?;
+    let started = Instant::now();
+    let outcome = client.message_status_update(CODE, "m1", Status::Sent);
+    let milliseconds = started.elapsed().as_secs_f64() * 1000.0;
+    let kind = outcome.map_or_else(|fault| fault.kind().name(), |()| "OK");
+    Ok(json!({"kind": kind, "milliseconds": milliseconds}))
+}
+
+fn growth(before: Usage, after: Usage) -> Value {
+    json!({
+        "resident": after.resident - before.resident,
+        "descriptors": after.descriptors - before.descriptors,
+        "threads": after.threads - before.threads,
+    })
+}

@@ -1,0 +1,76 @@
+//! Counts and outcomes at the limits; times are printed, never judged.
+#![allow(missing_docs, reason = "a test program has no public items")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on fails"
+)]
+
+mod cancel;
+mod chaos;
+mod connections;
+mod deadlines;
+mod memory;
+mod order;
+mod processes;
+mod renewal;
+mod state_dir;
+mod syscalls;
+
+use b24_stress::Worker;
+use std::process::Command;
+
+const WORKER: &str = env!("CARGO_BIN_EXE_b24-stress-worker");
+
+fn worker(words: &[&str], options: &[(String, String)]) -> Worker {
+    Worker::start(&mut Command::new(WORKER), words, options)
+}
+
+/// The number under a name of a worker's report.
+fn number(report: &serde_json::Value, name: &str) -> i64 {
+    report[name].as_i64().expect(name)
+}
+
+/// A directory of the test's own, gone when the test is over.
+struct Directory(std::path::PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Self {
+        let id = std::process::id();
+        let path = std::env::temp_dir().join(format!("b24-stress-{id}-{name}"));
+        std::fs::create_dir(&path).expect("a directory for the test");
+        Self(path)
+    }
+
+    fn path(&self) -> &str {
+        self.0.to_str().expect("a path that is text")
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // What is left behind harms no other test.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The kernel's number of this thread.
+fn thread_id() -> i32 {
+    rustix::thread::gettid().as_raw_nonzero().get()
+}
+
+/// Returns when the thread waits in `ppoll`, which is how all but reads and writes are waited for.
+fn until_it_polls(thread: i32) {
+    const PPOLL: &str = if cfg!(target_arch = "x86_64") {
+        "271 "
+    } else {
+        "73 "
+    };
+    let file = format!("/proc/self/task/{thread}/syscall");
+    while !std::fs::read_to_string(&file)
+        .expect(&file)
+        .starts_with(PPOLL)
+    {
+        std::thread::yield_now();
+    }
+}

@@ -1,0 +1,139 @@
+use super::{Directory, worker};
+use b24_messageservice::Status;
+use b24_stress::{CODE, Fixture, RENEWAL};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+fn with_state(directory: &Directory) -> [(&str, &str); 4] {
+    let [refresh, id, secret] = RENEWAL;
+    [refresh, id, secret, ("state_dir", directory.path())]
+}
+
+#[test]
+fn sixteen_threads_with_an_expired_token_renew_once() {
+    // Again and again: what overtakes what is chance.
+    for _ in 0..50 {
+        let fixture = Fixture::new(&json!({"expired": true}));
+        let client = fixture.client(&RENEWAL);
+        std::thread::scope(|scope| {
+            for thread in 0..16 {
+                let client = &client;
+                scope.spawn(move || {
+                    let id = format!("m{thread}");
+                    let outcome = client.message_status_update(CODE, &id, Status::Delivered);
+                    outcome.expect("renewed and stored");
+                });
+            }
+        });
+        let seen = fixture.portal.seen();
+        assert_eq!(
+            (seen.renewals, seen.renewal_requests, seen.spent_tokens),
+            (1, 1, 0)
+        );
+        assert_eq!(seen.bad, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_storm_of_processes_renews_once() {
+    for latency in [0, 20, 100] {
+        let directory = Directory::new(&format!("storm-{latency}"));
+        let fixture = Fixture::new(&json!({"expired": true, "oauth_latency_ms": latency}));
+        let options = fixture.options(&with_state(&directory));
+        let mut workers: Vec<_> = (0..8)
+            .map(|_| worker(&["threads", "8"], &options))
+            .collect();
+        workers.iter_mut().for_each(b24_stress::Worker::go);
+        for worker in workers {
+            let report = worker.report();
+            assert_eq!(report["faults"], json!([]), "{report}");
+        }
+        let seen = fixture.portal.seen();
+        assert_eq!(
+            (seen.renewals, seen.renewal_requests, seen.spent_tokens),
+            (1, 1, 0)
+        );
+        assert_eq!(seen.bad, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_process_killed_before_the_answer_loses_nothing() {
+    for round in 0..5 {
+        let directory = Directory::new(&format!("killed-{round}"));
+        let fixture = Fixture::new(&json!({"expired": true}));
+        fixture.fault(&json!([{"at": "oauth", "kind": "hang"}]));
+        let options = fixture.options(&with_state(&directory));
+        let mut killed = worker(&["threads", "4"], &options);
+        killed.go();
+        while fixture.portal.seen().renewal_requests == 0 {
+            std::thread::yield_now();
+        }
+        killed.kill();
+        fixture.portal.release();
+        let mut next = worker(&["threads", "1"], &options);
+        next.go();
+        assert_eq!(next.report()["faults"], json!([]));
+        assert_eq!(fixture.portal.seen().renewals, 1);
+    }
+}
+
+#[test]
+fn a_process_killed_at_any_moment_has_stored_what_it_used() {
+    let mut random = fastrand::Rng::with_seed(20_261_123);
+    let (mut kept, mut unread) = (0, 0);
+    for round in 0..24 {
+        let directory = Directory::new(&format!("killed-any-{round}"));
+        let fixture = Fixture::new(&json!({"expired": true, "oauth_latency_ms": 5}));
+        let options = fixture.options(&with_state(&directory));
+        let mut killed = worker(&["threads", "4"], &options);
+        killed.go();
+        while fixture.portal.seen().renewals == 0 {
+            std::thread::yield_now();
+        }
+        // The moment is chance, around the storing of the pair.
+        let moment = Instant::now() + Duration::from_micros(random.u64(0..6000));
+        while Instant::now() < moment {
+            std::hint::spin_loop();
+        }
+        killed.kill();
+        let log = fixture.portal.seen().log;
+        let used = log
+            .iter()
+            .any(|entry| entry.path.starts_with("/rest/") && entry.answer.status == 200);
+        let stored = std::fs::read_dir(&directory.0)
+            .expect("the state directory")
+            .any(|file| file.is_ok_and(|f| f.path().extension().is_some_and(|e| e == "tokens")));
+        assert!(stored || !used, "the new token was used and not stored");
+        let mut next = worker(&["threads", "1"], &options);
+        next.go();
+        let report = next.report();
+        if stored {
+            kept += 1;
+            assert_eq!(report["faults"], json!([]), "the pair was stored");
+            assert_eq!(fixture.portal.seen().spent_tokens, 0);
+        } else {
+            // Killed before it could store what had just come: for any client that is lost.
+            unread += 1;
+        }
+    }
+    println!("killed at a random moment: {kept} had stored the pair, {unread} had not come so far");
+    assert!(kept > 0, "no kill came late enough to prove anything");
+}
+
+#[test]
+fn who_comes_later_starts_from_the_stored_pair() {
+    let directory = Directory::new("later");
+    let fixture = Fixture::new(&json!({"expired": true}));
+    let options = fixture.options(&with_state(&directory));
+    for _ in 0..3 {
+        let mut worker = worker(&["threads", "2"], &options);
+        worker.go();
+        let report = worker.report();
+        assert_eq!(report["faults"], json!([]));
+        assert_ne!(report["access_token"], json!("access-0000000000000001"));
+    }
+    let seen = fixture.portal.seen();
+    let counts = (seen.renewals, seen.renewal_requests, seen.spent_tokens);
+    assert_eq!(counts, (1, 1, 0));
+}
