@@ -1,6 +1,6 @@
 """Run the examples against the portal emulator: what they print, and what the portal has stored.
 
-usage: examples.py DIRECTORY_OF_THE_EXAMPLES; the environment variable B24_PORTAL names the emulator.
+usage: examples.py DIRECTORY_OF_THE_EXAMPLES; B24_PORTAL in the environment names the emulator.
 """
 
 from __future__ import annotations
