@@ -2,10 +2,10 @@
 
     bench.py PORT CA_FILE|- ROUNDS CALLS
 
-Without a CA_FILE ("-") over plain HTTP. All of them call the portal by its name; lookups of that name
-lead to PORT. The vendor's SDK speaks HTTPS only, with the certificates that requests trusts: CA_FILE
-is made known to it by REQUESTS_CA_BUNDLE. Prints a line of JSON for each round of each contender:
-microseconds per call, and of those the client's processor time.
+Without a CA_FILE ("-") over plain HTTP. All of them call the portal by its name; lookups of that
+name lead to PORT. The vendor's SDK speaks HTTPS only, with the certificates that requests trusts:
+CA_FILE is made known to it by REQUESTS_CA_BUNDLE. Prints a line of JSON for each round of each
+contender: microseconds per call, and of those the client's processor time.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from typing import Any
 import httpx
 import pycurl
 import requests
-
 from b24_messageservice import Client
 
 HOST = "portal.bitrix24.test"
