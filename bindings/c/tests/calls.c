@@ -356,7 +356,11 @@ static void a_fork_amid_a_call_hangs_nothing(void)
         b24_code code = b24_message_status_update_batch(client, batch, NULL);
         b24_batch_free(batch);
         b24_client_free(client);
-        _exit(code == B24_OK ? 0 : 1);
+        /* Ended by exec: such a child leaves alone what the parent's thread was changing, on purpose,
+         * and memcheck would call that a leak at an exit. */
+        const char *program = code == B24_OK ? "true" : "false";
+        execlp(program, program, (char *)NULL);
+        _exit(2);
     }
     int ended = -1;
     waitpid(child, &ended, 0);
