@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -179,6 +180,8 @@ def main() -> None:
     if unknown:
         parser.error(f"no such suite: {', '.join(sorted(unknown))}")
 
+    # A shell's background jobs ignore Ctrl-C, and so would the programs whose Ctrl-C is tested.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     again = options.all or bool(os.environ.get("CI")) or bool(options.suites)
     total: Counter[str] = Counter()
     failing = []
