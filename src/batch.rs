@@ -228,7 +228,7 @@ fn refuses_all(error: &Error) -> bool {
 }
 
 /// A command as the portal's PHP reads it: encoded once.
-fn command(update: &Checked<'_>) -> String {
+pub(crate) fn command(update: &Checked<'_>) -> String {
     let mut command = format!("{}?CODE=", Method::Update.name());
     percent_encode(update.code, &mut command);
     command.push_str("&MESSAGE_ID=");
@@ -269,6 +269,43 @@ pub(crate) fn percent_encode(text: &str, into: &mut String) {
             into.push('%');
             for digit in [byte >> 4, byte & 15] {
                 into.extend(DIGITS.get(usize::from(digit)));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use b24_portal::php;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// PHP's own reading of a command, as the emulator has it from PHP's documentation, gives
+        /// back every byte.
+        #[test]
+        fn php_reads_what_was_meant(
+            code in "[A-Za-z0-9._-]{1,20}",
+            message_id in "\\PC{1,128}",
+            status in 0..5_usize,
+        ) {
+            let status = crate::Status::ALL[status];
+            let update = Update::new(code.as_str(), message_id.as_str(), status);
+            let Ok(checked) = update.check() else {
+                return Ok(());
+            };
+            let command = command(&checked);
+            let (method, query) = command.split_once('?').unwrap();
+            prop_assert_eq!(method, Method::Update.name());
+            let read = php::parse_str(query);
+            prop_assert_eq!(read.len(), 3);
+            for (name, text) in [
+                ("CODE", code.as_str()),
+                ("MESSAGE_ID", message_id.as_str()),
+                ("STATUS", status.as_str()),
+            ] {
+                let value = read.get_any_case(name).and_then(php::Value::to_text);
+                prop_assert_eq!(value.as_deref(), Some(text));
             }
         }
     }

@@ -272,6 +272,38 @@ mod tests {
         assert_eq!(wait, Ok(Duration::from_millis(500)));
     }
 
+    proptest::proptest! {
+        /// Against the portal's own bucket, step by step: a request made when its wait is over is
+        /// never refused, and the bucket drains at its full rate as long as anybody waits.
+        #[test]
+        fn no_request_is_refused_and_none_waits_too_long(
+            burst in 1_u32..20,
+            drain in 1_u32..20,
+            pauses in proptest::collection::vec(0_u64..300, 1..200),
+        ) {
+            let rate = Rate { burst: burst.into(), drain: drain.into() };
+            let mut level = Level::default();
+            let mut now = 0.0_f64;
+            let mut before = 0.0_f64;
+            let (mut portal, mut portal_at) = (0.0_f64, 0.0_f64);
+            for pause in pauses {
+                #[allow(clippy::cast_precision_loss, reason = "milliseconds")]
+                let asked = now + pause as f64 / 1000.0;
+                level = level.drained(rate, Duration::from_secs_f64(asked - before));
+                before = asked;
+                now = asked;
+                let wait = level.reserve(rate, Duration::MAX).unwrap().as_secs_f64();
+                let made = (asked + wait).max(portal_at);
+                portal = (portal - rate.drain * (made - portal_at)).max(0.0);
+                portal_at = made;
+                proptest::prop_assert!(portal + 1.0 <= rate.burst + 1e-6, "refused at {portal}");
+                // Whoever waited came when there was just room.
+                proptest::prop_assert!(wait == 0.0 || portal + 1.0 >= rate.burst - 1e-6);
+                portal += 1.0;
+            }
+        }
+    }
+
     const STANDARD: Rate = Rate {
         burst: 50.0,
         drain: 2.0,

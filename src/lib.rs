@@ -31,6 +31,9 @@ mod client;
 mod config;
 mod error;
 mod fault;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod order;
 mod process;
 mod renewal;

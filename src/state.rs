@@ -345,6 +345,17 @@ impl StateDir {
     }
 }
 
+/// Reads a text as each kind of file of the directory.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz(text: &str) {
+    if let Some((level, at)) = read_level(text) {
+        assert!(level.is_finite() && at.is_finite());
+    }
+    if let Ok(stored) = serde_json::from_str::<Stored>(text) {
+        drop(stored.replaces(&Credentials::default()));
+    }
+}
+
 /// The level and when it was, in seconds since the machine started.
 fn read_level(text: &str) -> Option<(f64, f64)> {
     let (level, at) = text.trim_end().split_once(' ')?;

@@ -1,0 +1,92 @@
+//! Ways in for the fuzz targets of `fuzz/`, and for nobody else: nothing here is kept stable.
+//!
+//! Each function takes what a hostile or broken peer, file or caller could hand in, and must neither
+//! panic nor hang; what else must hold is asserted.
+
+use crate::address::Origin;
+use crate::answer::{Source, read_batch, read_renewal, read_update};
+use crate::run::Method;
+use crate::transport::Answer;
+use crate::{Client, Config, Update};
+
+const SECRET: &str = "a-token-that-was-sent";
+
+fn answer(status: u16, body: &[u8]) -> (Answer, Source<'static>) {
+    let answer = Answer {
+        status,
+        location: None,
+        retry_after: None,
+        body: body.to_vec(),
+    };
+    let source = Source {
+        server: "https://portal.bitrix24.com",
+        secrets: [SECRET, "", ""],
+    };
+    (answer, source)
+}
+
+/// The answer to an update: whatever it is, no secret is passed on.
+pub fn update_answer(status: u16, body: &[u8]) {
+    let (answer, source) = answer(status, body);
+    if let Err(fault) = read_update(&answer, source) {
+        assert!(!fault.error.to_string().contains(SECRET));
+        assert!(!fault.error.description().contains(SECRET));
+    }
+}
+
+/// The answer to a batch of three: each command gets a fate.
+pub fn batch_answer(status: u16, body: &[u8]) {
+    let keys = ["u00", "u01", "u02"].map(str::to_owned);
+    let (answer, source) = answer(status, body);
+    if let Ok(read) = read_batch(&answer, source, &keys) {
+        assert_eq!(read.commands.len(), keys.len());
+    }
+}
+
+/// The answer of the authorization server: accepted only with a token in it.
+pub fn renewal_answer(status: u16, body: &[u8]) {
+    let (answer, source) = answer(status, body);
+    if let Ok(renewed) = read_renewal(&answer, source) {
+        assert!(!renewed.access_token.is_empty());
+    }
+}
+
+/// Where a portal says it has moved: the token follows to its own domain only, and over https.
+pub fn location(location: &str) {
+    let Ok(from) = Origin::parse("https://portal.bitrix24.de") else {
+        return;
+    };
+    if let Ok(to) = from.follow(location, Method::Update.name(), &[]) {
+        assert!(to.is_https());
+        assert!(to.host().ends_with(".bitrix24.de"), "{to}");
+        assert!(to.method_uri(Method::Update.name()).is_ok());
+    }
+}
+
+/// An option: accepted or refused by name, and then a client is made or refused.
+pub fn option(name: &str, value: &str) {
+    let mut config = Config::new();
+    config
+        .portal("portal.bitrix24.com")
+        .access_token(SECRET)
+        .proxy("none");
+    let takes_files = ["state_dir", "ca_file"].contains(&name);
+    match config.set(name, value) {
+        Err(fault) => assert!(!fault.to_string().is_empty()),
+        Ok(_) if takes_files => {}
+        Ok(config) => drop(Client::new(config)),
+    }
+}
+
+/// What a file of the state directory holds.
+pub fn state_file(text: &str) {
+    crate::state::fuzz(text);
+}
+
+/// An update: refused, or made into a command that has nothing but unreserved text in it.
+pub fn update(code: &str, message_id: &str, status: &str) {
+    if let Ok(checked) = Update::new(code, message_id, status).check() {
+        let command = crate::batch::command(&checked);
+        assert!(command.bytes().all(|b| b.is_ascii_graphic()));
+    }
+}
