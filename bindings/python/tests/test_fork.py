@@ -1,0 +1,132 @@
+"""Forks: workers made before or after the first call, their children, and forks amid calls."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from b24_messageservice import Client
+from b24_messageservice.testing import Portal
+
+if not hasattr(os, "fork"):
+    pytest.skip("this system has no fork", allow_module_level=True)
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+
+
+def forked(work: Callable[[], Any]) -> int:
+    """Begins work in a child: its process id."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    return child
+
+
+def done(child: int) -> None:
+    """Waits for a child, and asserts that it raised nothing."""
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def send(client: Client, message_id: str) -> None:
+    client.message_status_update("provider1", message_id, "sent")
+
+
+def connections(portal: Portal) -> dict[str, set[int]]:
+    """The connections over which each sort of message came, by the first word of its id."""
+    found: dict[str, set[int]] = {}
+    for entry in portal.seen()["log"]:
+        sort = str(entry["params"]["MESSAGE_ID"]).split(".")[0]
+        found.setdefault(sort, set()).add(entry["connection"])
+    return found
+
+
+def test_a_child_of_a_child(portal: Portal) -> None:
+    client = portal.client()
+    send(client, "parent")
+
+    def child() -> None:
+        send(client, "child")
+        done(forked(lambda: send(client, "grandchild")))
+        send(client, "child")
+
+    done(forked(child))
+    send(client, "parent")
+    used = connections(portal)
+    assert [len(used[sort]) for sort in ("parent", "child", "grandchild")] == [1, 1, 1]
+    assert len(set.union(*used.values())) == 3
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_prefork_workers(portal: Portal, warm: bool) -> None:
+    client = portal.client()
+    if warm:
+        send(client, "master")
+
+    def work() -> None:
+        for number in range(25):
+            send(client, f"{os.getpid()}.{number}")
+
+    workers = [forked(work) for _ in range(8)]
+    for worker in workers:
+        done(worker)
+    send(client, "master")
+    used = connections(portal)
+    assert set(used) == {"master", *map(str, workers)}
+    assert all(len(of_one) == 1 for of_one in used.values())
+    assert len(set.union(*used.values())) == 9
+    assert len(portal.messages()) >= 8 * 25
+
+
+def test_a_storm_of_forks_amid_calls(portal: Portal) -> None:
+    """Whatever the threads hold at the moment of a fork, no child waits for it."""
+    client = portal.client(timeout=60)
+    stop = threading.Event()
+
+    def calls(thread: int) -> int:
+        made = 0
+        while not stop.is_set():
+            send(client, f"thread{thread}.{made % 10}")
+            updates = [("provider1", f"thread{thread}.{n}", "sent") for n in range(3)]
+            assert client.message_status_update_batch(updates) == [None] * 3
+            made += 1
+        return made
+
+    with ThreadPoolExecutor(4) as pool:
+        threads = [pool.submit(calls, thread) for thread in range(4)]
+        try:
+            for number in range(60):
+                child = forked(lambda number=number: send(client, f"child{number}.0"))  # type: ignore[misc]
+                done(child)
+        finally:
+            stop.set()
+        assert all(thread.result() > 0 for thread in threads)
+    messages = portal.messages()
+    assert all(messages[f"provider1|child{number}.0"] == "sent" for number in range(60))
+    assert portal.seen()["bad"] == []
+
+
+def test_a_fork_while_a_thread_renews(portal: Portal) -> None:
+    """The child waits for no renewal of its parent's thread: that thread is not in it."""
+    portal.reset(expired=True)
+    client = portal.client(**portal.renewable())
+    portal.fault("hang", at="oauth")
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(send, client, "parent")
+        while portal.seen()["renewal_requests"] == 0:
+            pass
+        done(forked(lambda: send(client, "child")))
+        # The child renewed first; the token of the parent's attempt is spent, which its answer,
+        # never given, would not have told.
+        assert portal.seen()["renewals"] == 1
+        client.cancel()
+        with pytest.raises(Exception, match="cancelled"):
+            call.result()
