@@ -176,7 +176,7 @@ final class Client
      *
      * @param \Closure(\FFI\CData): int $call
      */
-    private function attempt(\Closure $call): void
+    private function attempt(#[\SensitiveParameter] \Closure $call): void
     {
         $error = $this->ffi->new('b24_error *');
         if ($call($error) === $this->ffi->B24_OK) {
@@ -261,9 +261,16 @@ final class Client
      */
     private static function text(string $name, #[\SensitiveParameter] mixed $value): string
     {
+        if (is_array($value)) {
+            // A loop: the trace of array_map would show the values.
+            $texts = [];
+            foreach ($value as $item) {
+                $texts[] = self::text($name, $item);
+            }
+            $value = implode(',', $texts);
+        }
         $text = match (true) {
             is_bool($value) => $value ? 'true' : 'false',
-            is_array($value) => implode(',', $value),
             is_scalar($value), $value instanceof \Stringable => (string) $value,
             default => throw new InvalidConfig(
                 "$name is a " . get_debug_type($value) . '; it takes text, a number or true and false'

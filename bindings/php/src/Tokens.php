@@ -5,9 +5,10 @@ declare(strict_types=1);
 namespace B24\MessageService;
 
 /**
- * A snapshot of an installation's tokens. What dumps it shows no secret.
+ * A snapshot of an installation's tokens. Neither dumps nor JSON show the two tokens, so that logs do
+ * not: who stores them reads the properties.
  */
-final class Tokens
+final class Tokens implements \JsonSerializable
 {
     public function __construct(
         /** The token that calls are made with. */
@@ -33,5 +34,13 @@ final class Tokens
             'memberId' => $this->memberId,
             'expires' => $this->expires,
         ];
+    }
+
+    /**
+     * @return array<string, string|int|null>
+     */
+    public function jsonSerialize(): array
+    {
+        return $this->__debugInfo();
     }
 }
