@@ -1,6 +1,7 @@
 //! Where a portal is, and where it may be followed to.
 
 use crate::{Error, ErrorKind};
+use public_suffix::{DEFAULT_PROVIDER, EffectiveTLDProvider};
 use std::fmt;
 use std::net::IpAddr;
 use ureq::http::Uri;
@@ -148,7 +149,7 @@ impl Origin {
         let Some((_, parent)) = self.host.split_once('.') else {
             return false;
         };
-        psl::suffix_str(parent) != Some(parent)
+        DEFAULT_PROVIDER.effective_tld_plus_one(parent).is_ok()
             && other
                 .host
                 .strip_suffix(parent)
