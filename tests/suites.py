@@ -56,6 +56,7 @@ SUITES = (
         (*C, *PORTAL, "bindings", "tests"),
         (PYTHON, "tests/run_scenarios.py", "--target", "{target}", "--python", PYTHON),
     ),
+    Suite("stress", "Rust", (*CORE, *PORTAL, "tests/stress"), ("tests/stress/run",)),
     Suite("c", "C", (*C, *PORTAL), (*MAKE_C, "test")),
     Suite("c-valgrind", "C", (*C, *PORTAL), (*MAKE_C, "valgrind")),
     Suite("c-sanitize", "C", (*C, *PORTAL), (*MAKE_C, "sanitize")),
