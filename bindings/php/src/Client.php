@@ -18,8 +18,14 @@ use B24\MessageService\Exception\MessageServiceException;
  */
 final class Client
 {
+    /** `B24_OK`, which never changes: looking it up at each call costs as much as the call's FFI. */
+    private const OK = 0;
+
     private readonly \FFI $ffi;
     private readonly \FFI\CData $client;
+    /** Where the library leaves an error: one place for all calls, made once. */
+    private readonly \FFI\CData $error;
+    private readonly \FFI\CData $errorAt;
 
     /**
      * @param string $portal `portal.bitrix24.com`, an origin, or a `client_endpoint` URL
@@ -32,6 +38,8 @@ final class Client
     public function __construct(private readonly string $portal, #[\SensitiveParameter] array $options = [])
     {
         $this->ffi = Loader::ffi();
+        $this->error = $this->ffi->new('b24_error *');
+        $this->errorAt = \FFI::addr($this->error);
         $config = $this->ffi->b24_config_new();
         try {
             foreach (['portal' => $portal] + $options as $name => $value) {
@@ -40,13 +48,7 @@ final class Client
                 }
             }
             $client = $this->ffi->new('b24_client *');
-            $this->attempt(
-                fn (\FFI\CData $error): int => $this->ffi->b24_client_shared(
-                    $config,
-                    \FFI::addr($client),
-                    \FFI::addr($error)
-                )
-            );
+            $this->check($this->ffi->b24_client_shared($config, \FFI::addr($client), $this->errorAt));
             $this->client = $client;
         } finally {
             $this->ffi->b24_config_free($config);
@@ -73,14 +75,8 @@ final class Client
     public function messageStatusUpdate(string $code, string|int $messageId, Status|string $status): void
     {
         [$code, $messageId, $status] = self::update($code, $messageId, $status);
-        $this->attempt(
-            fn (\FFI\CData $error): int => $this->ffi->b24_message_status_update(
-                $this->client,
-                $code,
-                $messageId,
-                $status,
-                \FFI::addr($error)
-            )
+        $this->check(
+            $this->ffi->b24_message_status_update($this->client, $code, $messageId, $status, $this->errorAt)
         );
     }
 
@@ -161,31 +157,21 @@ final class Client
 
     private function set(\FFI\CData $config, string $name, #[\SensitiveParameter] string $value): void
     {
-        $this->attempt(
-            fn (\FFI\CData $error): int => $this->ffi->b24_config_set(
-                $config,
-                $name,
-                $value,
-                \FFI::addr($error)
-            )
-        );
+        $this->check($this->ffi->b24_config_set($config, $name, $value, $this->errorAt));
     }
 
     /**
-     * Makes a call whose last argument takes the error, and throws what it leaves there.
-     *
-     * @param \Closure(\FFI\CData): int $call
+     * Throws what a call has left as its error, if its code says so.
      */
-    private function attempt(#[\SensitiveParameter] \Closure $call): void
+    private function check(int $code): void
     {
-        $error = $this->ffi->new('b24_error *');
-        if ($call($error) === $this->ffi->B24_OK) {
+        if ($code === self::OK) {
             return;
         }
         try {
-            throw $this->exception($error);
+            throw $this->exception($this->error);
         } finally {
-            $this->ffi->b24_error_free($error);
+            $this->ffi->b24_error_free($this->error);
         }
     }
 
@@ -246,14 +232,16 @@ final class Client
         string|int|Status $messageId,
         string|int|Status $status
     ): array {
-        $texts = ['code' => $code, 'message id' => $messageId, 'status' => $status];
-        foreach ($texts as $name => $value) {
-            $texts[$name] = $value instanceof Status ? $value->value : (string) $value;
-            if (str_contains($texts[$name], "\0")) {
-                throw new InvalidArgument("$name has a NUL in it, at which C would cut it");
-            }
+        return [self::plain('code', $code), self::plain('message id', $messageId), self::plain('status', $status)];
+    }
+
+    private static function plain(string $name, string|int|Status $value): string
+    {
+        $text = $value instanceof Status ? $value->value : (string) $value;
+        if (str_contains($text, "\0")) {
+            throw new InvalidArgument("$name has a NUL in it, at which C would cut it");
         }
-        return array_values($texts);
+        return $text;
     }
 
     /**
