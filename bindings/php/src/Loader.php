@@ -82,7 +82,8 @@ final class Loader
             return \FFI::cdef((string) file_get_contents(self::header()), $library);
         } catch (\FFI\Exception $fault) {
             $advice = str_contains($fault->getMessage(), 'ffi.enable')
-                ? 'set ffi.enable=true in php.ini, or ffi.preload to the file that bin/b24-preload writes'
+                ? 'set ffi.enable=true in php.ini; or ffi.preload to the file that bin/b24-preload writes, '
+                    . 'and opcache.preload to the preload.php of this package'
                 : "$library cannot be loaded: set B24_MESSAGESERVICE_LIB to libb24_messageservice.so, "
                     . 'or install the package with its lib directory';
             throw new LibraryUnavailable("{$fault->getMessage()}: $advice");

@@ -46,6 +46,7 @@ final class LoaderTest extends TestCase
         $done = Program::code(self::LOAD, ['-d', 'ffi.enable=0']);
         self::assertStringContainsString('ffi.enable=true', $done->output, $done->errors);
         self::assertStringContainsString('bin/b24-preload', $done->output);
+        self::assertStringContainsString('opcache.preload', $done->output);
     }
 
     public function testWhereThereIsNoFfiItSaysWhatToInstall(): void
