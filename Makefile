@@ -7,6 +7,11 @@
 #   make install    PREFIX=/usr/local DESTDIR= (C and C++), and make uninstall
 #   make header     writes include/b24_messageservice.h anew
 #   make fmt        formats everything
+#   make fuzz       every fuzz target, SECONDS=60 each
+#   make soak       a million calls in one process: nothing grows
+#   make wheels     the Python wheel and source distribution, tried in every CPython here
+#   make sbom       the Rust dependencies as CycloneDX, dist/sbom.json
+#   make audit      licences, bans, sources and advisories of all dependencies
 #   make coverage   lines that the tests run, in coverage/
 #   make dist       what a release consists of, in dist/
 #   make audit      licences and advisories of the dependencies (needs cargo-deny)
@@ -17,7 +22,7 @@ TARGET := $(CARGO_TARGET_DIR)
 PYTHON := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo test build setup lint fmt header install uninstall bench coverage dist audit clean
+.PHONY: demo test build setup lint fmt header install uninstall bench fuzz soak wheels sbom coverage dist audit clean
 
 demo: build
 	@$(PYTHON) tests/demo.py $(TARGET)
@@ -53,14 +58,32 @@ install uninstall:
 bench: build
 	@benches/run
 
+fuzz: build
+	@fuzz/run $(or $(SECONDS),60)
+
+soak: build
+	@B24_SOAK_CALLS=1000000 tests/stress/run hundred_thousand_calls
+
+wheels: build
+	@bindings/python/wheels.sh
+
+sbom:
+	@mkdir -p dist
+	@python3 tests/sbom.py > dist/sbom.json
+
 coverage: build
 	@tests/coverage
 
 dist: build
 	@tests/dist
 
+# The advisories come from GitHub; where that is out of reach, the rest is still checked.
 audit:
-	cargo deny --workspace check
+	@command -v cargo-deny >/dev/null || [ -x $(TARGET)/tools/bin/cargo-deny ] || \
+	    cargo install --quiet --locked cargo-deny --version 0.20.2 --root $(TARGET)/tools
+	@PATH=$(TARGET)/tools/bin:$$PATH cargo deny --workspace check licenses bans sources
+	@PATH=$(TARGET)/tools/bin:$$PATH cargo deny --workspace check advisories || \
+	    echo "audit: the advisories were not checked, or there are some: see above"
 
 clean:
 	rm -rf target .venv dist build coverage

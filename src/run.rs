@@ -126,7 +126,9 @@ impl<'c> Run<'c> {
             self.attempts += 1;
             let started = Instant::now();
             let (http_status, outcome) = self.attempt(method, &buffer, &read);
-            self.bound.bucket.note_lag(started.elapsed());
+            if self.client.settings.rate.is_some() {
+                self.bound.bucket.note_lag(started.elapsed());
+            }
             let record = Record {
                 run: self,
                 method,

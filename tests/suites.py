@@ -67,6 +67,13 @@ SUITES = (
         (PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
     ),
     Suite("php", "PHP", (*C, *PORTAL, "bindings/php"), ("bindings/php/tests/run",)),
+    Suite("fuzz", "Rust", (*C, "fuzz"), ("fuzz/run", "5")),
+    Suite(
+        "wheels",
+        "Python",
+        (*CORE, "bindings/python", "pyproject.toml", "README.md", "LICENSE-MIT", "LICENSE-APACHE"),
+        ("bindings/python/wheels.sh",),
+    ),
 )
 
 COUNTS = (
