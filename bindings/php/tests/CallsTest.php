@@ -178,7 +178,8 @@ final class CallsTest extends TestCase
     public function testRenewedTokensAreThere(): void
     {
         $portal = Portal::with(['expired' => true]);
-        $client = new Client('portal.bitrix24.test', ['user_agent' => 'renewal'] + $portal->renewable());
+        $options = ['user_agent' => 'renewal'] + $portal->renewable();
+        $client = new Client('portal.bitrix24.test', $options);
         $before = $client->tokens();
         self::assertSame(
             [Portal::ACCESS_TOKEN, Portal::REFRESH_TOKEN, '', null],
@@ -194,6 +195,10 @@ final class CallsTest extends TestCase
         self::assertSame('https://portal.bitrix24.test/rest/', $now->clientEndpoint);
         self::assertGreaterThan(time(), $now->expires);
         self::assertSame(Portal::ACCESS_TOKEN, $before->accessToken, 'a snapshot stays what it was');
+
+        $client = null;
+        $later = new Client('portal.bitrix24.test', $options);
+        self::assertEquals($now, $later->tokens(), 'an equal configuration has the same tokens');
     }
 
     public function testWhoeverComesLaterWithTheOldTokenGetsTheRenewedOneFromStateDir(): void

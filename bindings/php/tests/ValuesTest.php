@@ -135,7 +135,7 @@ final class ValuesTest extends TestCase
             'name that is a number' => [['x'], '0'],
             'bad value' => [['timeout_ms' => 'soon'], 'timeout_ms'],
             'broken number' => [['timeout_ms' => 2.5], 'timeout_ms'],
-            'object' => [['timeout_ms' => new \stdClass()], 'timeout_ms'],
+            'object' => [['timeout_ms' => new \stdClass()], 'timeout_ms is a stdClass'],
             'object in a list' => [['redirect_hosts' => [new \stdClass()]], 'redirect_hosts'],
             'null in a list' => [['redirect_hosts' => [null]], 'redirect_hosts'],
             'no token' => [['access_token' => null], 'access_token'],
