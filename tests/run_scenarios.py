@@ -30,6 +30,15 @@ from urllib.parse import quote, unquote
 ROOT = Path(__file__).resolve().parent.parent
 TABLE = ROOT / "tests" / "scenarios"
 LANGUAGES = ("rust", "c", "python", "php")
+VALGRIND = (
+    "valgrind",
+    "--quiet",
+    "--suppressions=bindings/c/tests/valgrind.supp",
+    "--leak-check=full",
+    "--errors-for-leak-kinds=definite,indirect",
+    "--show-leak-kinds=definite,indirect",
+    "--error-exitcode=1",
+)
 
 # Longer than any row may take: an adapter that says nothing for so long hangs.
 ANSWER_SECONDS = 60
@@ -289,6 +298,8 @@ class Adapter:
             self.process.wait(timeout=ANSWER_SECONDS)
         for reader in self.readers:
             reader.join(timeout=5)
+        if self.process.returncode != 0:
+            raise Broken(self.end())
 
 
 def outcome_of(fields: list[str]) -> Json | str:
@@ -688,6 +699,7 @@ def main() -> int:
     parser.add_argument("--only", action="append", help="rows by name or subject", default=[])
     parser.add_argument("--list", action="store_true", help="names the rows and ends")
     parser.add_argument("--target", type=Path, default=ROOT / "target", help="Cargo's directory")
+    parser.add_argument("--valgrind", action="store_true", help="runs C's adapter under valgrind")
     parser.add_argument("--python", type=Path, default=ROOT / ".venv" / "bin" / "python")
     arguments = parser.parse_args()
     rows = read_table(TABLE)
@@ -702,6 +714,9 @@ def main() -> int:
     if not rows:
         parser.error("no row has such a name or subject")
     starts = commands(arguments.target, arguments.python)
+    if arguments.valgrind:
+        command, environment = starts["c"]
+        starts["c"] = ([*VALGRIND, *command], environment)
     portal = arguments.target / "debug" / "b24-portal"
     runners = [Runner(language, *starts[language]) for language in arguments.lang.split(",")]
 

@@ -56,6 +56,12 @@ SUITES = (
         (*C, *PORTAL, "bindings", "tests"),
         (PYTHON, "tests/run_scenarios.py", "--target", "{target}", "--python", PYTHON),
     ),
+    Suite(
+        "scenarios-valgrind",
+        "",
+        (*C, *PORTAL, "tests/scenarios", "tests/adapters/adapter.c", "tests/run_scenarios.py"),
+        (PYTHON, "tests/run_scenarios.py", "--target", "{target}", "--lang", "c", "--valgrind"),
+    ),
     Suite("stress", "Rust", (*CORE, *PORTAL, "tests/stress"), ("tests/stress/run",)),
     Suite("c", "C", (*C, *PORTAL), (*MAKE_C, "test")),
     Suite("c-valgrind", "C", (*C, *PORTAL), (*MAKE_C, "valgrind")),
