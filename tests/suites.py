@@ -145,7 +145,13 @@ def run(suite: Suite, target: Path, again: bool) -> Counter[str]:
             return Counter(former["counts"])
     print(f"== {suite.name}", flush=True)
     started = time.monotonic()
-    command = [word.format(target=target) for word in suite.command]
+    # Through a shell, so that a program that is missing is a failed suite like any other.
+    command = [
+        "sh",
+        "-c",
+        'exec "$0" "$@"',
+        *(word.format(target=target) for word in suite.command),
+    ]
     environment = {
         **os.environ,
         "CARGO_TARGET_DIR": str(target),
