@@ -232,15 +232,32 @@ impl Inner {
         {
             return Ok(Arc::clone(bound));
         }
+        let bound = Arc::new(self.bind(process, Arc::clone(&address))?);
+        self.bound.store(Some(Arc::clone(&bound)));
+        Ok(bound)
+    }
+
+    /// The same at another address, which the client does not take over yet.
+    pub(crate) fn bound_at(&self, process: &Process, origin: &Origin) -> Result<Arc<Bound>, Error> {
+        let address = Arc::new(Address::new(origin.clone())?);
+        Ok(Arc::new(self.bind(process, address)?))
+    }
+
+    /// Takes over an address at which a portal has answered.
+    pub(crate) fn stay_at(&self, bound: &Arc<Bound>) {
+        log::info!(target: crate::LOG, "portal={} moved to {}", self.installation.portal, bound.address.origin);
+        self.address.store(Arc::clone(&bound.address));
+        self.bound.store(Some(Arc::clone(bound)));
+    }
+
+    fn bind(&self, process: &Process, address: Arc<Address>) -> Result<Bound, Error> {
         let options = Options::of(&self.settings, address.origin.is_https());
-        let bound = Arc::new(Bound {
+        Ok(Bound {
             process_id: process.id(),
             transport: process.transports.get(&options)?,
             bucket: process.buckets.get(&address.origin),
-            address: Arc::clone(&address),
-        });
-        self.bound.store(Some(Arc::clone(&bound)));
-        Ok(bound)
+            address,
+        })
     }
 
     pub(crate) fn oauth_transport(&self, process: &Process) -> Result<Arc<Transport>, Error> {
@@ -269,7 +286,7 @@ impl Inner {
     }
 
     /// Calls the portal at another address from now on.
-    pub(crate) fn move_to(&self, origin: &Origin) -> Result<(), Error> {
+    fn move_to(&self, origin: &Origin) -> Result<(), Error> {
         if self.address.load().origin != *origin {
             log::info!(target: crate::LOG, "portal={} moved to {origin}", self.installation.portal);
             self.address.store(Arc::new(Address::new(origin.clone())?));

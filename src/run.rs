@@ -4,6 +4,7 @@ use crate::address::{Origin, Refusal};
 use crate::answer::{Operating, Source};
 use crate::bucket::Asker;
 use crate::client::{Bound, Inner};
+use crate::config::Rate;
 use crate::fault::{Fault, Repeat};
 use crate::process::Active;
 use crate::renewal;
@@ -48,6 +49,8 @@ pub(crate) struct Run<'c> {
     attempts: u32,
     retries: u32,
     moves: u32,
+    /// Whether it called the portal at an address where nobody has answered yet.
+    moving: bool,
     renewed: bool,
 }
 
@@ -99,6 +102,7 @@ impl<'c> Run<'c> {
             attempts: 0,
             retries: 0,
             moves: 0,
+            moving: false,
             renewed: false,
         })
     }
@@ -128,6 +132,10 @@ impl<'c> Run<'c> {
             let (http_status, outcome) = self.attempt(method, &buffer, &read);
             if self.client.settings.rate.is_some() {
                 self.bound.bucket.note_lag(started.elapsed());
+            }
+            if self.moving && http_status != 0 && !is_move(http_status) {
+                self.moving = false;
+                self.client.stay_at(&self.bound);
             }
             let record = Record {
                 run: self,
@@ -204,7 +212,7 @@ impl<'c> Run<'c> {
             Ok(answer) => answer,
             Err(failure) => return (0, Err(Fault::of_failure(failure, &address.name))),
         };
-        if matches!(answer.status, 301 | 302 | 307 | 308) {
+        if is_move(answer.status) {
             let location = answer.location.unwrap_or_default();
             return (
                 answer.status,
@@ -255,18 +263,32 @@ impl<'c> Run<'c> {
                 None => Settled::Fail(error),
                 Some(wait) => self.after(wait, error.with_retry_after(Some(wait))),
             },
-            Repeat::WhenBucketDrained if self.client.settings.rate.is_some() => {
-                if let Err(fault) = self.bound.bucket.fill(self.asker()) {
-                    return Settled::Fail(fault);
-                }
-                // The wait for a turn comes before the next attempt.
-                let wait = error.retry_after().unwrap_or_default();
-                self.after(wait, error)
+            Repeat::WhenBucketDrained => match self.client.settings.rate {
+                Some(rate) => self.when_drained(rate, error),
+                None => self.later(error),
+            },
+            Repeat::Later => self.later(error),
+        }
+    }
+
+    fn later(&mut self, error: Error) -> Settled {
+        let wait = error.retry_after().unwrap_or_else(|| self.back_off());
+        self.after(wait, error)
+    }
+
+    /// Fills the bucket. The wait for a turn comes before the next attempt.
+    fn when_drained(&mut self, rate: Rate, error: Error) -> Settled {
+        if let Err(fault) = self.bound.bucket.fill(self.asker()) {
+            return Settled::Fail(fault);
+        }
+        let wait = error.retry_after().unwrap_or_default();
+        match self.after(wait, error) {
+            // The next place comes free when one request has drained.
+            Settled::Fail(error) if error.retry_after().is_none() => {
+                let wait = Duration::try_from_secs_f64(1.0 / rate.drain).ok();
+                Settled::Fail(error.with_retry_after(wait))
             }
-            Repeat::WhenBucketDrained | Repeat::Later => {
-                let wait = error.retry_after().unwrap_or_else(|| self.back_off());
-                self.after(wait, error)
-            }
+            settled => settled,
         }
     }
 
@@ -307,8 +329,9 @@ impl<'c> Run<'c> {
             }
             Settled::Move(origin) => {
                 self.moves += 1;
-                self.client.move_to(&origin)?;
-                self.rebind()
+                self.bound = self.client.bound_at(&self.call.process, &origin)?;
+                self.moving = true;
+                Ok(())
             }
         }
     }
@@ -323,6 +346,10 @@ impl<'c> Run<'c> {
     pub(crate) fn note_operating(&self, operating: Operating) {
         self.bound.bucket.note_reset(operating.reset_in);
     }
+}
+
+fn is_move(http_status: u16) -> bool {
+    matches!(http_status, 301 | 302 | 307 | 308)
 }
 
 fn shown_code(error: &Error) -> &str {
