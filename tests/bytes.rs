@@ -1,6 +1,9 @@
 //! What the portal stores is the same, byte for byte, whether an update came alone or in a batch.
 
-#![allow(clippy::unwrap_used, reason = "a test: what cannot be unwrapped has failed")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test: what cannot be unwrapped has failed"
+)]
 use b24_messageservice::{Client, Config, Status, Update};
 use b24_portal::{Portal, Settings};
 use proptest::prelude::*;
