@@ -73,6 +73,12 @@ SUITES = (
         (PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
     ),
     Suite("php", "PHP", (*C, *PORTAL, "bindings/php"), ("bindings/php/tests/run",)),
+    Suite(
+        "docs",
+        "Docs",
+        (*C, *PORTAL, "bindings", "docs", "tests/docs", "README.md", "CONTRIBUTING.md"),
+        (PYTHON, "tests/docs/run_snippets.py", "--target", "{target}", "--python", PYTHON),
+    ),
     Suite("fuzz", "Rust", (*C, "fuzz"), ("fuzz/run", "5")),
     Suite(
         "wheels",
@@ -96,7 +102,7 @@ COUNTS = (
         r"(?:, Errors: (?P<errors>\d+))?(?:, Failures: (?P<failed>\d+))?"
     ),
 )
-LANGUAGES = {"rust": "Rust", "c": "C", "python": "Python", "php": "PHP"}
+LANGUAGES = {"rust": "Rust", "c": "C", "python": "Python", "php": "PHP", "docs": "Docs"}
 
 
 def count(suite: Suite, output: str) -> Counter[str]:
