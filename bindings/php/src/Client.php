@@ -23,9 +23,6 @@ final class Client
 
     private readonly \FFI $ffi;
     private readonly \FFI\CData $client;
-    /** Where the library leaves an error: one place for all calls, made once. */
-    private readonly \FFI\CData $error;
-    private readonly \FFI\CData $errorAt;
 
     /**
      * @param string $portal `portal.bitrix24.com`, an origin, or a `client_endpoint` URL
@@ -38,8 +35,6 @@ final class Client
     public function __construct(private readonly string $portal, #[\SensitiveParameter] array $options = [])
     {
         $this->ffi = Loader::ffi();
-        $this->error = $this->ffi->new('b24_error *');
-        $this->errorAt = \FFI::addr($this->error);
         $config = $this->ffi->b24_config_new();
         try {
             foreach (['portal' => $portal] + $options as $name => $value) {
@@ -48,7 +43,8 @@ final class Client
                 }
             }
             $client = $this->ffi->new('b24_client *');
-            $this->check($this->ffi->b24_client_shared($config, \FFI::addr($client), $this->errorAt));
+            $error = $this->place();
+            $this->check($this->ffi->b24_client_shared($config, \FFI::addr($client), \FFI::addr($error)), $error);
             $this->client = $client;
         } finally {
             $this->ffi->b24_config_free($config);
@@ -75,8 +71,10 @@ final class Client
     public function messageStatusUpdate(string $code, string|int $messageId, Status|string $status): void
     {
         [$code, $messageId, $status] = self::update($code, $messageId, $status);
+        $error = $this->place();
         $this->check(
-            $this->ffi->b24_message_status_update($this->client, $code, $messageId, $status, $this->errorAt)
+            $this->ffi->b24_message_status_update($this->client, $code, $messageId, $status, \FFI::addr($error)),
+            $error
         );
     }
 
@@ -157,21 +155,31 @@ final class Client
 
     private function set(\FFI\CData $config, string $name, #[\SensitiveParameter] string $value): void
     {
-        $this->check($this->ffi->b24_config_set($config, $name, $value, $this->errorAt));
+        $error = $this->place();
+        $this->check($this->ffi->b24_config_set($config, $name, $value, \FFI::addr($error)), $error);
+    }
+
+    /**
+     * Where a call leaves its error. Each call has its own: a signal handler that PHP runs as soon as a
+     * call is back, before its error is read, may make another call with the same client.
+     */
+    private function place(): \FFI\CData
+    {
+        return $this->ffi->new('b24_error *');
     }
 
     /**
      * Throws what a call has left as its error, if its code says so.
      */
-    private function check(int $code): void
+    private function check(int $code, \FFI\CData $error): void
     {
         if ($code === self::OK) {
             return;
         }
         try {
-            throw $this->exception($this->error);
+            throw $this->exception($error);
         } finally {
-            $this->ffi->b24_error_free($this->error);
+            $this->ffi->b24_error_free($error);
         }
     }
 

@@ -6,7 +6,8 @@ namespace B24\MessageService;
 
 /**
  * A snapshot of an installation's tokens. Neither dumps nor JSON show the two tokens, so that logs do
- * not: who stores them reads the properties.
+ * not, and it is not serialized, so that sessions and queues do not: who stores them reads the
+ * properties.
  */
 final class Tokens implements \JsonSerializable
 {
@@ -42,5 +43,10 @@ final class Tokens implements \JsonSerializable
     public function jsonSerialize(): array
     {
         return $this->__debugInfo();
+    }
+
+    public function __serialize(): array
+    {
+        throw new \LogicException(self::class . ' holds secrets: store the properties that you need');
     }
 }

@@ -258,4 +258,43 @@ final class CallsTest extends TestCase
         self::assertNotSame($before, $child);
         self::assertCount(3, $portal->messages());
     }
+
+    public function testASignalHandlerMayCallTheClientThatIsInACall(): void
+    {
+        if (!function_exists('pcntl_fork') || !function_exists('posix_kill')) {
+            self::markTestSkipped('PHP has no pcntl or no posix here');
+        }
+        $portal = Portal::with();
+        $portal->ask('POST', '/fault', [['kind' => 'hang']]);
+        $client = $portal->client(['max_retries' => 0]);
+        $inner = null;
+        $handler = static function () use ($client, &$inner): void {
+            try {
+                $client->messageStatusUpdate('no code!', 'm1', 'sent');
+            } catch (InvalidArgument $error) {
+                $inner = $error;
+            }
+        };
+        $async = pcntl_async_signals(true);
+        pcntl_signal(SIGUSR1, $handler);
+        $child = pcntl_fork();
+        if ($child === 0) {
+            $portal->ask('POST', '/wait', ['requests' => 1, 'timeout_ms' => 30000]);
+            posix_kill(posix_getppid(), SIGUSR1);
+            $portal->ask('POST', '/release');
+            // Not by exit: PHPUnit and the emulator are the parent's to end.
+            posix_kill(posix_getpid(), SIGKILL);
+        }
+        $outer = null;
+        try {
+            $client->messageStatusUpdate('provider1', 'm1', 'sent');
+        } catch (Exception\MessageServiceException $outer) {
+        } finally {
+            pcntl_waitpid($child, $status);
+            pcntl_signal(SIGUSR1, SIG_DFL);
+            pcntl_async_signals($async);
+        }
+        self::assertStringContainsString('code', (string) $inner?->getMessage());
+        self::assertInstanceOf(Exception\TransportError::class, $outer, (string) $outer);
+    }
 }

@@ -139,6 +139,14 @@ final class SecretsTest extends TestCase
         serialize($client);
     }
 
+    public function testTokensAreNotSerialized(): void
+    {
+        $tokens = Portal::with()->client()->tokens();
+        $this->expectException(\LogicException::class);
+        $this->expectExceptionMessage('holds secrets');
+        serialize($tokens);
+    }
+
     public function testAClientIsNotCloned(): void
     {
         $client = Portal::with()->client();
