@@ -97,6 +97,18 @@ final class CallsTest extends TestCase
         }
     }
 
+    public function testAnAnswerThatNeverComesIsACallTimeout(): void
+    {
+        $portal = Portal::with();
+        $portal->ask('POST', '/fault', [['kind' => 'hang']]);
+        try {
+            $portal->client(['timeout_ms' => 200])->messageStatusUpdate('provider1', 'm1', 'sent');
+            self::fail('it came');
+        } catch (Exception\CallTimeout $error) {
+            self::assertSame([true, null], [$error->isRetryable(), $error->httpStatus()]);
+        }
+    }
+
     public function testWhatIsNotKnownIsNull(): void
     {
         try {
