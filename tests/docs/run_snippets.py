@@ -168,14 +168,15 @@ class Runner:
         )
         shutil.copy(ROOT / "Cargo.lock", crate / "Cargo.lock")
         options = f'.resolve("{self.emulator.resolve}").ca_file("{self.emulator.ca_file}")'
-        output = Path(os.environ.get("CARGO_TARGET_DIR", self.target)).resolve() / "debug"
+        target = Path(os.environ.get("CARGO_TARGET_DIR", self.target)).resolve()
         for number, snippet in enumerate(snippets):
             code = snippet.code.replace("Client::new(&config)", f"Client::new(config{options})")
             name = f"documentation-snippet-{number}"
             (crate / f"src/bin/{name}.rs").write_text(code)
-            self.rust[snippet] = output / name
+            self.rust[snippet] = target / "debug" / name
         try:
-            run(["cargo", "build", "--quiet", "--offline"], BUILD_LIMIT_S, cwd=crate)
+            command = ["cargo", "build", "--quiet", "--offline", "--target-dir", str(target)]
+            run(command, BUILD_LIMIT_S, cwd=crate)
         except Failed as fault:
             self.rust_fault = str(fault)
 
