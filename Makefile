@@ -14,7 +14,6 @@
 #   make audit      licences, bans, sources and advisories of all dependencies
 #   make coverage   lines that the tests run, in coverage/
 #   make dist       what a release consists of, in dist/
-#   make audit      licences and advisories of the dependencies (needs cargo-deny)
 
 SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(CURDIR)/target

@@ -352,7 +352,7 @@ pub(crate) fn fuzz(text: &str) {
         assert!(level.is_finite() && at.is_finite());
     }
     if let Ok(stored) = serde_json::from_str::<Stored>(text) {
-        drop(stored.replaces(&Credentials::default()));
+        let _ = stored.replaces(&Credentials::default());
     }
 }
 
