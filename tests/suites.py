@@ -42,7 +42,10 @@ class Suite:
 MAKE_C = ("make", "--no-print-directory", "-C", "bindings/c")
 SUITES = (
     Suite(
-        "core", "Rust", CORE, ("cargo", "test", "--locked", "--quiet", "-p", "b24-messageservice")
+        "core",
+        "Rust",
+        (*CORE, *PORTAL, "tests/bytes.rs"),
+        ("cargo", "test", "--locked", "--quiet", "-p", "b24-messageservice"),
     ),
     Suite(
         "portal",
