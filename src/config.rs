@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Given a renewed pair of tokens before it is first used.
-pub(crate) type OnRenewal = Arc<dyn Fn(&Tokens) + Send + Sync>;
+pub(crate) type Listener = Box<dyn FnOnce(&Tokens) + Send>;
+/// Asked, on the thread whose call begins a renewal, for what is to be given the renewed pair.
+pub(crate) type OnRenewal = Arc<dyn Fn() -> Option<Listener> + Send + Sync>;
 /// Asked, when a signal ends a wait, whether the call must end too.
 pub(crate) type OnInterrupt = Arc<dyn Fn() -> bool + Send + Sync>;
 
@@ -264,11 +266,26 @@ impl Config {
     }
 
     /// A function that is given each renewed pair before it is first used, to be stored: the old
-    /// refresh token may have stopped working already. It runs on the thread of the call that
-    /// renewed, once for each renewal, after the pair was written to `state_dir`, and must not
-    /// make calls with the same client.
+    /// refresh token may have stopped working already. It is called once for each renewal, on the
+    /// renewal's own thread, which no call waits on for ever and which has all signals blocked,
+    /// after the pair was written to `state_dir`. It must not make calls of the same installation:
+    /// they would wait for the renewal that waits for it.
     pub fn on_renewal(&mut self, callback: impl Fn(&Tokens) + Send + Sync + 'static) -> &mut Self {
-        self.on_renewal = Some(Arc::new(callback));
+        let callback = Arc::new(callback);
+        self.on_renewal_of_caller(move || {
+            let callback = Arc::clone(&callback);
+            Some(Box::new(move |tokens: &Tokens| callback(tokens)))
+        })
+    }
+
+    /// For language bindings whose callback belongs to the calling thread: `choose` is asked there,
+    /// when a call begins a renewal, for the function that is given the renewed pair.
+    #[doc(hidden)]
+    pub fn on_renewal_of_caller(
+        &mut self,
+        choose: impl Fn() -> Option<Box<dyn FnOnce(&Tokens) + Send>> + Send + Sync + 'static,
+    ) -> &mut Self {
+        self.on_renewal = Some(Arc::new(choose));
         self
     }
 

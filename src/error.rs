@@ -36,6 +36,8 @@ pub enum ErrorKind {
     Cancelled = 12,
     /// A fault of this library; the client stays usable.
     Internal = 13,
+    /// What `state_dir` holds could not be read, written or locked: disk, permissions, descriptors.
+    Storage = 14,
 }
 
 impl ErrorKind {
@@ -55,6 +57,7 @@ impl ErrorKind {
             Self::PortalMoved => "PORTAL_MOVED",
             Self::Cancelled => "CANCELLED",
             Self::Internal => "INTERNAL",
+            Self::Storage => "STORAGE",
         }
     }
 }

