@@ -142,16 +142,15 @@ impl Installations {
 impl Known {
     fn get_or_make(&mut self, name: Name) -> &mut Installation {
         self.clock += 1;
-        let id = match self.ids.get(&name) {
-            Some(id) => *id,
-            None => {
-                if self.installations.len() >= Installations::MANY {
-                    self.forget_some();
-                }
-                self.next_id += 1;
-                self.ids.insert(name, self.next_id);
-                self.next_id
+        let id = if let Some(id) = self.ids.get(&name) {
+            *id
+        } else {
+            if self.installations.len() >= Installations::MANY {
+                self.forget_some();
             }
+            self.next_id += 1;
+            self.ids.insert(name, self.next_id);
+            self.next_id
         };
         let installation = self.installations.entry(id).or_default();
         installation.used = self.clock;
@@ -286,10 +285,7 @@ impl Attempt {
             progress.waiting.push(Arc::clone(&event));
         }
         loop {
-            let stopped = match call.wait(&event, call.deadline) {
-                Ok(_) => None,
-                Err(stop) => Some(stop),
-            };
+            let stopped = call.wait(&event, call.deadline).err();
             let mut progress = self.lock();
             if let Some(outcome) = &progress.outcome {
                 return Ok(outcome.clone());
@@ -386,7 +382,7 @@ mod tests {
     #[test]
     fn the_least_recently_used_are_forgotten() {
         let known = Installations::default();
-        for number in 0..Installations::MANY + 1 {
+        for number in 0..=Installations::MANY {
             known.finish(name(&pair(number)), None);
         }
         let known = known.lock();

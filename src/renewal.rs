@@ -92,7 +92,7 @@ impl Outcome {
 enum Hold<'a> {
     /// Nothing: there is no state directory.
     Alone,
-    Held(Held<'a>),
+    Held(Box<Held<'a>>),
     /// Nobody waits any more.
     Abandoned,
 }
@@ -194,8 +194,8 @@ impl Renewing {
         if let Some(held) = held {
             let stored = held.store(&stale, &fresh, &self.call(ANSWER_WITHIN));
             if let Err(fault) = stored {
-                // The pair exists nowhere else: to fail here would lose it for certain.
-                log::error!(target: LOG, "portal={} the renewed tokens are in memory only: {fault}", client.portal);
+                // The pair may exist nowhere else: to fail here would lose it for certain.
+                log::error!(target: LOG, "portal={} the renewed tokens may be in memory only: {fault}", client.portal);
             }
         }
         if let Some(listener) = listener {
@@ -224,7 +224,7 @@ impl Renewing {
         let patience = self.client.settings.timeout.max(ANSWER_WITHIN);
         let go_on = || self.attempt.is_wanted();
         match directory.hold(seeker, &self.call(patience), &go_on) {
-            Ok(held) => Ok(Hold::Held(held)),
+            Ok(held) => Ok(Hold::Held(Box::new(held))),
             Err(Unlocked::Storage(fault)) => Err(fault.in_a_call()),
             Err(Unlocked::Stopped(_)) => Ok(Hold::Abandoned),
         }
