@@ -10,7 +10,7 @@ use crate::answer::{Renewed, Source, read_renewal};
 use crate::client::Inner;
 use crate::config::Listener;
 use crate::fault::{Fault, Repeat};
-use crate::installations::{Asking, Attempt, Name, Outcome, Renewal, Standing};
+use crate::installations::{Asking, Attempt, Installations, Name, Outcome, Renewal, Standing};
 use crate::process::Process;
 use crate::retry::Retries;
 use crate::tokens::{Credentials, Tokens, unix_now};
@@ -117,7 +117,7 @@ impl Renewing {
                 .spawn(move || self.run(&newest, listener))
         });
         if let Err(why) = spawned {
-            process.installations.finish(name, None);
+            process.installations.finish(name, None, 0);
             let error = Error::new(
                 ErrorKind::Internal,
                 format!(
@@ -314,7 +314,13 @@ impl Ending {
             }
             _ => None,
         };
-        self.process.installations.finish(self.name, newest);
+        let max_names = match client.state {
+            Some(_) => Installations::FEW_NAMES,
+            None => Installations::MANY_NAMES,
+        };
+        self.process
+            .installations
+            .finish(self.name, newest, max_names);
         self.attempt.end(Outcome {
             asker: self.asker,
             result,
@@ -326,7 +332,7 @@ impl Drop for Ending {
     fn drop(&mut self) {
         // After a panic; otherwise the outcome is there already.
         if std::thread::panicking() {
-            self.process.installations.finish(self.name, None);
+            self.process.installations.finish(self.name, None, 0);
         }
         self.attempt.end(Outcome {
             asker: self.asker,
