@@ -3,6 +3,8 @@
 use super::{Directory, WORKER, worker};
 use b24_stress::{Fixture, RENEWAL};
 use serde_json::json;
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
 
@@ -37,6 +39,18 @@ fn is_stored(directory: &Path, access_token: &str) -> bool {
         })
 }
 
+/// The files that others may find: those that have their names.
+fn named(directory: &Path) -> BTreeSet<OsString> {
+    let listed = std::fs::read_dir(directory).expect("the state directory");
+    listed
+        .map(|file| file.expect("a file").file_name())
+        .filter(|name| {
+            let kind = Path::new(name).extension();
+            kind.is_none_or(|kind| kind != "new" && kind != "lock")
+        })
+        .collect()
+}
+
 /// Kills a worker at the `at`th of one sort of system call of any of its threads, and lets another
 /// one go on. Whether the first one lived to its end.
 fn kill_at(step: &str, at: u32, renewed_before: bool, lost: &mut u32) -> bool {
@@ -54,6 +68,7 @@ fn kill_at(step: &str, at: u32, renewed_before: bool, lost: &mut u32) -> bool {
         fixture.fault(&json!([{"kind": "expire"}]));
     }
     let before = fixture.portal.seen().renewals;
+    let files = named(&directory.0);
     let mut strace = Command::new("strace");
     strace
         .args(["-f", "-qq", "-o", "/dev/null", "-e"])
@@ -73,7 +88,9 @@ fn kill_at(step: &str, at: u32, renewed_before: bool, lost: &mut u32) -> bool {
     second.go();
     let report = second.report();
     if granted && !stored {
-        // Read or not, it was in the process alone: no client can do anything about that.
+        // Read or not, it was in the process alone: no client can do anything about that. But
+        // then nothing may lead to where it should be.
+        assert_eq!(named(&directory.0), files, "killed at {step} {at}");
         *lost += 1;
     } else {
         assert_eq!(report["kind"], "OK", "killed at {step} {at}: {report}");
