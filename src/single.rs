@@ -9,7 +9,7 @@ use serde::Serialize;
 use std::sync::Arc;
 
 /// Sends one update, in its turn among those for the same message.
-pub(crate) fn update(client: &Inner, update: Checked<'_>) -> Result<(), Error> {
+pub(crate) fn update(client: &Arc<Inner>, update: Checked<'_>) -> Result<(), Error> {
     let mut run = Run::begin(client)?;
     let process = Arc::clone(&run.call.process);
     let key = (client.control.client_id, update.code, update.message_id);
