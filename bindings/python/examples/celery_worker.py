@@ -19,7 +19,7 @@ app = Celery("receipts", broker=os.environ.get("CELERY_BROKER", "memory://"))
 client = Client(os.environ["B24_PORTAL"], **options())  # type: ignore[arg-type]
 
 
-@worker_process_shutdown.connect
+@worker_process_shutdown.connect  # type: ignore[untyped-decorator]
 def finish(**_: Any) -> None:
     """A renewal outlives its call, and these processes end without running exit handlers."""
     renewals_wait(45)
