@@ -115,9 +115,11 @@ def main(examples: Path) -> int:
                 settings={"expired": True, "oauth_latency_ms": 3000},
             )
             checks.equal("single, timed out in a renewal", output.split(":")[0], "1 error 4")
-            files = [path.read_text() for path in Path(state).iterdir() if path.is_file()]
+            files = [path.read_bytes() for path in Path(state).iterdir() if path.is_file()]
             tokens = portal.ask("GET", "/tokens")
-            checks.equal("single, kept", any(tokens["refresh_token"] in t for t in files), True)
+            checks.equal(
+                "single, kept", any(tokens["refresh_token"].encode() in t for t in files), True
+            )
             checks.equal("single, lost", tokens["lost"], False)
             checks.equal("single, renewals", portal.ask("GET", "/seen")["renewals"], 1)
 

@@ -100,7 +100,7 @@ final class CallsTest extends TestCase
     public function testAnAnswerThatNeverComesIsACallTimeout(): void
     {
         $portal = Portal::with();
-        $portal->ask('POST', '/fault', [['kind' => 'hang']]);
+        $portal->ask('POST', '/fault', [['kind' => 'hang', 'count' => 2]]);
         try {
             $portal->client(['timeout_ms' => 200])->messageStatusUpdate('provider1', 'm1', 'sent');
             self::fail('it came');
