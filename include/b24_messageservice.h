@@ -71,6 +71,9 @@ typedef enum b24_code {
     B24_CANCELLED = 12,
     // A fault of this library; the handles stay usable. Please report it.
     B24_INTERNAL = 13,
+    // What state_dir holds could not be read, written or locked: a full disk, permissions, too many
+    // open files. The message names the file; see b24_error_is_retryable.
+    B24_STORAGE = 14,
 } b24_code;
 
 // Updates that are sent together, each with its own fate. One thread at a time may use it.
@@ -92,12 +95,14 @@ typedef struct b24_error b24_error;
 // Never changes, so any number of threads may read it at once. The texts are secrets.
 typedef struct b24_tokens b24_tokens;
 
-// A function that is given each renewed pair of tokens before it is first used, to store it.
+// A function that is given each renewed pair of tokens, to store it: after the pair was written to
+// state_dir, if that is set, and before it is used.
 //
 // `tokens` is lent for the call: read it, do not keep or free it. `user` is the pointer given to
-// b24_config_on_renewal. Called on a thread that is inside a call of the client, one at a time
-// for one client; calls that need the new pair wait until it returns. It must not throw, and must
-// not make a call of the same client.
+// b24_config_on_renewal. Called on the renewal's own thread, which has all signals blocked; for
+// one installation one at a time, for several perhaps several at once. Calls that need the new
+// pair wait until it returns, each no longer than its timeout_ms. It must not throw, and must not
+// make calls of the same installation: they would wait for the renewal that waits for it.
 typedef void (*b24_renewal_callback)(const struct b24_tokens *tokens, void *user);
 
 // A function that is given each log record.
@@ -135,7 +140,8 @@ enum b24_code b24_config_set(struct b24_config *config,
 // one.
 //
 // `user` is handed to it as it is, and must be good on any thread for as long as a client made
-// from this configuration lives (a shared client: as long as the process). One thread at a time.
+// from this configuration lives (a shared client: as long as the process), and then until
+// b24_renewals_wait has succeeded: a renewal outlives the call that began it. One thread at a time.
 // B24_INVALID_ARGUMENT if config or callback is NULL.
 enum b24_code b24_config_on_renewal(struct b24_config *config,
                                     b24_renewal_callback callback,
@@ -270,6 +276,20 @@ int64_t b24_tokens_expires(const struct b24_tokens *tokens);
 //
 // Any thread, once. Cannot fail.
 void b24_tokens_free(struct b24_tokens *tokens);
+
+// Waits until no renewal of tokens is under way in this process, for timeout_ms at most.
+//
+// A renewal outlives the call that began it: when its request has been sent, the old refresh token
+// may be spent, and the answer holds the only good pair. It is awaited and stored on a thread of
+// its own, also after the call timed out or was cancelled, or its client was freed. So call this
+// before the process ends: before main returns, or before exit; 45000 milliseconds outlast any renewal.
+// A process that ends by _exit, abort or a signal loses the answer. A forked child has no renewal of its
+// parent: the parent finishes it.
+//
+// Any thread but that of a b24_renewal_callback. B24_TIMEOUT if one is still under way, at once if
+// timeout_ms is 0; B24_INVALID_ARGUMENT if timeout_ms is negative.
+enum b24_code b24_renewals_wait(int64_t timeout_ms,
+                                struct b24_error **error);
 
 // What kind of failure it is. NULL is no failure: B24_OK.
 //

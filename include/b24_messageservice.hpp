@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -165,10 +166,13 @@ public:
         return *this;
     }
 
-    /// Sets the function that stores renewed tokens, called from the thread that needed them. It
-    /// must not throw. A shared client keeps it until the process ends.
+    /// Sets the function that stores renewed tokens; see b24_renewal_callback. Called on the
+    /// renewal's own thread, it must not throw, and must not make calls of the same installation.
+    /// It is kept as long as it can still be called; see to it that what it refers to is there so
+    /// long, by renewals_wait after the last client is gone. A shared client keeps it until the
+    /// process ends.
     config &on_renewal(renewal_callback callback) {
-        auto kept = std::make_shared<holder>();
+        std::shared_ptr<holder> kept(new holder, &config::retire);
         kept->callback = std::move(callback);
         b24_error *failure = nullptr;
         const b24_code code = b24_config_on_renewal(handle_.get(), &config::call, kept.get(), &failure);
@@ -184,7 +188,27 @@ private:
         renewal_callback callback;
         // Itself, once a shared client uses it: the process keeps that client, hence this.
         std::shared_ptr<holder> forever;
+        holder *next = nullptr;
     };
+
+    // Deletes what no client uses any more, as soon as no renewal is left that could call it.
+    static void retire(holder *unused) noexcept {
+        static std::mutex mutex;
+        static holder *retired = nullptr;
+        holder *done = nullptr;
+        {
+            const std::lock_guard<std::mutex> lock(mutex);
+            unused->next = retired;
+            retired = unused;
+            if (b24_renewals_wait(0, nullptr) == B24_OK) {
+                std::swap(done, retired);
+            }
+        }
+        // Unlocked: a function may own a client.
+        while (done != nullptr) {
+            delete std::exchange(done, done->next);
+        }
+    }
 
     static void call(const b24_tokens *renewed, void *user) noexcept {
         static_cast<holder *>(user)->callback(tokens(renewed));
@@ -276,6 +300,14 @@ private:
     std::shared_ptr<config::holder> callback_;
     detail::owner<b24_client> handle_;
 };
+
+/// Waits until no renewal is under way in this process: call it before the process ends; see
+/// b24_renewals_wait. Throws error, with B24_TIMEOUT if one still is.
+inline void renewals_wait(std::chrono::milliseconds timeout) {
+    b24_error *failure = nullptr;
+    const b24_code code = b24_renewals_wait(timeout.count(), &failure);
+    detail::raise(detail::take(code, failure));
+}
 
 }  // namespace b24
 

@@ -51,6 +51,15 @@ REFRESH_TOKEN = "refresh-0000000000000001"
 CLIENT_SECRET = "secret-0000000000000001"
 # Each row has a number of its own in its place: an installation is known by its tokens.
 NUMBER = "0000000000000001"
+# Directories in {tmp}, which tokens must not be kept in; `foreign` belongs to another user.
+DIRECTORIES = {"public": 0o777, "group": 0o770, "group-read-write": 0o775, "foreign": 0o755}
+NOBODY = 65534
+# What a row may need besides, and why it cannot be run without.
+NEEDS = {
+    "root": (os.geteuid() == 0, "only root can give a directory to another user"),
+}
+# Longer than any renewal takes.
+RENEWALS_MS = 45_000
 SECRET_OPTIONS = ("access_token", "refresh_token", "client_secret")
 ERROR_FIELDS = (
     "code",
@@ -84,7 +93,7 @@ def read_table(directory: Path) -> list[Json]:
     known = {
         "name", "about", "subject", "portal", "faults", "config", "hosts", "steps", "seen", "log",
         "messages", "history", "tunnels", "records", "deadline_ms",
-        "secrets", "except",
+        "secrets", "except", "needs", "lost",
     }  # fmt: skip
     names = Counter(row["name"] for row in rows)
     for row in rows:
@@ -139,9 +148,12 @@ class Places:
         self.https_port = https_port
         self.directory = tempfile.TemporaryDirectory(prefix="b24-scenarios-")
         (Path(self.directory.name) / "not-pem.txt").write_text("no certificate\n")
-        public = Path(self.directory.name) / "public"
-        public.mkdir()
-        public.chmod(0o777)
+        for name, mode in DIRECTORIES.items():
+            directory = Path(self.directory.name) / name
+            directory.mkdir()
+            directory.chmod(mode)
+        if os.geteuid() == 0:
+            os.chown(Path(self.directory.name) / "foreign", NOBODY, NOBODY)
         # Bound, so that nobody else gets it, and not listening: connections are refused.
         self.unused = socket.socket()
         self.unused.bind(LOCAL)
@@ -368,8 +380,10 @@ class Result:
     def leaks(self) -> list[str]:
         """What the adapter showed that has a secret in it, the secret itself left out."""
         found = []
+        # As they are, and as they stand in a URL.
+        secrets = self.secrets | {quote(secret, safe="") for secret in self.secrets}
         for text in self.shown:
-            for secret in self.secrets:
+            for secret in secrets:
                 if secret in text:
                     found.append(text.replace(secret, "<SECRET>"))
                     break
@@ -383,7 +397,8 @@ class Runner:
         self.result = Result(language)
         self.command = command
         self.environment = environment
-        self.adapter: Adapter | None = None
+        # By number: the first one, and the second of rows that have steps in two processes.
+        self.adapters: dict[int, Adapter] = {}
         self.names: dict[str, str] = {}
         self.rows = 0
 
@@ -395,16 +410,20 @@ class Runner:
             for row in rows:
                 self.run_row(row)
         finally:
-            if self.adapter is not None:
-                self.adapter.close()
-                self.result.shown += self.adapter.shown
+            for adapter in self.adapters.values():
+                adapter.close()
+                self.result.shown += adapter.shown
             self.emulator.close()
             self.places.close()
         self.result.seconds = time.monotonic() - started
 
     def run_row(self, row: Json) -> None:
         name = row["name"]
-        if reason := row.get("except", {}).get(self.result.language):
+        reason = row.get("except", {}).get(self.result.language)
+        for need in row.get("needs", []):
+            met, lacking = NEEDS[need]
+            reason = reason or (None if met else lacking)
+        if reason:
             self.result.left_out.append((name, reason))
             return
         try:
@@ -413,17 +432,23 @@ class Runner:
             self.result.failures.append((name, f"{row['about']}\n{failed}"))
         except Broken as broken:
             self.result.failures.append((name, str(broken)))
-            if self.adapter is not None:
-                self.adapter.process.kill()
-                self.result.shown += self.adapter.shown
-                self.adapter = None
+            for adapter in self.adapters.values():
+                adapter.process.kill()
+                self.result.shown += adapter.shown
+            self.adapters = {}
         else:
             self.result.passed += 1
 
+    def adapter(self, step: Json) -> Adapter:
+        """The process that a step is for, started when first needed."""
+        number = step.get("process", 1)
+        if number not in self.adapters:
+            self.adapters[number] = Adapter(self.command, self.environment)
+            self.adapters[number].call("log", "on")
+        return self.adapters[number]
+
     def play(self, row: Json) -> None:
-        if self.adapter is None:
-            self.adapter = Adapter(self.command, self.environment)
-        adapter = self.adapter
+        self.adapter({})
         # A name of its own for each row: buckets and renewals of one portal outlive a client.
         self.names = {
             "host": f"{row['name']}.bitrix24.test",
@@ -439,11 +464,15 @@ class Runner:
             "client_secret": CLIENT_SECRET,
         }
         row = self.fill({**row, "portal": {**tokens, **row.get("portal", {})}})
+        # To a new portal the tokens of the row before are unknown, which ends a renewal of them.
+        self.emulator.ask("POST", "/reset", row["portal"])
+        for adapter in self.adapters.values():
+            adapter.call("renewals_wait", str(RENEWALS_MS))
+            adapter.call("reset")
+            adapter.call("log", "on")
         self.emulator.ask("POST", "/reset", row["portal"])
         if row.get("faults"):
             self.emulator.ask("POST", "/fault", row["faults"])
-        adapter.call("reset")
-        adapter.call("log", "on")
         config = self.config(row)
         self.result.secrets.update(config[name] for name in SECRET_OPTIONS if config.get(name))
         self.result.secrets.update(row.get("secrets", []))
@@ -456,7 +485,8 @@ class Runner:
                 f"step {number}: {problem}" for problem in self.play_step(step, config, row)
             ]
         problems += self.judge(row)
-        adapter.call("dump")
+        for adapter in self.adapters.values():
+            adapter.call("dump")
         if problems:
             raise Failed("\n".join(f"    {problem}" for problem in problems))
 
@@ -493,55 +523,89 @@ class Runner:
         return {name: value for name, value in options.items() if value is not None}
 
     def play_step(self, step: Json, config: dict[str, str], row: Json) -> list[str]:
-        adapter = self.adapter
-        assert adapter is not None
         expected = step.get("expect", "ok")
-        if "client" in step:
-            changes = step.get("config", {})
-            options = {
-                name: value for name, value in {**config, **changes}.items() if value is not None
-            }
-            return differences(expected, self.make_client(step["client"], options))
+        if "set" in step:
+            self.emulator.ask("POST", "/set", step["set"])
+        elif "fault" in step:
+            self.emulator.ask("POST", "/fault", step["fault"])
+        elif "release" in step:
+            self.emulator.ask("POST", "/release")
+        elif "wait" in step:
+            self.await_portal(step["wait"])
+        elif "parallel" in step:
+            for one in step["parallel"]:
+                self.adapter(one).call("use", one.get("with", ""))
+                self.adapter(one).say("update", *one["update"])
+            return [
+                f"{one.get('process', 1)}: {problem}"
+                for one in step["parallel"]
+                for problem in differences(
+                    one.get("expect", "ok"), outcome_of(self.adapter(one).hear())
+                )
+            ]
+        else:
+            adapter = self.adapter(step)
+            adapter.call("use", step.get("with", ""))
+            if "client" in step:
+                options = {**config, **step.get("config", {})}
+                given = {name: value for name, value in options.items() if value is not None}
+                self.result.secrets.update(
+                    given[name] for name in SECRET_OPTIONS if given.get(name)
+                )
+                return differences(expected, self.make_client(adapter, step["client"], given))
+            return self.play_call(adapter, step, expected, row)
+        return []
+
+    def play_call(self, adapter: Adapter, step: Json, expected: Any, row: Json) -> list[str]:
         if "update" in step:
             problems = []
             for _ in range(step.get("times", 1)):
                 before = time.monotonic()
-                outcome = outcome_of(adapter.call("update", *step["update"]))
+                outcome = self.update(adapter, step)
                 took = (time.monotonic() - before) * 1000
                 problems += differences(expected, outcome)
             if "deadline_ms" in row:
                 self.result.deadlines.append((row["name"], row["deadline_ms"], took))
             return problems
         if "batch" in step:
-            return self.play_batch(step["batch"], expected)
+            return self.play_batch(adapter, step["batch"], expected)
         if "tokens" in step:
             return self.compare_tokens(step["tokens"], adapter.call("tokens"))
+        if "renewals_wait" in step:
+            answer = adapter.call("renewals_wait", str(step["renewals_wait"]))
+            return differences(expected, outcome_of(answer))
         if "renewed" in step:
             seen = int(adapter.call("renewed")[0])
             # A language without the callback answers -1.
             ok = seen in (-1, step["renewed"])
             return [] if ok else [f"renewal callbacks: expected {step['renewed']}, seen {seen}"]
-        if "set" in step:
-            self.emulator.ask("POST", "/set", step["set"])
-        elif "fault" in step:
-            self.emulator.ask("POST", "/fault", step["fault"])
-        else:
-            raise Broken(f"unknown step: {', '.join(step)}")
-        return []
+        raise Broken(f"unknown step: {', '.join(step)}")
 
-    def make_client(self, kind: str, options: dict[str, str]) -> Json | str:
+    def update(self, adapter: Adapter, step: Json) -> Json | str:
+        """One update; with `cancel_after` it is cancelled once the portal has seen so much."""
+        if "cancel_after" not in step:
+            return outcome_of(adapter.call("update", *step["update"]))
+        adapter.say("cancelled_update", *step["update"])
+        self.await_portal(step["cancel_after"])
+        return outcome_of(adapter.call("cancel"))
+
+    def await_portal(self, counts: Json) -> None:
+        """Waits until the portal has seen so many `requests` and `renewal_requests`."""
+        if not self.emulator.ask("POST", "/wait", counts)["reached"]:
+            raise Failed(f"    the portal has not seen {counts}")
+
+    def make_client(self, adapter: Adapter, kind: str, options: dict[str, str]) -> Json | str:
         """Gives the options and makes the client; the first refusal is the outcome."""
-        adapter = self.adapter
-        assert adapter is not None
+        # What shares a client must be one configuration, where that has a callback.
+        if kind == "new":
+            adapter.call("config")
         for name, value in options.items():
             outcome = outcome_of(adapter.call("config", name, value))
             if outcome != "ok":
                 return outcome
         return outcome_of(adapter.call("client", kind))
 
-    def play_batch(self, batch: Any, expected: Any) -> list[str]:
-        adapter = self.adapter
-        assert adapter is not None
+    def play_batch(self, adapter: Adapter, batch: Any, expected: Any) -> list[str]:
         if isinstance(batch, dict):
             batch = [
                 [text.replace("{n}", str(n)) for text in batch["each"]]
@@ -608,11 +672,12 @@ class Runner:
             for name, value in row.get("history", {}).items()
             if history.get(name) != value
         ]
-        assert self.adapter is not None
+        if tokens["lost"] != row.get("lost", False):
+            found.append(f"the installation is {'lost' if tokens['lost'] else 'not lost'}")
         found += [
             f"no log record has all of {', '.join(texts)}"
             for texts in row.get("records", [])
-            if not self.adapter.has_recorded([self.names["host"], *texts])
+            if not self.adapters[1].has_recorded([self.names["host"], *texts])
         ]
         if "log" in row:
             found += compare_log(row["log"], log)

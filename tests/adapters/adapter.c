@@ -7,18 +7,21 @@
 #include <b24_messageservice.h>
 
 #include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIELDS_MAX = 4 };
+enum { FIELDS_MAX = 4, CLIENTS_MAX = 27 };
 
 static struct {
     b24_config *config;
-    b24_client *client;
+    b24_client *clients[CLIENTS_MAX]; /* the one without a name, then a to z */
+    size_t used;
     b24_batch *batch;
     b24_error *last_error;
-    long renewals;
+    atomic_long renewals;
 } state;
 
 static const char *const code_names[] = {
@@ -36,6 +39,7 @@ static const char *const code_names[] = {
     [B24_PORTAL_MOVED] = "PORTAL_MOVED",
     [B24_CANCELLED] = "CANCELLED",
     [B24_INTERNAL] = "INTERNAL",
+    [B24_STORAGE] = "STORAGE",
 };
 
 static int hex_digit(char digit)
@@ -109,7 +113,7 @@ static void put_outcome(b24_code code, b24_error *error)
 static void count_renewal(const b24_tokens *tokens, void *user)
 {
     (void)tokens;
-    ++*(long *)user;
+    atomic_fetch_add((atomic_long *)user, 1);
 }
 
 static void write_record(int32_t level, const char *target, const char *message, void *user)
@@ -127,24 +131,55 @@ static void config(const char *name, const char *value)
 static void make_client(const char *kind)
 {
     b24_error *error = NULL;
-    b24_client_free(state.client);
-    b24_code code = strcmp(kind, "shared") == 0
-                        ? b24_client_shared(state.config, &state.client, &error)
-                        : b24_client_new(state.config, &state.client, &error);
+    b24_client **client = &state.clients[state.used];
+    b24_client_free(*client);
+    b24_code code = strcmp(kind, "shared") == 0 ? b24_client_shared(state.config, client, &error)
+                                                : b24_client_new(state.config, client, &error);
     put_outcome(code, error);
 }
 
 static void update(const char *code, const char *message_id, const char *status)
 {
     b24_error *error = NULL;
-    b24_code outcome = b24_message_status_update(state.client, code, message_id, status, &error);
+    b24_code outcome =
+        b24_message_status_update(state.clients[state.used], code, message_id, status, &error);
     put_outcome(outcome, error);
+}
+
+/* The line that comes now is `cancel`. */
+static void *cancel_at_the_next_line(void *client)
+{
+    for (int c = getchar(); c != '\n' && c != EOF;) {
+        c = getchar();
+    }
+    b24_client_cancel(client);
+    return NULL;
+}
+
+static void cancelled_update(const char *code, const char *message_id, const char *status)
+{
+    pthread_t reader;
+    if (pthread_create(&reader, NULL, cancel_at_the_next_line, state.clients[state.used]) != 0) {
+        fputs("adapter: no thread\n", stderr);
+        exit(EXIT_FAILURE);
+    }
+    b24_error *error = NULL;
+    b24_code outcome =
+        b24_message_status_update(state.clients[state.used], code, message_id, status, &error);
+    pthread_join(reader, NULL);
+    put_outcome(outcome, error);
+}
+
+static void renewals_wait(const char *milliseconds)
+{
+    b24_error *error = NULL;
+    put_outcome(b24_renewals_wait(strtoll(milliseconds, NULL, 10), &error), error);
 }
 
 static void send_batch(void)
 {
     b24_error *error = NULL;
-    b24_message_status_update_batch(state.client, state.batch, &error);
+    b24_message_status_update_batch(state.clients[state.used], state.batch, &error);
     b24_error_free(error);
     size_t count = b24_batch_len(state.batch);
     printf("fates\t%zu\n", count);
@@ -162,7 +197,7 @@ static void send_batch(void)
 
 static void put_tokens(void)
 {
-    b24_tokens *tokens = b24_client_tokens(state.client);
+    b24_tokens *tokens = b24_client_tokens(state.clients[state.used]);
     printf("tokens\t");
     put_encoded(b24_tokens_access_token(tokens));
     putchar('\t');
@@ -190,17 +225,25 @@ static void forget(void)
 {
     b24_log_set(NULL, NULL, 0);
     b24_batch_free(state.batch);
-    b24_client_free(state.client);
+    for (size_t i = 0; i < CLIENTS_MAX; i++) {
+        b24_client_free(state.clients[i]);
+    }
     b24_config_free(state.config);
     b24_error_free(state.last_error);
     memset(&state, 0, sizeof state);
 }
 
+static void new_config(void)
+{
+    b24_config_free(state.config);
+    state.config = b24_config_new();
+    b24_config_on_renewal(state.config, count_renewal, &state.renewals, NULL);
+}
+
 static void begin(void)
 {
-    state.config = b24_config_new();
+    new_config();
     state.batch = b24_batch_new();
-    b24_config_on_renewal(state.config, count_renewal, &state.renewals, NULL);
 }
 
 /* Does what one line asks; false when it asks to end. */
@@ -217,12 +260,23 @@ static bool obey(char *line)
         field = tab;
     }
     const char *verb = fields[0];
-    if (strcmp(verb, "config") == 0) {
+    if (strcmp(verb, "use") == 0) {
+        const char name = fields[1][0];
+        state.used = name >= 'a' && name <= 'z' ? 1 + (size_t)(name - 'a') : 0;
+        puts("ok");
+    } else if (strcmp(verb, "config") == 0 && count == 1) {
+        new_config();
+        puts("ok");
+    } else if (strcmp(verb, "config") == 0) {
         config(fields[1], fields[2]);
     } else if (strcmp(verb, "client") == 0) {
         make_client(fields[1]);
     } else if (strcmp(verb, "update") == 0) {
         update(fields[1], fields[2], fields[3]);
+    } else if (strcmp(verb, "cancelled_update") == 0) {
+        cancelled_update(fields[1], fields[2], fields[3]);
+    } else if (strcmp(verb, "renewals_wait") == 0) {
+        renewals_wait(fields[1]);
     } else if (strcmp(verb, "add") == 0) {
         b24_batch_add(state.batch, fields[1], fields[2], fields[3]);
         puts("ok");
@@ -231,7 +285,7 @@ static bool obey(char *line)
     } else if (strcmp(verb, "tokens") == 0) {
         put_tokens();
     } else if (strcmp(verb, "renewed") == 0) {
-        printf("%ld\n", state.renewals);
+        printf("%ld\n", atomic_load(&state.renewals));
     } else if (strcmp(verb, "log") == 0) {
         b24_log_set(write_record, stderr, 5);
         puts("ok");

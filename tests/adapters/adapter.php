@@ -15,7 +15,9 @@ final class Adapter
 {
     /** @var array<string, string> */
     private array $config = [];
-    private ?Client $client = null;
+    /** @var array<string, Client> by name; the lines are about the one in use */
+    private array $clients = [];
+    private string $used = '';
     /** @var list<array{string, string, string}> */
     private array $updates = [];
     private ?Throwable $lastError = null;
@@ -42,18 +44,28 @@ final class Adapter
     private function carryOut(string $command, string ...$arguments): array
     {
         switch ($command) {
+            case 'use':
+                $this->used = $arguments[0];
+                return ['ok'];
             case 'config':
+                if ($arguments === []) {
+                    $this->config = [];
+                    return ['ok'];
+                }
                 $this->config[$arguments[0]] = $arguments[1];
                 return ['ok'];
             case 'client':
-                $this->client = null;
-                $this->client = new Client(
+                unset($this->clients[$this->used]);
+                $this->clients[$this->used] = new Client(
                     $this->config['portal'] ?? '',
                     array_diff_key($this->config, ['portal' => true])
                 );
                 return ['ok'];
             case 'update':
                 $this->opened()->messageStatusUpdate(...$arguments);
+                return ['ok'];
+            case 'renewals_wait':
+                Client::renewalsWait((int) $arguments[0] / 1000);
                 return ['ok'];
             case 'add':
                 $this->updates[] = $arguments;
@@ -84,7 +96,8 @@ final class Adapter
             case 'dump':
                 return [rawurlencode($this->dump())];
             case 'reset':
-                [$this->config, $this->client, $this->updates, $this->lastError] = [[], null, [], null];
+                [$this->config, $this->clients, $this->used] = [[], [], ''];
+                [$this->updates, $this->lastError] = [[], null];
                 return ['ok'];
             default:
                 throw new LogicException("no such command: $command");
@@ -94,15 +107,18 @@ final class Adapter
     private function dump(): string
     {
         ob_start();
-        var_dump($this->client, $this->client?->tokens());
-        echo $this->lastError, "\n", json_encode($this->client);
+        foreach ($this->clients as $client) {
+            var_dump($client, $client->tokens());
+            echo json_encode($client);
+        }
+        echo $this->lastError, "\n";
         print_r($this->lastError);
         return (string) ob_get_clean();
     }
 
     private function opened(): Client
     {
-        return $this->client ?? throw new LogicException('there is no client: say `client` first');
+        return $this->clients[$this->used] ?? throw new LogicException('there is no client: say `client` first');
     }
 
     private static function error(MessageServiceException $error): string

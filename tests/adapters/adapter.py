@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -18,7 +19,8 @@ class Adapter:
 
     def __init__(self) -> None:
         self.config: dict[str, Any] = {}
-        self.client: b24.Client | None = None
+        self.clients: dict[str, b24.Client] = {}
+        self.used = ""
         self.updates: list[tuple[str, str, str]] = []
         self.renewals = 0
         self.last_error: BaseException | None = None
@@ -33,7 +35,14 @@ class Adapter:
             return [error_line(error)]
         return answer
 
-    def do_config(self, name: str, value: str) -> list[str]:
+    def do_use(self, name: str) -> list[str]:
+        self.used = name
+        return ["ok"]
+
+    def do_config(self, name: str = "", value: str = "") -> list[str]:
+        if not name:
+            self.config = {}
+            return ["ok"]
         # Seconds are how Python tells times; what is no number the library must refuse as it is.
         if name in ("timeout_ms", "connect_timeout_ms") and value.isdecimal():
             self.config[name.removesuffix("_ms")] = int(value) / 1000
@@ -45,12 +54,31 @@ class Adapter:
         options = dict(self.config, on_renewal=self.count_renewal)
         portal = options.pop("portal", None)
         make = b24.Client if kind == "new" else b24.Client.shared
-        self.client = None
-        self.client = make(portal, **options)
+        self.clients.pop(self.used, None)
+        self.clients[self.used] = make(portal, **options)
         return ["ok"]
 
     def do_update(self, code: str, message_id: str, status: str) -> list[str]:
         self.opened().message_status_update(code, message_id, status)
+        return ["ok"]
+
+    def do_cancelled_update(self, code: str, message_id: str, status: str) -> list[str]:
+        client = self.opened()
+
+        def cancel() -> None:
+            sys.stdin.readline()
+            client.cancel()
+
+        thread = threading.Thread(target=cancel)
+        thread.start()
+        try:
+            client.message_status_update(code, message_id, status)
+        finally:
+            thread.join()
+        return ["ok"]
+
+    def do_renewals_wait(self, milliseconds: str) -> list[str]:
+        b24.renewals_wait(int(milliseconds) / 1000)
         return ["ok"]
 
     def do_add(self, code: str, message_id: str, status: str) -> list[str]:
@@ -89,8 +117,8 @@ class Adapter:
     def do_dump(self) -> list[str]:
         error = self.last_error
         shown = [
-            self.client,
-            self.client and self.client.tokens,
+            self.clients,
+            [client.tokens for client in self.clients.values()],
             error,
             error and (str(error), error.args, vars(error)),
         ]
@@ -104,9 +132,9 @@ class Adapter:
         self.renewals += 1
 
     def opened(self) -> b24.Client:
-        if self.client is None:
+        if self.used not in self.clients:
             raise ValueError("there is no client: say `client new` first")
-        return self.client
+        return self.clients[self.used]
 
 
 def error_line(error: BaseException) -> str:
@@ -130,7 +158,8 @@ def line(*fields: object) -> str:
 
 def main() -> None:
     adapter = Adapter()
-    for text in sys.stdin:
+    # Line by line: during a call that is to be cancelled another thread reads.
+    for text in iter(sys.stdin.readline, ""):
         words = [unquote(word) for word in text.rstrip("\n").split("\t")]
         if words == ["exit"]:
             break

@@ -44,5 +44,6 @@ int main(int argc, char **argv)
 
     b24_batch_free(batch);
     b24_client_free(client);
+    b24_renewals_wait(RENEWALS_MS, NULL);
     return code == B24_OK ? EXIT_SUCCESS : EXIT_FAILURE;
 }

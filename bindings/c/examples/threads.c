@@ -83,5 +83,6 @@ int main(int argc, char **argv)
     }
     printf("%ld stored, %ld not, by %ld threads\n", work.next - work.failed, work.failed, started);
     b24_client_free(work.client);
+    b24_renewals_wait(RENEWALS_MS, NULL);
     return started == threads && work.failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -16,12 +16,14 @@ impl Handle for b24_config {
     type Value = Config;
 }
 
-/// A function that is given each renewed pair of tokens before it is first used, to store it.
+/// A function that is given each renewed pair of tokens, to store it: after the pair was written to
+/// state_dir, if that is set, and before it is used.
 ///
 /// `tokens` is lent for the call: read it, do not keep or free it. `user` is the pointer given to
-/// b24_config_on_renewal. Called on a thread that is inside a call of the client, one at a time
-/// for one client; calls that need the new pair wait until it returns. It must not throw, and must
-/// not make a call of the same client.
+/// b24_config_on_renewal. Called on the renewal's own thread, which has all signals blocked; for
+/// one installation one at a time, for several perhaps several at once. Calls that need the new
+/// pair wait until it returns, each no longer than its timeout_ms. It must not throw, and must not
+/// make calls of the same installation: they would wait for the renewal that waits for it.
 pub type b24_renewal_callback =
     Option<unsafe extern "C" fn(tokens: *const b24_tokens, user: *mut c_void)>;
 
@@ -62,7 +64,8 @@ pub unsafe extern "C" fn b24_config_set(
 /// one.
 ///
 /// `user` is handed to it as it is, and must be good on any thread for as long as a client made
-/// from this configuration lives (a shared client: as long as the process). One thread at a time.
+/// from this configuration lives (a shared client: as long as the process), and then until
+/// b24_renewals_wait has succeeded: a renewal outlives the call that began it. One thread at a time.
 /// B24_INVALID_ARGUMENT if config or callback is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_config_on_renewal(

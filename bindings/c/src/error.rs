@@ -38,6 +38,9 @@ pub enum b24_code {
     B24_CANCELLED = 12,
     /// A fault of this library; the handles stay usable. Please report it.
     B24_INTERNAL = 13,
+    /// What state_dir holds could not be read, written or locked: a full disk, permissions, too many
+    /// open files. The message names the file; see b24_error_is_retryable.
+    B24_STORAGE = 14,
 }
 
 impl From<ErrorKind> for b24_code {
@@ -55,6 +58,7 @@ impl From<ErrorKind> for b24_code {
             ErrorKind::Portal => Self::B24_PORTAL,
             ErrorKind::PortalMoved => Self::B24_PORTAL_MOVED,
             ErrorKind::Cancelled => Self::B24_CANCELLED,
+            ErrorKind::Storage => Self::B24_STORAGE,
             // The kinds may grow; the test below fails when one is not listed above.
             _ => Self::B24_INTERNAL,
         }
@@ -205,6 +209,7 @@ mod tests {
             ErrorKind::PortalMoved,
             ErrorKind::Cancelled,
             ErrorKind::Internal,
+            ErrorKind::Storage,
         ];
         for (kind, value) in kinds.into_iter().zip(1..) {
             assert_eq!(kind as i32, value);

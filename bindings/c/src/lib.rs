@@ -26,6 +26,8 @@ pub mod batch;
 
 pub mod tokens;
 
+pub mod renewals;
+
 pub mod error;
 
 pub mod log;

@@ -95,6 +95,20 @@ static void config_set_takes_null(void)
     CHECK(error == NULL);
 }
 
+static void waiting_takes_a_time(void)
+{
+    b24_error *error = NULL;
+    refused(b24_renewals_wait(-1, &error), &error, "timeout_ms");
+    refused(b24_renewals_wait(INT64_MIN, &error), &error, "timeout_ms");
+    CHECK_NUMBER(b24_renewals_wait(-1, NULL), B24_INVALID_ARGUMENT);
+    const int64_t times[] = {0, 1, INT64_MAX}; /* none is under way: none of them is waited for */
+    for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
+        error = (b24_error *)&error;
+        CHECK_NUMBER(b24_renewals_wait(times[i], &error), B24_OK);
+        CHECK(error == NULL);
+    }
+}
+
 static void clients_take_null(void)
 {
     b24_code (*const makers[])(const b24_config *, b24_client **, b24_error **) = {
@@ -237,6 +251,7 @@ int main(void)
     frees_take_null();
     questions_take_null();
     config_set_takes_null();
+    waiting_takes_a_time();
     clients_take_null();
     update_takes_null();
     batch_takes_null();

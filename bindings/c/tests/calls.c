@@ -6,6 +6,7 @@
 #include "portal.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -142,6 +143,7 @@ static void a_batch_may_be_sent_again(void)
 struct renewed {
     int count;
     pthread_t thread;
+    bool blocked; /* no signal is handled on that thread */
     char access_token[128];
     char refresh_token[128];
     int64_t expires;
@@ -152,6 +154,10 @@ static void note_renewal(const b24_tokens *tokens, void *user)
     struct renewed *renewed = user;
     renewed->count++;
     renewed->thread = pthread_self();
+    sigset_t blocked;
+    pthread_sigmask(SIG_SETMASK, NULL, &blocked);
+    renewed->blocked = sigismember(&blocked, SIGINT) == 1 && sigismember(&blocked, SIGTERM) == 1 &&
+                       sigismember(&blocked, SIGUSR1) == 1 && sigismember(&blocked, SIGCHLD) == 1;
     snprintf(renewed->access_token, sizeof renewed->access_token, "%s",
              b24_tokens_access_token(tokens));
     snprintf(renewed->refresh_token, sizeof renewed->refresh_token, "%s",
@@ -190,7 +196,8 @@ static void renewed_tokens_reach_the_caller(void)
     CHECK_NUMBER(update(client, "sent"), B24_OK);
     b24_tokens *after = b24_client_tokens(client);
     CHECK_NUMBER(renewed.count, 1);
-    CHECK(pthread_equal(renewed.thread, pthread_self()));
+    CHECK(!pthread_equal(renewed.thread, pthread_self()));
+    CHECK(renewed.blocked);
     CHECK_TEXT(b24_tokens_access_token(before), old_token);
     CHECK_TEXT(b24_tokens_access_token(after), renewed.access_token);
     CHECK_TEXT(b24_tokens_refresh_token(after), renewed.refresh_token);
@@ -203,6 +210,36 @@ static void renewed_tokens_reach_the_caller(void)
     CHECK_TEXT(b24_tokens_access_token(before), old_token); /* snapshots outlive the client */
     b24_tokens_free(before);
     b24_tokens_free(after);
+}
+
+/* The answer comes when the call has timed out and its client is freed. */
+static void a_renewal_outlives_its_call(void)
+{
+    struct renewed renewed = {0};
+    b24_config *config = renewing_config(&renewed, "access-left-behind", "refresh-left-behind");
+    portal_ask("POST", "/set", "{\"oauth_latency_ms\":60000}"); /* until the release */
+    b24_config_set(config, "timeout_ms", "2000", NULL);
+    b24_client *client = NULL;
+    CHECK_NUMBER(b24_client_new(config, &client, NULL), B24_OK);
+    CHECK_NUMBER(update(client, "sent"), B24_TIMEOUT);
+    b24_client_free(client);
+    b24_error *error = NULL;
+    CHECK_NUMBER(b24_renewals_wait(0, &error), B24_TIMEOUT);
+    CHECK_NUMBER(b24_error_code(error), B24_TIMEOUT);
+    b24_error_free(error);
+    CHECK_NUMBER(renewed.count, 0);
+
+    portal_ask("POST", "/release", "");
+    CHECK_NUMBER(b24_renewals_wait(45000, NULL), B24_OK);
+    CHECK_NUMBER(renewed.count, 1);
+    CHECK(strstr(portal_ask("GET", "/tokens", ""), renewed.refresh_token) != NULL);
+    CHECK_NUMBER(b24_client_new(config, &client, NULL), B24_OK);
+    b24_config_free(config);
+    CHECK_NUMBER(update(client, "sent"), B24_OK); /* with the old pair in its settings */
+    b24_client_free(client);
+    CHECK_NUMBER(portal_seen("renewals"), 1);
+    CHECK_NUMBER(portal_seen("spent_tokens"), 0);
+    CHECK(strstr(portal_ask("GET", "/tokens", ""), "\"lost\":false") != NULL);
 }
 
 static void a_shared_client_outlives_its_free(void)
@@ -416,6 +453,7 @@ int main(void)
     a_batch_has_a_fate_for_each();
     a_batch_may_be_sent_again();
     renewed_tokens_reach_the_caller();
+    a_renewal_outlives_its_call();
     a_shared_client_outlives_its_free();
     a_call_under_way_can_be_cancelled();
     the_log_goes_where_it_is_sent();

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,8 @@ class Portal:
     def options(self) -> list[str]:
         return [
             "portal=portal.bitrix24.test",
-            f"resolve=portal.bitrix24.test:443:127.0.0.1:{self.addresses['https_port']}",
+            f"resolve=portal.bitrix24.test:443:127.0.0.1:{self.addresses['https_port']},"
+            f"oauth.bitrix24.test:443:127.0.0.1:{self.addresses['oauth_port']}",
             f"ca_file={self.addresses['ca_file']}",
             "proxy=none",
         ]
@@ -102,6 +104,24 @@ def main(examples: Path) -> int:
         checks.equal("single, unknown", output, "1 the portal does not know this message\n")
         output = run("single", "provider1", "m1", "lost")
         checks.equal("single, refused", output.split(":")[0], "1 error 1")
+
+        # The call gives up before the renewal is answered; the program must not.
+        with tempfile.TemporaryDirectory() as state:
+            output = run(
+                "single",
+                *("refresh_token=refresh-0000000000000001", "client_id=app.1"),
+                *("client_secret=secret-0000000000000001", "oauth_url=https://oauth.bitrix24.test"),
+                *(f"state_dir={state}", "timeout_ms=1000", "provider1", "m1", "sent"),
+                settings={"expired": True, "oauth_latency_ms": 3000},
+            )
+            checks.equal("single, timed out in a renewal", output.split(":")[0], "1 error 4")
+            files = [path.read_bytes() for path in Path(state).iterdir() if path.is_file()]
+            tokens = portal.ask("GET", "/tokens")
+            checks.equal(
+                "single, kept", any(tokens["refresh_token"].encode() in t for t in files), True
+            )
+            checks.equal("single, lost", tokens["lost"], False)
+            checks.equal("single, renewals", portal.ask("GET", "/seen")["renewals"], 1)
 
         updates = "provider1 m1 sent\nprovider1 m2 delivered\nprovider1 m1 delivered\nnonsense\n"
         output = run("batch", stdin=updates, settings={"messages": ["provider1|m1"]})

@@ -128,6 +128,33 @@ void renewed_tokens_reach_a_function() {
     CHECK(!tokens.client_endpoint.empty() && !tokens.member_id.empty() && tokens.expires > 0);
 }
 
+// Who destroys a client does not take the function from a renewal that it left behind; when the
+// renewal is over, the function goes.
+void a_function_outlives_the_client_that_renews() {
+    auto kept = std::make_shared<std::string>();
+    portal_reset(R"({"expired":true,"access_token":"access-left","refresh_token":"refresh-left",
+                     "oauth_latency_ms":60000})");
+    {
+        b24::config made = config();
+        made.set("access_token", "access-left").set("refresh_token", "refresh-left");
+        made.set("client_id", "app.1").set("client_secret", "secret-0000000000000001");
+        made.set("timeout_ms", "2000");
+        made.on_renewal([kept](const b24::tokens &tokens) { *kept = tokens.refresh_token; });
+        const auto outcome = b24::client(made).try_message_status_update("provider1", message, "sent");
+        CHECK(outcome && outcome->code() == B24_TIMEOUT);
+    }
+    CHECK_NUMBER(kept.use_count(), 2);
+    const auto wait = [](int ms) { b24::renewals_wait(std::chrono::milliseconds(ms)); };
+    CHECK_NUMBER(thrown([&] { wait(0); }), B24_TIMEOUT);
+    portal_ask("POST", "/release", "");
+    CHECK_NUMBER(thrown([&] { wait(45000); }), B24_OK);
+    CHECK(!kept->empty() && strstr(portal_ask("GET", "/tokens", ""), kept->c_str()));
+    // The next function that is no longer needed takes the former along.
+    b24::config().on_renewal([](const b24::tokens &) {});
+    CHECK_NUMBER(kept.use_count(), 1);
+    CHECK_NUMBER(thrown([&] { wait(-1); }), B24_INVALID_ARGUMENT);
+}
+
 void a_shared_client_keeps_its_connection() {
     portal_reset("{}");
     for (int i = 0; i < 3; i++) {
@@ -159,6 +186,7 @@ int main() {
     a_nul_inside_is_refused();
     a_batch_has_a_fate_for_each();
     renewed_tokens_reach_a_function();
+    a_function_outlives_the_client_that_renews();
     a_shared_client_keeps_its_connection();
     portal_stop();
     return summary("wrapper");

@@ -21,6 +21,8 @@ final class Client
     /** `B24_OK`, which never changes: looking it up at each call costs as much as the call's FFI. */
     private const OK = 0;
 
+    private static bool $waitsAtShutdown = false;
+
     private readonly \FFI $ffi;
     private readonly \FFI\CData $client;
 
@@ -35,6 +37,7 @@ final class Client
     public function __construct(private readonly string $portal, #[\SensitiveParameter] array $options = [])
     {
         $this->ffi = Loader::ffi();
+        self::waitAtShutdown();
         $config = $this->ffi->b24_config_new();
         try {
             foreach (['portal' => $portal] + $options as $name => $value) {
@@ -137,6 +140,28 @@ final class Client
     }
 
     /**
+     * Waits until no renewal of tokens is under way in this process.
+     *
+     * A renewal outlives the call that began it: once its request has been sent, the answer holds the
+     * only good tokens, so it is awaited and stored after the call is over. On the command line this
+     * is called at shutdown, for 45 seconds at most. Call it before you end the process otherwise. A
+     * forked child has no renewal of its parent: the parent finishes it.
+     *
+     * @throws Exception\CallTimeout if one is still under way, at once if `$seconds` is 0
+     * @throws InvalidArgument if `$seconds` is no time
+     */
+    public static function renewalsWait(float $seconds): void
+    {
+        $ffi = Loader::ffi();
+        $milliseconds = round($seconds * 1000);
+        if (!($milliseconds >= 0 && $milliseconds < PHP_INT_MAX)) {
+            throw new InvalidArgument('seconds must be a time to wait, 0 or more');
+        }
+        $error = $ffi->new('b24_error *');
+        self::check($ffi->b24_renewals_wait((int) $milliseconds, \FFI::addr($error)), $error);
+    }
+
+    /**
      * @return array<string, string>
      */
     public function __debugInfo(): array
@@ -151,6 +176,28 @@ final class Client
 
     private function __clone()
     {
+    }
+
+    /**
+     * A worker of FPM lives on after a web request, and must not hold up its answer.
+     */
+    private static function waitAtShutdown(): void
+    {
+        if (self::$waitsAtShutdown || !in_array(PHP_SAPI, ['cli', 'phpdbg'], true)) {
+            return;
+        }
+        self::$waitsAtShutdown = true;
+        $wait = static function (): void {
+            try {
+                self::renewalsWait(45.0);
+            } catch (MessageServiceException $late) {
+                error_log("the program ends in the middle of a renewal: {$late->getMessage()}");
+            }
+        };
+        // From within, so that it comes after all that the program has registered: that may make calls.
+        register_shutdown_function(static function () use ($wait): void {
+            register_shutdown_function($wait);
+        });
     }
 
     private function set(\FFI\CData $config, string $name, #[\SensitiveParameter] string $value): void
@@ -171,21 +218,21 @@ final class Client
     /**
      * Throws what a call has left as its error, if its code says so.
      */
-    private function check(int $code, \FFI\CData $error): void
+    private static function check(int $code, \FFI\CData $error): void
     {
         if ($code === self::OK) {
             return;
         }
         try {
-            throw $this->exception($error);
+            throw self::exception($error);
         } finally {
-            $this->ffi->b24_error_free($error);
+            Loader::ffi()->b24_error_free($error);
         }
     }
 
-    private function exception(\FFI\CData $error): MessageServiceException
+    private static function exception(\FFI\CData $error): MessageServiceException
     {
-        $ffi = $this->ffi;
+        $ffi = Loader::ffi();
         $class = match ($ffi->b24_error_code($error)) {
             $ffi->B24_INVALID_ARGUMENT => InvalidArgument::class,
             $ffi->B24_INVALID_CONFIG => InvalidConfig::class,
@@ -199,6 +246,7 @@ final class Client
             $ffi->B24_PORTAL => Exception\PortalError::class,
             $ffi->B24_PORTAL_MOVED => Exception\PortalMoved::class,
             $ffi->B24_CANCELLED => Exception\Cancelled::class,
+            $ffi->B24_STORAGE => Exception\StorageError::class,
             default => InternalError::class,
         };
         $httpStatus = $ffi->b24_error_http_status($error);

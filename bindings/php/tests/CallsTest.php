@@ -100,7 +100,7 @@ final class CallsTest extends TestCase
     public function testAnAnswerThatNeverComesIsACallTimeout(): void
     {
         $portal = Portal::with();
-        $portal->ask('POST', '/fault', [['kind' => 'hang']]);
+        $portal->ask('POST', '/fault', [['kind' => 'hang', 'count' => 2]]);
         try {
             $portal->client(['timeout_ms' => 200])->messageStatusUpdate('provider1', 'm1', 'sent');
             self::fail('it came');
@@ -215,9 +215,7 @@ final class CallsTest extends TestCase
 
     public function testWhoeverComesLaterWithTheOldTokenGetsTheRenewedOneFromStateDir(): void
     {
-        $directory = sys_get_temp_dir() . '/b24-php-' . bin2hex(random_bytes(8));
-        mkdir($directory, 0700);
-        try {
+        $this->inStateDir(function (string $directory): void {
             $portal = Portal::with(['expired' => true]);
             $options = ['state_dir' => $directory] + $portal->renewable();
             $code = '$client = new B24\MessageService\Client("portal.bitrix24.test", '
@@ -228,6 +226,108 @@ final class CallsTest extends TestCase
             self::assertSame([1, 0], [$seen['renewal_requests'], $seen['spent_tokens']]);
             $token = $portal->ask('GET', '/tokens')['access_token'];
             self::assertSame([$token, $token], $outputs);
+        });
+    }
+
+    /**
+     * @return array<string, array{string, int}>
+     */
+    public static function ends(): array
+    {
+        return [
+            'the end of the program' => ['', 0],
+            'exit' => ['exit(3);', 3],
+            'an exception' => ['ini_set("display_errors", "0"); throw new Exception;', 255],
+            'a call at shutdown' => ['register_shutdown_function($call);', 0],
+        ];
+    }
+
+    /**
+     * @dataProvider ends
+     */
+    public function testTheEndOfAProgramWaitsForARenewal(string $end, int $exit): void
+    {
+        $portal = Portal::with(['expired' => true, 'oauth_latency_ms' => 4000]);
+        $this->inStateDir(function (string $directory) use ($portal, $end, $exit): void {
+            $options = ['state_dir' => $directory, 'timeout_ms' => 2000] + $portal->renewable();
+            $done = Program::code(
+                '$call = static function (): void { try {'
+                . '    $client = new B24\MessageService\Client("portal.bitrix24.test", ' . var_export($options, true) . ');'
+                . '    $client->messageStatusUpdate("provider1", "m1", "sent");'
+                . '} catch (B24\MessageService\Exception\CallTimeout $e) { echo "timed out"; } };'
+                . (str_contains($end, '$call') ? 'new B24\MessageService\Client("p.bitrix24.test", ["access_token" => "t"]);' : '$call();')
+                . $end
+            );
+            self::assertSame([$exit, 'timed out'], [$done->exit, $done->output], $done->errors);
+            $tokens = $portal->ask('GET', '/tokens');
+            self::assertFalse($tokens['lost']);
+            $stored = implode('', array_map(file_get_contents(...), array_filter(glob("$directory/*") ?: [], is_file(...))));
+            self::assertStringContainsString($tokens['refresh_token'], $stored);
+            self::assertSame([1, 0], [$portal->seen()['renewals'], $portal->seen()['spent_tokens']]);
+        });
+    }
+
+    public function testAForkedChildDoesNotWaitForARenewalOfItsParent(): void
+    {
+        if (!function_exists('pcntl_fork')) {
+            self::markTestSkipped('PHP has no pcntl here');
+        }
+        $portal = Portal::with(['expired' => true, 'oauth_latency_ms' => 60000]);
+        $this->inStateDir(function (string $directory) use ($portal): void {
+            $options = ['state_dir' => $directory, 'timeout_ms' => 2000] + $portal->renewable();
+            $control = var_export($portal->control(), true);
+            $done = Program::code(
+                '$client = new B24\MessageService\Client("portal.bitrix24.test", ' . var_export($options, true) . ');'
+                . "\$control = $control;"
+                . <<<'PHP'
+                try {
+                    $client->messageStatusUpdate('provider1', 'm1', 'sent');
+                } catch (B24\MessageService\Exception\CallTimeout) {
+                }
+                $child = pcntl_fork();
+                if ($child === 0) {
+                    exit(7);
+                }
+                pcntl_waitpid($child, $status);
+                echo json_decode(file_get_contents("$control/seen"))->renewals, ' ', pcntl_wexitstatus($status);
+                try {
+                    B24\MessageService\Client::renewalsWait(0);
+                } catch (B24\MessageService\Exception\CallTimeout) {
+                    echo ' under way';
+                }
+                file_get_contents("$control/release", false, stream_context_create(['http' => ['method' => 'POST']]));
+                B24\MessageService\Client::renewalsWait(45);
+                echo ' ', json_decode(file_get_contents("$control/seen"))->renewals;
+                PHP
+            );
+            self::assertSame([0, '0 7 under way 1', ''], [$done->exit, $done->output, $done->errors]);
+            self::assertFalse($portal->ask('GET', '/tokens')['lost']);
+        });
+    }
+
+    public function testWaitingForRenewalsTakesSeconds(): void
+    {
+        Client::renewalsWait(0);
+        Client::renewalsWait(0.5);
+        foreach ([-1, -0.001, NAN, INF, 1e300] as $seconds) {
+            try {
+                Client::renewalsWait($seconds);
+                self::fail("$seconds was taken");
+            } catch (InvalidArgument $refused) {
+                self::assertStringContainsString('seconds', $refused->getMessage());
+            }
+        }
+    }
+
+    /**
+     * @param callable(string): void $test
+     */
+    private function inStateDir(callable $test): void
+    {
+        $directory = sys_get_temp_dir() . '/b24-php-' . bin2hex(random_bytes(8));
+        mkdir($directory, 0700);
+        try {
+            $test($directory);
         } finally {
             array_map(unlink(...), glob("$directory/{*,.[!.]*}", GLOB_BRACE) ?: []);
             rmdir($directory);

@@ -42,6 +42,41 @@ final class ExamplesTest extends TestCase
         self::assertEquals(['provider1|m1' => 'sent', 'provider1|m2' => 'delivered'], $portal->messages());
     }
 
+    /**
+     * @return array<string, array{string, mixed, bool}>
+     */
+    public static function posts(): array
+    {
+        return [
+            'the portal' => ['token', 'token', true],
+            'somebody else' => ['token', 'another', false],
+            'no token' => ['token', null, false],
+            'an array' => ['token', ['token'], false],
+            'nothing known' => ['', '', false],
+            'nothing known, no token' => ['', null, false],
+            'nothing known, an array' => ['', [], false],
+        ];
+    }
+
+    /**
+     * What stands behind the guide's check is reached by the portal alone.
+     *
+     * @dataProvider posts
+     */
+    public function testTheGuidesCheckLetsNobodyElsePass(string $known, mixed $given, bool $passes): void
+    {
+        $guide = (string) file_get_contents(dirname(__DIR__, 3) . '/docs/guide-php.md');
+        preg_match_all('/```php\n(.*?)```/s', $guide, $snippets);
+        $checks = array_values(array_filter($snippets[1], static fn ($code) => str_contains($code, 'hash_equals')));
+        self::assertCount(1, $checks);
+        $code = strtr($checks[0], [
+            "'from the portal'" => var_export($given, true),
+            "'kept from the installation'" => var_export($known, true),
+        ]);
+        $done = Program::code("$code echo 'passed';");
+        self::assertSame(['', $passes ? 'passed' : ''], [$done->errors, $done->output]);
+    }
+
     public function testTheCommandLineProgramSaysWhichOptionIsMissing(): void
     {
         $done = Program::run([self::CLI], ['B24_ACCESS_TOKEN' => ''] + self::environment(Portal::with()));

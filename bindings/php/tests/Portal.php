@@ -48,6 +48,12 @@ final class Portal
         return self::$running;
     }
 
+    /** Where it is told what to do. */
+    public function control(): string
+    {
+        return $this->addresses['control'];
+    }
+
     /**
      * @return array<string, mixed>
      */

@@ -36,6 +36,7 @@ final class ValuesTest extends TestCase
                 [Exception\PortalError::class, 'PORTAL', \RuntimeException::class],
                 [Exception\PortalMoved::class, 'PORTAL_MOVED', \RuntimeException::class],
                 [Exception\Cancelled::class, 'CANCELLED', \RuntimeException::class],
+                [Exception\StorageError::class, 'STORAGE', \RuntimeException::class],
                 [Exception\InternalError::class, 'INTERNAL', \LogicException::class],
                 [Exception\LibraryUnavailable::class, 'INTERNAL', \RuntimeException::class],
             ] as $row

@@ -120,3 +120,12 @@ class InternalError(B24Error):
     """A fault of this library; the client stays usable."""
 
     code = "INTERNAL"
+
+
+class StorageError(B24Error, OSError):
+    """What ``state_dir`` holds could not be read, written or locked; the text names the file.
+
+    ``errno`` and the other attributes of an ``OSError`` are None.
+    """
+
+    code = "STORAGE"

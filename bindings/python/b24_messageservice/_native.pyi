@@ -7,9 +7,11 @@ from typing_extensions import Self
 
 from b24_messageservice import B24Error, Tokens
 
-__all__ = ["Client", "__version__"]
+__all__ = ["Client", "__version__", "renewals_wait"]
 
 __version__: str
+
+def renewals_wait(timeout: float) -> None: ...
 
 @final
 class Client:

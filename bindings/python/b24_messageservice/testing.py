@@ -28,7 +28,7 @@ from typing import Any
 
 import pytest
 
-from b24_messageservice import Client
+from b24_messageservice import Client, renewals_wait
 
 __all__ = ["Portal", "b24_portal", "portal"]
 
@@ -130,6 +130,10 @@ class Portal:
         """Waits until the portal has seen that many requests since it was reset."""
         self._ask("/wait", {"requests": requests, "timeout_ms": round(timeout * 1000)})
 
+    def wait_for_renewals(self, requests: int, timeout: float = 10.0) -> None:
+        """Waits until a renewal was asked for that many times since the portal was reset."""
+        self._ask("/wait", {"renewal_requests": requests, "timeout_ms": round(timeout * 1000)})
+
     def seen(self) -> dict[str, Any]:
         """What the portal saw: counts, protocol violations (``bad``), and a log."""
         answer: dict[str, Any] = self._ask("/seen")
@@ -166,7 +170,10 @@ def b24_portal() -> Iterator[Portal]:
 
 
 @pytest.fixture
-def portal(b24_portal: Portal) -> Portal:
-    """The emulator, freshly reset."""
+def portal(b24_portal: Portal) -> Iterator[Portal]:
+    """The emulator, freshly reset. A renewal that a test leaves behind is over before the next."""
     b24_portal.reset()
-    return b24_portal
+    yield b24_portal
+    # Its token is unknown from here on, which ends the renewal.
+    b24_portal.reset()
+    renewals_wait(45)

@@ -10,12 +10,19 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from b24_messageservice import B24Error, Client
+from b24_messageservice import B24Error, Client, renewals_wait
 from celery import Celery
+from celery.signals import worker_process_shutdown
 from settings import options
 
 app = Celery("receipts", broker=os.environ.get("CELERY_BROKER", "memory://"))
 client = Client(os.environ["B24_PORTAL"], **options())  # type: ignore[arg-type]
+
+
+@worker_process_shutdown.connect  # type: ignore[untyped-decorator]
+def finish(**_: Any) -> None:
+    """A renewal outlives its call, and these processes end without running exit handlers."""
+    renewals_wait(45)
 
 
 @app.task(bind=True, max_retries=10)  # type: ignore[untyped-decorator]

@@ -38,8 +38,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// redirect_hosts: further hosts that a portal may move to, one or a list.
 /// user_agent: a prefix to the library's own User-Agent.
 /// allow_http: True accepts an http:// portal.
-/// on_renewal: called with the new Tokens before they are used, on the thread whose call renewed
-///     them; store them there. An exception in it goes to sys.unraisablehook, and the call goes on.
+/// on_renewal: called with the new Tokens after they are written to state_dir, if that is set, and
+///     before they are used; store them there. It runs on the renewal's own thread, perhaps when
+///     the call that began the renewal is over, and must not make calls of the same portal. Any
+///     exception in it goes to sys.unraisablehook, and the renewal goes on.
 #[pyclass(frozen, weakref, module = "b24_messageservice")]
 pub(crate) struct Client {
     inner: CoreClient,
@@ -63,7 +65,7 @@ impl Client {
     ///
     /// Takes what Client takes. It keeps its tokens after the last reference is gone, so a web
     /// handler that forgets everything between requests goes on with the renewed ones. on_renewal
-    /// is not part of the configuration: who makes the call that renews has its own called.
+    /// is not part of the configuration: who makes the call that begins a renewal has its own called.
     #[classmethod]
     #[pyo3(signature = (portal, **options), text_signature = "($cls, portal, *, access_token=None, refresh_token=None, client_id=None, \
             client_secret=None, oauth_url=None, timeout=None, connect_timeout=None, \

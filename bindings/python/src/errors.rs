@@ -51,6 +51,7 @@ fn class_name(kind: ErrorKind) -> &'static str {
         ErrorKind::Portal => "PortalError",
         ErrorKind::PortalMoved => "PortalMoved",
         ErrorKind::Cancelled => "Cancelled",
+        ErrorKind::Storage => "StorageError",
         // The kinds may grow with the core; this crate is built with the core it was tested with.
         _ => "InternalError",
     }

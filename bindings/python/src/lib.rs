@@ -23,6 +23,9 @@ mod _native {
     #[pymodule_export]
     use super::client::Client;
 
+    #[pymodule_export]
+    use super::renewal::renewals_wait;
+
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         logging::install();

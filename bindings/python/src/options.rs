@@ -37,7 +37,7 @@ pub(crate) fn config(settings: &[Setting]) -> Result<Config, Error> {
     static BASE: LazyLock<Config> = LazyLock::new(|| {
         let mut config = Config::new();
         config.on_interrupt(waiting::on_interrupt);
-        config.on_renewal(renewal::on_renewal);
+        config.on_renewal_of_caller(renewal::callback_of_this_thread);
         config
     });
     let mut config = BASE.clone();

@@ -1,16 +1,23 @@
 //! Tokens as `b24_messageservice.Tokens`, and the callback that is given renewed ones.
 
-use crate::waiting;
-use b24_messageservice::Tokens;
+// The doc comment of the function is a Python docstring, where a name is no Markdown.
+#![allow(clippy::doc_markdown)]
+
+use crate::{errors, waiting};
+use b24_messageservice::{Error, ErrorKind, Tokens};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 use std::cell::RefCell;
+use std::time::{Duration, Instant};
 
 thread_local! {
     /// The `on_renewal` of the client that this thread calls at present.
     static CALLBACK: RefCell<Option<Py<PyAny>>> = const { RefCell::new(None) };
 }
+
+/// What is given a renewed pair.
+type Listener = Box<dyn FnOnce(&Tokens) + Send>;
 
 /// The tokens as an instance of the package's `Tokens` class.
 pub(crate) fn to_python<'py>(py: Python<'py>, tokens: &Tokens) -> PyResult<Bound<'py, PyAny>> {
@@ -28,7 +35,7 @@ pub(crate) fn to_python<'py>(py: Python<'py>, tokens: &Tokens) -> PyResult<Bound
 
 /// Makes a callback this thread's, for as long as the guard lives.
 ///
-/// The core is given one and the same function for all clients ([`on_renewal`]), and the callbacks
+/// The core is given one and the same function for all clients ([`callback_of_this_thread`]), and the callbacks
 /// stay with the Python objects: the garbage collector sees them there, and shared clients that
 /// differ in nothing else are equal.
 pub(crate) fn serve(callback: Option<Py<PyAny>>) -> Serving {
@@ -45,16 +52,49 @@ impl Drop for Serving {
     }
 }
 
-/// Called by the core, detached, on the thread whose call renewed.
-pub(crate) fn on_renewal(tokens: &Tokens) {
-    Python::try_attach(|py| {
-        let callback = CALLBACK.with_borrow(|callback| callback.as_ref().map(|c| c.clone_ref(py)));
-        if let Some(callback) = callback {
-            let callback = callback.bind(py);
+/// Asked by the core, detached, on the thread whose call begins a renewal: what is given the new
+/// pair, on the renewal's own thread.
+pub(crate) fn callback_of_this_thread() -> Option<Listener> {
+    let callback = Python::try_attach(|py| {
+        CALLBACK.with_borrow(|callback| callback.as_ref().map(|c| c.clone_ref(py)))
+    });
+    let callback = callback??;
+    Some(Box::new(move |tokens| {
+        Python::try_attach(|py| {
+            let callback = callback.into_bound(py);
             if let Err(raised) = to_python(py, tokens).and_then(|tokens| callback.call1((tokens,)))
             {
-                waiting::report(py, raised, Some(callback));
+                waiting::report(py, raised, Some(&callback));
             }
+        });
+    }))
+}
+
+/// The core waits for an event, which no signal ends: so long until signals are looked at.
+const SLICE: Duration = Duration::from_millis(100);
+
+/// Waits until no renewal of tokens is under way in this process, for timeout seconds at most.
+///
+/// A renewal outlives the call that began it: once its request has been sent, the answer holds the
+/// only good tokens, so it is awaited and stored on a thread of its own. This is called when the
+/// interpreter ends, with 45.0; call it yourself before os._exit, and where a worker process ends
+/// that was forked by multiprocessing or Celery. A forked child waits for no renewal of its parent,
+/// who finishes it. Raises CallTimeout if one is still under way, at once if timeout is 0.
+#[pyfunction]
+pub(crate) fn renewals_wait(py: Python<'_>, timeout: f64) -> PyResult<()> {
+    let timeout = Duration::try_from_secs_f64(timeout).map_err(|_| {
+        let fault = "timeout must be a number of seconds, 0 or more";
+        errors::exception(py, &Error::new(ErrorKind::InvalidArgument, fault))
+    })?;
+    let started = Instant::now();
+    loop {
+        let left = timeout.saturating_sub(started.elapsed());
+        let outcome = waiting::detached(py, || b24_messageservice::renewals_wait(left.min(SLICE)))?;
+        py.check_signals()?;
+        match outcome {
+            Err(error) if left <= SLICE => return Err(errors::exception(py, &error)),
+            Err(error) if error.kind() == ErrorKind::Timeout => {}
+            outcome => return outcome.map_err(|error| errors::exception(py, &error)),
         }
-    });
+    }
 }

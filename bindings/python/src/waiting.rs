@@ -4,12 +4,14 @@ use crate::{errors, logging};
 use b24_messageservice::{Error, ErrorKind};
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 thread_local! {
     /// What a signal handler or a callback raised during this thread's present call.
     static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
+    /// How many calls this thread is inside of; none on the thread of a renewal.
+    static CALLS: Cell<u32> = const { Cell::new(0) };
 }
 
 /// Runs what may wait or take a lock of the core, detached from the interpreter.
@@ -18,7 +20,9 @@ thread_local! {
 /// lock of the core would deadlock with one that holds the lock and logs.
 pub(crate) fn detached<T: Send>(py: Python<'_>, body: impl FnOnce() -> T + Send) -> PyResult<T> {
     logging::refresh(py);
+    CALLS.set(CALLS.get() + 1);
     let outcome = py.detach(|| catch_unwind(AssertUnwindSafe(body)));
+    CALLS.set(CALLS.get() - 1);
     if let Some(raised) = RAISED.take() {
         return Err(raised);
     }
@@ -44,9 +48,10 @@ pub(crate) fn on_interrupt() -> bool {
 }
 
 /// Reports what a callback raised and nobody can catch: to `sys.unraisablehook`. Only
-/// `KeyboardInterrupt` and its like are raised, when the call ends that the callback was made from.
+/// `KeyboardInterrupt` and its like are raised, when the call ends that the callback was made from;
+/// on the thread of a renewal there is no such call.
 pub(crate) fn report(py: Python<'_>, raised: PyErr, callback: Option<&Bound<'_, PyAny>>) {
-    if raised.is_instance_of::<PyException>(py) {
+    if CALLS.get() == 0 || raised.is_instance_of::<PyException>(py) {
         raised.write_unraisable(py, callback);
     } else {
         raise_later(raised);

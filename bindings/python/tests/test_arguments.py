@@ -147,7 +147,7 @@ def test_options_take_the_types_of_python(portal: Portal, tmp_path: Path) -> Non
 
 
 def test_seconds_are_seconds(portal: Portal) -> None:
-    portal.fault("hang", count=2)
+    portal.fault("hang", count=4)  # a first attempt has half of the time
     for timeout in (0.05, "0.05"):
         with pytest.raises(TimeoutError):
             portal.client(timeout=timeout).message_status_update("provider1", "m1", "sent")

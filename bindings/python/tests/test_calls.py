@@ -3,8 +3,11 @@ case is the scenario table's business."""
 
 from __future__ import annotations
 
+import gc
 import logging
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -126,28 +129,62 @@ def test_a_callback_is_the_one_of_the_client_that_is_called(portal: Portal) -> N
     assert len(given) == 1
 
 
+class Stop(BaseException):
+    """As KeyboardInterrupt, which would end the tests as well if it were raised."""
+
+
+# There is no call on the renewal's thread that they could end.
+@pytest.mark.parametrize("raised", [OSError("disk full"), Stop(), SystemExit(3)])
 def test_a_callback_that_fails_is_reported_and_the_call_goes_on(
-    portal: Portal, monkeypatch: pytest.MonkeyPatch
+    portal: Portal, monkeypatch: pytest.MonkeyPatch, raised: BaseException
 ) -> None:
     reported: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda told: reported.append(told.exc_value))
 
     def store(_tokens: Tokens) -> None:
-        raise OSError("disk full")
+        raise raised
 
     portal.set(expired=True)
     portal.client(**portal.renewable(on_renewal=store)).message_status_update(*UPDATE)
-    assert [str(error) for error in reported] == ["disk full"]
+    assert reported == [raised]
     assert portal.messages()["provider1|m1"] == "delivered"
 
 
-def test_a_callback_that_ends_the_program_ends_the_call(portal: Portal) -> None:
+def test_a_callback_runs_on_the_thread_of_the_renewal(portal: Portal) -> None:
+    threads: list[int] = []
+    blocked: list[set[int]] = []
+
     def store(_tokens: Tokens) -> None:
-        raise SystemExit(3)
+        threads.append(threading.get_ident())
+        blocked.append({int(s) for s in signal.pthread_sigmask(signal.SIG_BLOCK, [])})
 
     portal.set(expired=True)
-    with pytest.raises(SystemExit):
-        portal.client(**portal.renewable(on_renewal=store)).message_status_update(*UPDATE)
+    portal.client(**portal.renewable(on_renewal=store)).message_status_update(*UPDATE)
+    assert len(threads) == 1
+    assert threads[0] != threading.get_ident()
+    assert {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD} <= blocked[0]
+
+
+def test_a_callback_of_a_client_that_is_gone_is_called(portal: Portal) -> None:
+    given: list[Tokens] = []
+    portal.set(expired=True, oauth_latency_ms=60_000)
+    client = portal.client(**portal.renewable(on_renewal=given.append, timeout=2))
+    with pytest.raises(b24.CallTimeout):
+        client.message_status_update(*UPDATE)
+    del client
+    gc.collect()
+    portal.release()
+    b24.renewals_wait(45)
+    assert [tokens.refresh_token for tokens in given] == [portal.tokens()["refresh_token"]]
+    assert portal.seen()["renewals"] == 1
+
+
+@pytest.mark.parametrize("timeout", [-1, -0.001, float("nan"), float("inf"), 1e300])
+def test_waiting_for_renewals_takes_seconds(timeout: float) -> None:
+    with pytest.raises(b24.InvalidArgument, match="timeout"):
+        b24.renewals_wait(timeout)
+    assert b24.renewals_wait(0) is None  # type: ignore[func-returns-value]
+    assert b24.renewals_wait(timeout=1e9) is None  # type: ignore[func-returns-value]
 
 
 def test_records_go_to_the_logger(portal: Portal, caplog: pytest.LogCaptureFixture) -> None:

@@ -148,6 +148,35 @@ def test_fastapi_handler(portal: Portal, environment: dict[str, str]) -> None:
     assert portal.messages()["provider1|json1"] == "undelivered"
 
 
+def test_a_message_proves_nothing_where_no_token_is_known(environment: dict[str, str]) -> None:
+    from portal_post import Forged, read
+
+    form = "application/x-www-form-urlencoded"
+    for body in ({**POSTED}, {**POSTED, "auth[application_token]": ""}):
+        for known in ("", "application-token"):
+            with pytest.raises(Forged):
+                read(urlencode(body).encode(), form, known)
+    nested = json.dumps({**POSTED, "auth": {"application_token": ""}}).encode()
+    with pytest.raises(Forged):
+        read(nested, "application/json", "")
+
+
+GUIDE = Path(__file__).parents[3] / "docs" / "guide-python.md"
+
+
+def test_the_guides_check_takes_the_portals_token_only() -> None:
+    snippets = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    checks = [snippet for snippet in snippets if "application_token" in snippet]
+    assert len(checks) == 1
+    names: dict[str, Any] = {}
+    exec(checks[0], names)
+    is_the_portal = names["is_the_portal"]
+    assert is_the_portal({"auth[application_token]": "token"}, "token") is True
+    for given in ({"auth[application_token]": "another"}, {"auth[application_token]": ""}, {}):
+        assert is_the_portal(given, "token") is False
+        assert is_the_portal(given, "") is False
+
+
 def test_celery_worker(portal: Portal, environment: dict[str, str], tmp_path: Path) -> None:
     pytest.importorskip("celery", reason="celery is not installed")
     # The file system as a broker: what one process writes to data_out, another reads from data_in.

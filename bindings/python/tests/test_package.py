@@ -22,10 +22,11 @@ def test_all_is_what_is_public() -> None:
         if not name.startswith("_") and not isinstance(value, types.ModuleType)
     }
     assert set(b24.__all__) == public | {"__version__"}
+    assert inspect.signature(b24.renewals_wait).parameters.keys() == {"timeout"}
 
 
 @pytest.mark.parametrize("name", [n for n in b24.__all__ if n != "__version__"])
-def test_every_class_is_documented_and_lives_at_its_public_path(name: str) -> None:
+def test_everything_is_documented_and_lives_at_its_public_path(name: str) -> None:
     cls = getattr(b24, name)
     assert cls.__doc__
     assert cls.__module__ == "b24_messageservice"

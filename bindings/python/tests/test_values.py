@@ -25,6 +25,7 @@ BASES = {
     "PortalMoved": Exception,
     "Cancelled": Exception,
     "InternalError": Exception,
+    "StorageError": OSError,
 }
 CLASSES = [getattr(b24, name) for name in BASES]
 
@@ -64,6 +65,12 @@ def test_an_exception_is_also_the_builtin_it_resembles(name: str) -> None:
     cls = getattr(b24, name)
     assert issubclass(cls, B24Error)
     assert issubclass(cls, BASES[name])
+
+
+def test_a_storage_error_has_the_attributes_of_an_oserror() -> None:
+    error = b24.StorageError("state_dir: /x: disk full; make room", retryable=True)
+    assert (error.code, error.retryable) == ("STORAGE", True)
+    assert (error.errno, error.strerror, error.filename) == (None, None, None)
 
 
 def test_every_kind_has_its_own_code() -> None:

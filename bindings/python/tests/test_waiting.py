@@ -22,7 +22,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from b24_messageservice import B24Error, Cancelled, Client, RateLimited
+from b24_messageservice import (
+    B24Error,
+    CallTimeout,
+    Cancelled,
+    Client,
+    RateLimited,
+    Tokens,
+    renewals_wait,
+)
 from b24_messageservice.testing import Portal
 
 UPDATE = ("provider1", "m1", "delivered")
@@ -196,6 +204,58 @@ def test_ctrl_c_while_another_thread_renews(portal: Portal) -> None:
         )
         assert first.exception() is None
     assert portal.seen()["renewals"] == 1
+
+
+@linux
+@pytest.mark.parametrize("stored", [False, True], ids=["memory", "state_dir"])
+def test_ctrl_c_in_a_renewal_loses_nothing(portal: Portal, tmp_path: Path, stored: bool) -> None:
+    portal.set(expired=True, oauth_latency_ms=60_000)
+    given: list[Tokens] = []
+    state = {"state_dir": tmp_path / "state"} if stored else {}
+    client = Client(**portal.renewable(on_renewal=given.append, **state))
+    interrupted(
+        lambda: portal.wait_for_renewals(1),
+        lambda: client.message_status_update(*UPDATE),
+    )
+    assert portal.seen()["renewals"] == len(given) == 0
+    with pytest.raises(CallTimeout):
+        renewals_wait(0)
+    portal.release()
+    client.message_status_update(*UPDATE)
+    assert [tokens.refresh_token for tokens in given] == [portal.tokens()["refresh_token"]]
+    assert client.tokens == given[0]
+    seen = portal.seen()
+    assert (seen["renewals"], seen["renewal_requests"], seen["spent_tokens"]) == (1, 1, 0)
+    assert portal.tokens()["lost"] is False
+
+
+@linux
+def test_ctrl_c_ends_the_wait_for_renewals(portal: Portal) -> None:
+    portal.set(expired=True, oauth_latency_ms=60_000)
+    client = Client(**portal.renewable(timeout=2))
+    with pytest.raises(CallTimeout):
+        client.message_status_update(*UPDATE)
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def wait() -> None:
+        renewals_wait(45)
+
+    def ctrl_c() -> None:
+        while sys._current_frames()[main].f_code is not wait.__code__:
+            if over.is_set():
+                return
+        os.kill(os.getpid(), signal.SIGINT)
+
+    over = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(ctrl_c)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                wait()
+        finally:
+            over.set()
+    assert portal.seen()["renewals"] == 0
 
 
 @linux

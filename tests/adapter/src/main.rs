@@ -2,17 +2,26 @@
 //!
 //! `tests/run_scenarios.py` tells the lines; `tests/README.md` describes them.
 
-use b24_messageservice::{Client, Config, Error, Update};
+use b24_messageservice::{Client, Config, Error, Update, renewals_wait};
+use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::io::{self, BufRead as _, Write as _};
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 fn main() -> io::Result<()> {
     let mut adapter = Adapter::new();
     let mut out = io::stdout().lock();
-    for line in io::stdin().lock().lines() {
-        let words: Vec<String> = line?.split('\t').map(decode).collect();
+    let mut line = String::new();
+    // Not locked for good: during a call that is to be cancelled another thread reads.
+    while io::stdin().read_line(&mut line)? > 0 {
+        let words: Vec<String> = line
+            .trim_end_matches('\n')
+            .split('\t')
+            .map(decode)
+            .collect();
+        line.clear();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         if words == ["exit"] {
             break;
@@ -28,7 +37,9 @@ fn main() -> io::Result<()> {
 /// What the lines have collected so far.
 struct Adapter {
     config: Config,
-    client: Option<Client>,
+    /// By name; the lines are about the one in use.
+    clients: HashMap<String, Client>,
+    used: String,
     updates: Vec<Update>,
     renewals: Arc<AtomicU64>,
     last_error: Option<Error>,
@@ -37,23 +48,31 @@ struct Adapter {
 impl Adapter {
     fn new() -> Self {
         let renewals = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&renewals);
-        let mut config = Config::new();
-        config.on_renewal(move |_| {
-            counter.fetch_add(1, Ordering::SeqCst);
-        });
         Self {
-            config,
-            client: None,
+            config: configuration(&renewals),
+            clients: HashMap::new(),
+            used: String::new(),
             updates: Vec::new(),
             renewals,
             last_error: None,
         }
     }
 
+    fn client(&self) -> Option<&Client> {
+        self.clients.get(&self.used)
+    }
+
     /// Carries out one line, and gives the lines that answer it.
     fn run(&mut self, words: &[&str]) -> Vec<String> {
         match *words {
+            ["use", name] => {
+                name.clone_into(&mut self.used);
+                ok()
+            }
+            ["config"] => {
+                self.config = configuration(&self.renewals);
+                ok()
+            }
             ["config", name, value] => {
                 let outcome = self.config.set(name, value).map(drop);
                 vec![self.outcome(outcome)]
@@ -63,30 +82,51 @@ impl Adapter {
                     "shared" => Client::shared(&self.config),
                     _ => Client::new(&self.config),
                 };
-                let outcome = made.map(|client| self.client = Some(client));
+                let outcome = made.map(|client| {
+                    self.clients.insert(self.used.clone(), client);
+                });
                 vec![self.outcome(outcome)]
             }
-            ["update", code, message_id, status] => match &self.client {
+            ["update", code, message_id, status] => match self.client() {
                 Some(client) => {
                     let outcome = client.message_status_update(code, message_id, status);
                     vec![self.outcome(outcome)]
                 }
                 None => no_client(),
             },
+            ["cancelled_update", code, message_id, status] => match self.client() {
+                Some(client) => {
+                    let outcome = std::thread::scope(|scope| {
+                        scope.spawn(|| {
+                            // The line that comes now is `cancel`.
+                            drop(io::stdin().read_line(&mut String::new()));
+                            client.cancel();
+                        });
+                        client.message_status_update(code, message_id, status)
+                    });
+                    vec![self.outcome(outcome)]
+                }
+                None => no_client(),
+            },
+            ["renewals_wait", milliseconds] => {
+                let timeout = Duration::from_millis(milliseconds.parse().unwrap_or_default());
+                vec![self.outcome(renewals_wait(timeout))]
+            }
             ["add", code, message_id, status] => {
                 self.updates.push(Update::new(code, message_id, status));
                 ok()
             }
-            ["batch"] => match &self.client {
+            ["batch"] => match self.client() {
                 Some(client) => {
-                    let fates = client.message_status_update_batch(self.updates.drain(..));
+                    let fates = client.message_status_update_batch(self.updates.clone());
+                    self.updates.clear();
                     let mut lines = vec![format!("fates\t{}", fates.len())];
                     lines.extend(fates.into_iter().map(|fate| self.outcome(fate)));
                     lines
                 }
                 None => no_client(),
             },
-            ["tokens"] => match &self.client {
+            ["tokens"] => match self.client() {
                 Some(client) => {
                     let tokens = client.tokens();
                     vec![line(&[
@@ -108,10 +148,10 @@ impl Adapter {
                 ok()
             }
             ["dump"] => {
-                let tokens = self.client.as_ref().map(Client::tokens);
+                let tokens: Vec<_> = self.clients.values().map(Client::tokens).collect();
                 let shown = format!(
                     "{:?} {:?} {tokens:?} {:?} {:?}",
-                    self.config, self.client, self.last_error, self.updates
+                    self.config, self.clients, self.last_error, self.updates
                 );
                 vec![line(&[&shown])]
             }
@@ -144,6 +184,15 @@ impl Adapter {
         self.last_error = Some(error);
         text
     }
+}
+
+fn configuration(renewals: &Arc<AtomicU64>) -> Config {
+    let counter = Arc::clone(renewals);
+    let mut config = Config::new();
+    config.on_renewal(move |_| {
+        counter.fetch_add(1, Ordering::SeqCst);
+    });
+    config
 }
 
 fn ok() -> Vec<String> {

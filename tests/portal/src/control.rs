@@ -29,7 +29,10 @@ pub(crate) struct Control {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wait {
+    #[serde(default)]
     requests: u64,
+    #[serde(default)]
+    renewal_requests: u64,
     #[serde(default = "default_wait")]
     timeout_ms: u64,
 }
@@ -113,8 +116,10 @@ impl Control {
             ("POST", "/wait") => {
                 let wait: Wait = serde_json::from_value(body).map_err(|error| error.to_string())?;
                 let timeout = Duration::from_millis(wait.timeout_ms);
-                let requests = self.shared.wait(wait.requests, timeout);
-                Ok(json!({ "requests": requests, "reached": requests >= wait.requests }))
+                let awaited = self
+                    .shared
+                    .wait(wait.requests, wait.renewal_requests, timeout);
+                serde_json::to_value(awaited).map_err(|error| error.to_string())
             }
             ("GET", "/seen") => {
                 let mut seen = self.seen();

@@ -153,7 +153,19 @@ impl Portal {
     /// Waits until that many requests came to the portal since the last reset, or the time is over.
     /// Gives how many there are.
     pub fn wait(&self, requests: u64, timeout: Duration) -> u64 {
-        self.control.shared.wait(requests, timeout)
+        self.control.shared.wait(requests, 0, timeout).requests
+    }
+
+    /// Waits until a renewal was asked for that many times since the last reset, or the time is
+    /// over. Gives how often it was.
+    pub fn wait_for_renewals(&self, renewal_requests: u64, timeout: Duration) -> u64 {
+        let awaited = self.control.shared.wait(0, renewal_requests, timeout);
+        awaited.renewal_requests
+    }
+
+    /// Whether a spent refresh token came again, whereupon the authorization server renews nothing.
+    pub fn lost(&self) -> bool {
+        self.control.shared.lock().tokens.lost
     }
 }
 

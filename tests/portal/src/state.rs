@@ -87,13 +87,16 @@ impl Shared {
         });
     }
 
-    /// Waits until that many portal requests were seen. Gives how many there are.
-    pub(crate) fn wait(&self, requests: u64, timeout: Duration) -> u64 {
+    /// Waits until so many calls of the portal and requests for a renewal were seen, or a reset.
+    /// Gives what was seen.
+    pub(crate) fn wait(&self, requests: u64, renewal_requests: u64, timeout: Duration) -> Awaited {
         let deadline = Instant::now() + timeout;
         let mut state = self.lock();
         let epoch = state.epoch;
         state.waiters += 1;
-        while state.epoch == epoch && state.seen.requests < requests {
+        while state.epoch == epoch
+            && (state.seen.requests < requests || state.seen.renewal_requests < renewal_requests)
+        {
             let Some(left) = deadline.checked_duration_since(Instant::now()) else {
                 break;
             };
@@ -106,7 +109,12 @@ impl Shared {
         if state.epoch == epoch {
             state.waiters -= 1;
         }
-        state.seen.requests
+        let seen = &state.seen;
+        Awaited {
+            requests: seen.requests,
+            renewal_requests: seen.renewal_requests,
+            reached: seen.requests >= requests && seen.renewal_requests >= renewal_requests,
+        }
     }
 
     /// Tells those who wait for a count.
@@ -115,6 +123,14 @@ impl Shared {
             self.progress.notify_all();
         }
     }
+}
+
+/// What came of a wait for requests.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Awaited {
+    pub(crate) requests: u64,
+    pub(crate) renewal_requests: u64,
+    reached: bool,
 }
 
 /// What the portal knows.

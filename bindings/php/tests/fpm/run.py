@@ -269,6 +269,12 @@ def handler(checks: Checks, portal: Portal, ini: Mapping[str, str]) -> None:
         # The report comes after the answer.
         reached = portal.ask("/wait", {"requests": 1, "timeout_ms": 30000})["reached"]
         stored = portal.ask("/messages")
+    # Where no token is known, an empty one proves nothing.
+    with web_server(ini, portal.environment()) as base:
+        for given in ({"auth[application_token]": ""}, {}):
+            unknown = {key: post[key] for key in post if "application_token" not in key}
+            answer = fetch(f"{base}/handler", {**unknown, **given})
+            checks.that("handler: no token known", answer[0] == 403, answer)
     checks.that("handler: reported", reached is True, reached)
     key = "provider1|65575980fa531ac284c2ee68f81ebebd"
     checks.that("handler: stored", stored.get(key) == "delivered", stored)
