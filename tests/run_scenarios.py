@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import queue
+import re
 import socket
 import subprocess
 import sys
@@ -57,6 +58,8 @@ ERROR_FIELDS = (
     "message",
     "description",
 )
+# A row of a hexadecimal dump in a log: sixteen bytes, "--" where there are fewer.
+DUMP_ROW = re.compile(r"((?:(?:[0-9a-f]{2}|--){2} ){8})")
 TOKEN_FIELDS = ("access_token", "refresh_token", "client_endpoint", "member_id", "expires")
 
 Json = dict[str, Any]
@@ -363,13 +366,23 @@ class Result:
 
     def leaks(self) -> list[str]:
         """What the adapter showed that has a secret in it, the secret itself left out."""
+        secrets = {form for secret in self.secrets for form in (secret, quote(secret, safe=""))}
         found = []
-        for text in self.shown:
-            for secret in self.secrets:
+        for text in [*self.shown, self.dumped()]:
+            for secret in secrets:
                 if secret in text:
-                    found.append(text.replace(secret, "<SECRET>"))
+                    place = text.index(secret)
+                    near = text[max(0, place - 100) : place + len(secret) + 100]
+                    found.append(near.replace(secret, "<SECRET>"))
                     break
         return found
+
+    def dumped(self) -> str:
+        """What the dumps among the records are dumps of: a secret may go from row to row."""
+        rows = (DUMP_ROW.search(text) for text in self.shown)
+        return "".join(
+            bytes.fromhex(row[1].replace("-", "")).decode("latin-1") for row in rows if row
+        )
 
 
 class Runner:

@@ -5,6 +5,7 @@
 //! answer), and so that every wait ends at the call's deadline, at `cancel`, or on a signal.
 
 mod dns;
+mod hidden;
 pub(crate) mod proxy;
 mod tcp;
 mod tls;
@@ -16,13 +17,13 @@ use crate::config::{Proxy, Resolve, Settings};
 use crate::wait::{Call, Stop};
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::io::Read;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use ureq::http::header::{ACCEPT, CONTENT_TYPE, LOCATION, RETRY_AFTER, USER_AGENT};
 use ureq::http::{HeaderMap, HeaderValue, Method, Uri};
-use ureq::unversioned::transport::{ConnectProxyConnector, Connector};
+use ureq::unversioned::transport::Connector;
 
 /// Answers are read up to this size: the largest sound one, of a batch of 50, is below 100 KiB.
 const MAX_ANSWER: u64 = 1024 * 1024;
@@ -120,6 +121,8 @@ pub(crate) enum Failure {
     Certificate(String),
     /// What came is not HTTP, or is more than an answer can be.
     Unreadable(String),
+    /// The proxy made no tunnel, and would not the next time.
+    Proxy(String),
     /// No connection, or a broken one.
     Network(String),
 }
@@ -138,7 +141,7 @@ impl Transport {
             .max_idle_age(MAX_IDLE_AGE)
             .build();
         let connector = ()
-            .chain(ConnectProxyConnector::default())
+            .chain(proxy::ProxyConnector::default())
             .chain(tcp::TcpConnector::new(
                 options.resolve.clone(),
                 Arc::clone(names),
@@ -169,7 +172,12 @@ impl Transport {
 
     fn exchange(&self, request: &Request<'_>, fresh: bool) -> Result<Answer, ureq::Error> {
         let mut http = ureq::http::Request::new(request.body.unwrap_or_default());
-        *http.uri_mut() = request.uri.clone();
+        let (uri, query) = without_query(request.uri)?;
+        Exchange::with(|exchange| {
+            exchange.query = query;
+            exchange.body = Vec::with_capacity(USUAL_ANSWER);
+        })?;
+        *http.uri_mut() = uri;
         let headers = http.headers_mut();
         headers.insert(
             ACCEPT,
@@ -191,13 +199,14 @@ impl Transport {
             }
             Some(_) => self.agent.run(http),
         }?;
-        let mut body = Vec::with_capacity(USUAL_ANSWER);
-        response
-            .body_mut()
-            .with_config()
-            .limit(MAX_ANSWER)
-            .reader()
-            .read_to_end(&mut body)?;
+        let mut covered = response.body_mut().with_config().limit(MAX_ANSWER).reader();
+        let length = io::copy(&mut covered, &mut io::sink())?;
+        let mut body = Exchange::with(|exchange| std::mem::take(&mut exchange.body))?;
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        if body.len() < length {
+            return Err(ureq::Error::BodyStalled);
+        }
+        body.truncate(length);
         Ok(Answer {
             status: response.status().as_u16(),
             location: text(response.headers(), &LOCATION),
@@ -205,6 +214,17 @@ impl Transport {
             body,
         })
     }
+}
+
+/// An address in two parts: ureq gets the first only.
+fn without_query(uri: &Uri) -> Result<(Uri, String), ureq::Error> {
+    let Some(query) = uri.query() else {
+        return Ok((uri.clone(), String::new()));
+    };
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(uri.path().parse().map_err(ureq::http::Error::from)?);
+    let bare = Uri::from_parts(parts).map_err(ureq::http::Error::from)?;
+    Ok((bare, query.to_owned()))
 }
 
 fn text(headers: &HeaderMap, name: &ureq::http::HeaderName) -> Option<String> {
@@ -241,7 +261,7 @@ fn failure(fault: &ureq::Error) -> Failure {
         | E::BodyExceedsLimit(_)
         | E::LargeResponseHeader(..)
         | E::BodyStalled => Failure::Unreadable(fault.to_string()),
-        E::ConnectProxyFailed(_) => Failure::Network("the proxy refused to connect".to_owned()),
+        E::ConnectProxyFailed(reason) => proxy::failure(reason),
         E::Io(e) => Failure::Network(e.to_string()),
         _ => Failure::Network(fault.to_string()),
     }
@@ -252,10 +272,15 @@ thread_local! {
     static EXCHANGE: RefCell<Option<Exchange>> = const { RefCell::new(None) };
 }
 
-/// A request under way on this thread.
-#[derive(Clone, Debug)]
+/// A request under way on this thread, with the parts of it that ureq does not see.
 struct Exchange {
     call: Call,
+    /// To be put into the request. Empty if there is none, or it is there already.
+    query: String,
+    /// The body of the answer, as far as it has come.
+    body: Vec<u8>,
+    /// Whether the connection that is being opened is the one to the proxy.
+    to_proxy: bool,
     /// Connections opened for it; 0 says that the one it used was pooled.
     opened: u32,
     /// Until when a connection that is being opened must be ready for use.
@@ -266,6 +291,9 @@ impl Exchange {
     fn begin(call: &Call) -> Scope {
         let mine = Self {
             call: call.clone(),
+            query: String::new(),
+            body: Vec::new(),
+            to_proxy: false,
             opened: 0,
             ready_by: None,
         };
@@ -273,10 +301,10 @@ impl Exchange {
     }
 
     /// Runs `f` on the exchange of this thread; there is none where no `send` is under way.
-    fn with<R>(f: impl FnOnce(&mut Self) -> R) -> std::io::Result<R> {
+    fn with<R>(f: impl FnOnce(&mut Self) -> R) -> io::Result<R> {
         EXCHANGE.with_borrow_mut(|current| match current {
             Some(exchange) => Ok(f(exchange)),
-            None => Err(std::io::Error::other("no request is under way")),
+            None => Err(io::Error::other("no request is under way")),
         })
     }
 
@@ -286,7 +314,7 @@ impl Exchange {
 
     /// The call this thread is sending a request of. While a connection is being opened its
     /// deadline is the one for that.
-    fn call() -> std::io::Result<Call> {
+    fn call() -> io::Result<Call> {
         Self::with(|exchange| {
             let mut call = exchange.call.clone();
             if let Some(ready_by) = exchange.ready_by {
@@ -297,7 +325,7 @@ impl Exchange {
     }
 
     /// A connection is being opened: TCP, a proxy's answer, TLS.
-    fn opening() -> std::io::Result<()> {
+    fn opening() -> io::Result<()> {
         Self::with(|exchange| {
             let ready_by = Instant::now() + exchange.call.connect_timeout;
             exchange.ready_by.get_or_insert(ready_by);
@@ -305,7 +333,7 @@ impl Exchange {
     }
 
     /// The connection is ready for use.
-    fn ready() -> std::io::Result<()> {
+    fn ready() -> io::Result<()> {
         Self::with(|exchange| exchange.ready_by = None)
     }
 }

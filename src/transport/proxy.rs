@@ -1,7 +1,11 @@
 //! Proxies: the option's own, or the environment's as curl reads it.
 
+use super::{Exchange, Failure};
 use crate::Error;
 use crate::config::invalid;
+use ureq::unversioned::transport::{
+    ConnectProxyConnector, ConnectionDetails, Connector, Either, Transport,
+};
 
 /// A proxy, and the hosts that are reached without it.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -60,6 +64,52 @@ impl Chosen {
             builder = builder.no_proxy(name).no_proxy(&format!(".{name}"));
         }
         builder.build().map_err(|_| fault())
+    }
+}
+
+/// Has a tunnel made by the proxy. ureq runs the whole chain of connectors for the connection to it;
+/// the others must know that this is not yet the connection that was asked for.
+#[derive(Debug, Default)]
+pub(super) struct ProxyConnector(ConnectProxyConnector);
+
+impl<In: Transport> Connector<In> for ProxyConnector {
+    type Out = Either<In, Box<dyn Transport>>;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        chained: Option<In>,
+    ) -> Result<Option<Self::Out>, ureq::Error> {
+        if details.config.proxy().is_none() {
+            return self.0.connect(details, chained);
+        }
+        Exchange::with(|exchange| exchange.to_proxy = true)?;
+        let tunnel = self.0.connect(details, chained);
+        Exchange::with(|exchange| exchange.to_proxy = false)?;
+        tunnel
+    }
+}
+
+/// Why there is no tunnel. ureq gives the status in a text: "… responded STATUS/…".
+pub(super) fn failure(reason: &str) -> Failure {
+    let status = reason
+        .rsplit(' ')
+        .next()
+        .and_then(|word| word.split('/').next()?.parse::<u16>().ok());
+    let Some(status) = status else {
+        return Failure::Network("the proxy closed the connection".to_owned());
+    };
+    let why = format!("the proxy refused to connect with HTTP {status}");
+    match status {
+        407 => Failure::Proxy(format!(
+            "{why}: check the user name and password in the URL of the option proxy, or of the \
+             environment's proxy"
+        )),
+        500..=599 => Failure::Network(why),
+        _ => Failure::Proxy(format!(
+            "{why}: have the proxy's rules allow CONNECT to this address, and check that the option \
+             proxy names a proxy"
+        )),
     }
 }
 
