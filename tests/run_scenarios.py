@@ -10,6 +10,7 @@ Needs nothing but Python's standard library.
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import os
 import queue
@@ -82,7 +83,7 @@ def read_table(directory: Path) -> list[Json]:
             rows.append(row)
     known = {
         "name", "about", "subject", "portal", "faults", "config", "hosts", "steps", "seen", "log",
-        "messages", "history", "tunnels", "records", "deadline_ms",
+        "messages", "history", "tunnels", "proxy_requests", "records", "deadline_ms",
         "secrets", "except",
     }  # fmt: skip
     names = Counter(row["name"] for row in rows)
@@ -153,6 +154,7 @@ class Places:
         # Accepting connections on which nothing is ever said.
         self.silent = socket.create_server(LOCAL, backlog=128)
         self.tunnels = 0
+        self.proxy_requests = 0
         self.proxy = socket.create_server(LOCAL)
         threading.Thread(target=self._serve_proxy, daemon=True).start()
 
@@ -185,6 +187,12 @@ class Places:
             client.sendall(b"HTTP/1.1 405 Method Not Allowed\r\n\r\n")
             client.close()
             return
+        self.proxy_requests += 1
+        status = proxy_status(head, self.proxy_requests)
+        if status != 200:
+            client.sendall(b"HTTP/1.1 %d Refused\r\nContent-Length: 0\r\n\r\n" % status)
+            client.close()
+            return
         self.tunnels += 1
         portal = socket.create_connection(("127.0.0.1", self.https_port))
         client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
@@ -199,6 +207,15 @@ class Places:
         for place in (self.unused, self.stalled, *self.waiting, self.silent, self.proxy):
             place.close()
         self.directory.cleanup()
+
+
+def proxy_status(head: bytes, number: int) -> int:
+    """The status that the proxy gives its request of this number: a user named 503-200 asks for a
+    503, and a 200 to every request after it."""
+    credentials = re.search(rb"(?i)proxy-authorization: basic (\S+)", head)
+    user = base64.b64decode(credentials[1]).split(b":")[0] if credentials else b"200"
+    statuses = [int(status) for status in user.split(b"-")]
+    return statuses[min(number, len(statuses)) - 1]
 
 
 def pump(source: socket.socket, target: socket.socket) -> None:
@@ -438,7 +455,7 @@ class Runner:
             **{key: str(value) for key, value in self.emulator.addresses.items()},
             **self.places.names(),
         }
-        self.places.tunnels = 0
+        self.places.tunnels = self.places.proxy_requests = 0
         row = self.fill(row)
         self.emulator.ask("POST", "/reset", row.get("portal", {}))
         if row.get("faults"):
@@ -601,6 +618,9 @@ class Runner:
             found.append(
                 f"proxy: expected {row.get('tunnels', 0)} tunnels, seen {self.places.tunnels}"
             )
+        asked = self.places.proxy_requests
+        if asked != row.get("proxy_requests", asked):
+            found.append(f"proxy: expected {row['proxy_requests']} requests, seen {asked}")
         history = messages.pop("history", {})
         if "messages" in row and row["messages"] != messages:
             found.append(f"portal keeps: expected {row['messages']}, seen {messages}")
