@@ -15,6 +15,7 @@ import json
 import os
 import queue
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -162,6 +163,7 @@ class Places:
         """The placeholders that stand for them."""
         return {
             "tmp": self.directory.name,
+            "table": str(TABLE),
             "unused_port": str(self.unused.getsockname()[1]),
             "stalled_port": str(self.stalled.getsockname()[1]),
             "silent_port": str(self.silent.getsockname()[1]),
@@ -467,7 +469,7 @@ class Runner:
         self.result.secrets.update(row.get("secrets", []))
         problems = []
         steps = row["steps"]
-        if "client" not in steps[0]:
+        if not steps[0].keys() & {"client", "copy"}:
             steps = [{"client": "new", "expect": "ok"}, *steps]
         for number, step in enumerate(steps, 1 - (steps is not row["steps"])):
             problems += [
@@ -539,7 +541,9 @@ class Runner:
             # A language without the callback answers -1.
             ok = seen in (-1, step["renewed"])
             return [] if ok else [f"renewal callbacks: expected {step['renewed']}, seen {seen}"]
-        if "set" in step:
+        if "copy" in step:
+            shutil.copyfile(*step["copy"])
+        elif "set" in step:
             self.emulator.ask("POST", "/set", step["set"])
         elif "fault" in step:
             self.emulator.ask("POST", "/fault", step["fault"])

@@ -15,11 +15,12 @@ pub(crate) use tcp::Sockets;
 use crate::Error;
 use crate::config::{Proxy, Resolve, Settings};
 use crate::wait::{Call, Stop};
+use arc_swap::ArcSwap;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use ureq::http::header::{ACCEPT, CONTENT_TYPE, LOCATION, RETRY_AFTER, USER_AGENT};
 use ureq::http::{HeaderMap, HeaderValue, Method, Uri};
@@ -68,17 +69,25 @@ impl Transports {
     /// More kinds of transport than any host uses at a time.
     const MAX_KNOWN: usize = 64;
 
+    /// Reads `ca_file`, if it is new or has changed, and so does it without the lock.
     pub(crate) fn get(&self, options: &Options) -> Result<Arc<Transport>, Error> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(transport) = known.get(options) {
-            return Ok(Arc::clone(transport));
+        let known = self.lock().get(options).cloned();
+        if let Some(transport) = known {
+            transport.renew_if_changed();
+            return Ok(transport);
         }
+        let transport = Arc::new(Transport::new(options, &self.names)?);
+        let mut known = self.lock();
         if known.len() >= Self::MAX_KNOWN {
             known.retain(|_, transport| Arc::strong_count(transport) > 1);
         }
-        let transport = Arc::new(Transport::new(options, &self.names)?);
-        known.insert(options.clone(), Arc::clone(&transport));
-        Ok(transport)
+        Ok(Arc::clone(
+            known.entry(options.clone()).or_insert(transport),
+        ))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Options, Arc<Transport>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -91,7 +100,16 @@ impl std::fmt::Debug for Options {
 /// A pool of connections and how to open them.
 #[derive(Debug)]
 pub(crate) struct Transport {
+    options: Options,
+    names: Arc<dns::Names>,
+    present: ArcSwap<Pool>,
+}
+
+/// What goes when `ca_file` changes: nothing that trusts the former roots stays in use.
+#[derive(Debug)]
+struct Pool {
     agent: ureq::Agent,
+    ca_file: Option<tls::Version>,
 }
 
 /// A request. The token is in the body, never in the URL of a portal.
@@ -129,19 +147,83 @@ pub(crate) enum Failure {
 
 impl Transport {
     fn new(options: &Options, names: &Arc<dns::Names>) -> Result<Self, Error> {
+        Ok(Self {
+            options: options.clone(),
+            names: Arc::clone(names),
+            present: ArcSwap::from_pointee(Pool::new(options, names)?),
+        })
+    }
+
+    /// Reads `ca_file` again if it is another than it was: whether it is. A file that is being
+    /// written, or that is none any more, changes nothing.
+    fn renew_if_changed(&self) -> bool {
+        let Some(file) = &self.options.ca_file else {
+            return false;
+        };
+        if tls::Version::of(file) == self.present.load().ca_file {
+            return false;
+        }
+        match Pool::new(&self.options, &self.names) {
+            Ok(fresh) => {
+                log::info!(target: crate::LOG, "ca_file {} has changed and was read again", file.display());
+                self.present.store(Arc::new(fresh));
+                true
+            }
+            Err(error) => {
+                log::warn!(target: crate::LOG, "ca_file has changed, and what it held before stays in use: {error}");
+                false
+            }
+        }
+    }
+
+    /// Sends a request and reads the whole answer. A pooled connection that turns out to have
+    /// been closed is replaced at once, without the caller noticing; and a certificate that is not
+    /// trusted is looked at again if `ca_file` has changed.
+    pub(crate) fn send(&self, call: &Call, request: &Request<'_>) -> Result<Answer, Failure> {
+        match self.send_once(call, request) {
+            Err(Failure::Certificate(_)) if self.renew_if_changed() => {
+                self.send_once(call, request)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn send_once(&self, call: &Call, request: &Request<'_>) -> Result<Answer, Failure> {
+        call.check().map_err(Failure::Stopped)?;
+        let _scope = Exchange::begin(call);
+        let pool = self.present.load_full();
+        match pool.exchange(request, false) {
+            Err(fault) if Exchange::opened() == 0 && call.check().is_ok() && was_closed(&fault) => {
+                log::debug!(target: crate::LOG, "a pooled connection was closed by the server; opening another");
+                pool.exchange(request, true)
+            }
+            outcome => outcome,
+        }
+        .map_err(|fault| match call.check() {
+            Err(stop) => Failure::Stopped(stop),
+            Ok(()) => failure(&fault),
+        })
+    }
+}
+
+impl Pool {
+    fn new(options: &Options, names: &Arc<dns::Names>) -> Result<Self, Error> {
+        let (proxy, direct) = match &options.proxy {
+            Some(chosen) => (Some(chosen.build()?), chosen.direct()),
+            None => (None, proxy::Direct::default()),
+        };
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
-            .proxy(match &options.proxy {
-                Some(chosen) => Some(chosen.build()?),
-                None => None,
-            })
+            .proxy(proxy)
             .max_idle_connections(MAX_IDLE)
             .max_idle_connections_per_host(MAX_IDLE)
             .max_idle_age(MAX_IDLE_AGE)
             .build();
+        // Before it is read: what is written meanwhile makes another version.
+        let ca_file = options.ca_file.as_deref().and_then(tls::Version::of);
         let connector = ()
-            .chain(proxy::ProxyConnector::default())
+            .chain(proxy::ProxyConnector::new(direct))
             .chain(tcp::TcpConnector::new(
                 options.resolve.clone(),
                 Arc::clone(names),
@@ -149,24 +231,7 @@ impl Transport {
             .chain(tls::TlsConnector::new(options.ca_file.as_deref())?);
         Ok(Self {
             agent: ureq::Agent::with_parts(config, connector, dns::LaterResolver),
-        })
-    }
-
-    /// Sends a request and reads the whole answer. A pooled connection that turns out to have
-    /// been closed is replaced at once, without the caller noticing.
-    pub(crate) fn send(&self, call: &Call, request: &Request<'_>) -> Result<Answer, Failure> {
-        call.check().map_err(Failure::Stopped)?;
-        let _scope = Exchange::begin(call);
-        match self.exchange(request, false) {
-            Err(fault) if Exchange::opened() == 0 && call.check().is_ok() && was_closed(&fault) => {
-                log::debug!(target: crate::LOG, "a pooled connection was closed by the server; opening another");
-                self.exchange(request, true)
-            }
-            outcome => outcome,
-        }
-        .map_err(|fault| match call.check() {
-            Err(stop) => Failure::Stopped(stop),
-            Ok(()) => failure(&fault),
+            ca_file,
         })
     }
 
@@ -232,13 +297,18 @@ fn text(headers: &HeaderMap, name: &ureq::http::HeaderName) -> Option<String> {
     Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
-/// Seconds, or a date.
+/// Seconds, or a date. What is longer than a lifetime is cut, so that it fits wherever it is added
+/// to or counted in.
 fn read_retry_after(value: &str) -> Option<Duration> {
-    if let Ok(seconds) = value.trim().parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let at = httpdate::parse_http_date(value).ok()?;
-    Some(at.duration_since(SystemTime::now()).unwrap_or_default())
+    const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    let value = value.trim();
+    let wait = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        value.parse().map_or(LONGEST, Duration::from_secs)
+    } else {
+        let at = httpdate::parse_http_date(value).ok()?;
+        at.duration_since(SystemTime::now()).unwrap_or_default()
+    };
+    Some(wait.min(LONGEST))
 }
 
 /// Whether this is how a connection fails that the server closed while it was idle.

@@ -11,6 +11,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 use ureq::http::Uri;
 use ureq::unversioned::transport::{
     ConnectionDetails, Connector, Either, Transport, TransportAdapter,
@@ -42,6 +43,32 @@ impl TlsConnector {
         config.resumption = rustls::client::Resumption::in_memory_sessions(SESSIONS);
         Ok(Self {
             config: Arc::new(config),
+        })
+    }
+}
+
+/// What changes when a file is written or replaced.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Version {
+    length: u64,
+    written: Option<SystemTime>,
+    /// The file's number, and when that or anything else about it changed.
+    #[cfg(unix)]
+    inode: (u64, i64, i64),
+}
+
+impl Version {
+    /// None if there is no such file.
+    pub(super) fn of(file: &Path) -> Option<Self> {
+        #[cfg(unix)]
+        use std::os::unix::fs::MetadataExt;
+
+        let metadata = std::fs::metadata(file).ok()?;
+        Some(Self {
+            length: metadata.len(),
+            written: metadata.modified().ok(),
+            #[cfg(unix)]
+            inode: (metadata.ino(), metadata.ctime(), metadata.ctime_nsec()),
         })
     }
 }
