@@ -87,7 +87,7 @@ impl Address {
 /// What a client uses of one process's state.
 #[derive(Debug)]
 pub(crate) struct Bound {
-    process_id: u32,
+    process_id: u64,
     pub(crate) address: Arc<Address>,
     pub(crate) transport: Arc<Transport>,
     pub(crate) bucket: Arc<Bucket>,

@@ -2,8 +2,8 @@
 //!
 //! Every lock of this library lives in a [`Process`], and a forked child never touches the one it
 //! inherited: another thread of the parent may have held any of its locks at the fork. The child
-//! finds its process id changed and starts a `Process` of its own. The cell that holds the present
-//! one is lock-free for the same reason.
+//! finds that it is a child and starts a `Process` of its own. The cell that holds the present one
+//! is lock-free for the same reason.
 
 use crate::bucket::Buckets;
 use crate::client::SharedClients;
@@ -14,14 +14,15 @@ use crate::wait::Waits;
 use arc_swap::ArcSwapOption;
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 static CURRENT: ArcSwapOption<Process> = ArcSwapOption::const_empty();
 
 /// The shared state of one process.
 #[derive(Debug)]
 pub(crate) struct Process {
-    pid: u32,
+    id: u64,
+    mark: Mark,
     /// How many calls are under way: when none is, no lock is held and everything is whole.
     active: AtomicUsize,
     pub(crate) buckets: Buckets,
@@ -36,16 +37,17 @@ pub(crate) struct Process {
 impl Process {
     /// The state of the process that runs this, made anew in a forked child.
     pub(crate) fn current() -> Arc<Self> {
-        let pid = std::process::id();
+        static NEXT: AtomicU64 = AtomicU64::new(1);
         loop {
             let present = CURRENT.load();
             if let Some(process) = present.as_ref()
-                && process.pid == pid
+                && process.is_current()
             {
                 return Arc::clone(process);
             }
             let fresh = Arc::new(Self {
-                pid,
+                id: NEXT.fetch_add(1, Ordering::Relaxed),
+                mark: Mark::new(),
                 active: AtomicUsize::new(0),
                 buckets: Buckets::default(),
                 installations: Installations::default(),
@@ -62,14 +64,15 @@ impl Process {
         }
     }
 
-    /// The process that this is the state of.
-    pub(crate) fn id(&self) -> u32 {
-        self.pid
+    /// Another number than that of any process that this one was forked from. (A process id is
+    /// not: a child in a new PID namespace may have its parent's.)
+    pub(crate) fn id(&self) -> u64 {
+        self.id
     }
 
     /// Whether this is still the state of the process that runs this.
     pub(crate) fn is_current(&self) -> bool {
-        self.pid == std::process::id()
+        self.mark.is_of_this_process()
     }
 
     /// Counts as under way, until the guard is dropped, whatever takes a lock of this process's.
@@ -85,6 +88,44 @@ impl Process {
         if !self.is_current() && self.active.load(Ordering::Relaxed) > 0 {
             mem::forget(Arc::clone(self));
         }
+    }
+}
+
+/// Tells a process from its children. A changed process id shows a child that was made by any
+/// means; the count of forks, which the C library's `fork` has changed in every child, shows one with
+/// the same id. No lock and no further system call.
+#[derive(Debug)]
+struct Mark {
+    pid: u32,
+    /// None where the C library could not register the count: the id alone decides.
+    #[cfg(unix)]
+    forks: Option<forkguard::atfork::Guard>,
+}
+
+impl Mark {
+    fn new() -> Self {
+        Self {
+            pid: std::process::id(),
+            #[cfg(unix)]
+            forks: forkguard::atfork::Guard::try_new().ok(),
+        }
+    }
+
+    fn is_of_this_process(&self) -> bool {
+        self.pid == std::process::id() && !self.is_inherited()
+    }
+
+    #[cfg(unix)]
+    fn is_inherited(&self) -> bool {
+        // On a copy: what detects a fork takes note of it, and this is asked again.
+        self.forks
+            .clone()
+            .is_some_and(|mut forks| forks.detected_fork())
+    }
+
+    #[cfg(not(unix))]
+    fn is_inherited(&self) -> bool {
+        false
     }
 }
 

@@ -457,6 +457,10 @@ impl Fault {
                      name the root that signed it in ca_file"
                 ),
             )),
+            Failure::Proxy(why) => Self::last(Error::new(
+                ErrorKind::Transport,
+                format!("no answer from {server}: {why}"),
+            )),
             Failure::Unreadable(why) => Self::passing(
                 ErrorKind::Protocol,
                 format!("the answer of {server} cannot be read ({why})"),

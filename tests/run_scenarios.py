@@ -10,9 +10,12 @@ Needs nothing but Python's standard library.
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import os
 import queue
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -70,6 +73,8 @@ ERROR_FIELDS = (
     "message",
     "description",
 )
+# A row of a hexadecimal dump in a log: sixteen bytes, "--" where there are fewer.
+DUMP_ROW = re.compile(r"((?:(?:[0-9a-f]{2}|--){2} ){8})")
 TOKEN_FIELDS = ("access_token", "refresh_token", "client_endpoint", "member_id", "expires")
 
 Json = dict[str, Any]
@@ -92,7 +97,7 @@ def read_table(directory: Path) -> list[Json]:
             rows.append(row)
     known = {
         "name", "about", "subject", "portal", "faults", "config", "hosts", "steps", "seen", "log",
-        "messages", "history", "tunnels", "records", "deadline_ms",
+        "messages", "history", "tunnels", "proxy_requests", "records", "deadline_ms",
         "secrets", "except", "needs", "lost",
     }  # fmt: skip
     names = Counter(row["name"] for row in rows)
@@ -166,6 +171,7 @@ class Places:
         # Accepting connections on which nothing is ever said.
         self.silent = socket.create_server(LOCAL, backlog=128)
         self.tunnels = 0
+        self.proxy_requests = 0
         self.proxy = socket.create_server(LOCAL)
         threading.Thread(target=self._serve_proxy, daemon=True).start()
 
@@ -173,6 +179,7 @@ class Places:
         """The placeholders that stand for them."""
         return {
             "tmp": self.directory.name,
+            "table": str(TABLE),
             "unused_port": str(self.unused.getsockname()[1]),
             "stalled_port": str(self.stalled.getsockname()[1]),
             "silent_port": str(self.silent.getsockname()[1]),
@@ -198,6 +205,12 @@ class Places:
             client.sendall(b"HTTP/1.1 405 Method Not Allowed\r\n\r\n")
             client.close()
             return
+        self.proxy_requests += 1
+        status = proxy_status(head, self.proxy_requests)
+        if status != 200:
+            client.sendall(b"HTTP/1.1 %d Refused\r\nContent-Length: 0\r\n\r\n" % status)
+            client.close()
+            return
         self.tunnels += 1
         portal = socket.create_connection(("127.0.0.1", self.https_port))
         client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
@@ -212,6 +225,15 @@ class Places:
         for place in (self.unused, self.stalled, *self.waiting, self.silent, self.proxy):
             place.close()
         self.directory.cleanup()
+
+
+def proxy_status(head: bytes, number: int) -> int:
+    """The status that the proxy gives its request of this number: a user named 503-200 asks for a
+    503, and a 200 to every request after it."""
+    credentials = re.search(rb"(?i)proxy-authorization: basic (\S+)", head)
+    user = base64.b64decode(credentials[1]).split(b":")[0] if credentials else b"200"
+    statuses = [int(status) for status in user.split(b"-")]
+    return statuses[min(number, len(statuses)) - 1]
 
 
 def pump(source: socket.socket, target: socket.socket) -> None:
@@ -379,15 +401,23 @@ class Result:
 
     def leaks(self) -> list[str]:
         """What the adapter showed that has a secret in it, the secret itself left out."""
+        secrets = {form for secret in self.secrets for form in (secret, quote(secret, safe=""))}
         found = []
-        # As they are, and as they stand in a URL.
-        secrets = self.secrets | {quote(secret, safe="") for secret in self.secrets}
-        for text in self.shown:
+        for text in [*self.shown, self.dumped()]:
             for secret in secrets:
                 if secret in text:
-                    found.append(text.replace(secret, "<SECRET>"))
+                    place = text.index(secret)
+                    near = text[max(0, place - 100) : place + len(secret) + 100]
+                    found.append(near.replace(secret, "<SECRET>"))
                     break
         return found
+
+    def dumped(self) -> str:
+        """What the dumps among the records are dumps of: a secret may go from row to row."""
+        rows = (DUMP_ROW.search(text) for text in self.shown)
+        return "".join(
+            bytes.fromhex(row[1].replace("-", "")).decode("latin-1") for row in rows if row
+        )
 
 
 class Runner:
@@ -455,7 +485,7 @@ class Runner:
             **{key: str(value) for key, value in self.emulator.addresses.items()},
             **self.places.names(),
         }
-        self.places.tunnels = 0
+        self.places.tunnels = self.places.proxy_requests = 0
         self.rows += 1
         self.names[NUMBER] = f"{os.getpid():08}{self.rows:08}"
         tokens = {
@@ -478,7 +508,7 @@ class Runner:
         self.result.secrets.update(row.get("secrets", []))
         problems = []
         steps = row["steps"]
-        if "client" not in steps[0]:
+        if not steps[0].keys() & {"client", "copy"}:
             steps = [{"client": "new", "expect": "ok"}, *steps]
         for number, step in enumerate(steps, 1 - (steps is not row["steps"])):
             problems += [
@@ -528,6 +558,8 @@ class Runner:
             self.emulator.ask("POST", "/set", step["set"])
         elif "fault" in step:
             self.emulator.ask("POST", "/fault", step["fault"])
+        elif "copy" in step:
+            shutil.copyfile(*step["copy"])
         elif "release" in step:
             self.emulator.ask("POST", "/release")
         elif "wait" in step:
@@ -664,6 +696,9 @@ class Runner:
             found.append(
                 f"proxy: expected {row.get('tunnels', 0)} tunnels, seen {self.places.tunnels}"
             )
+        asked = self.places.proxy_requests
+        if asked != row.get("proxy_requests", asked):
+            found.append(f"proxy: expected {row['proxy_requests']} requests, seen {asked}")
         history = messages.pop("history", {})
         if "messages" in row and row["messages"] != messages:
             found.append(f"portal keeps: expected {row['messages']}, seen {messages}")

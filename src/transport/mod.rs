@@ -5,6 +5,7 @@
 //! answer), and so that every wait ends at the call's deadline, at `cancel`, or on a signal.
 
 mod dns;
+mod hidden;
 pub(crate) mod proxy;
 mod tcp;
 mod tls;
@@ -14,15 +15,16 @@ pub(crate) use tcp::Sockets;
 use crate::Error;
 use crate::config::{Proxy, Resolve, Settings};
 use crate::wait::{Call, Stop};
+use arc_swap::ArcSwap;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::io::Read;
+use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use ureq::http::header::{ACCEPT, CONTENT_TYPE, LOCATION, RETRY_AFTER, USER_AGENT};
 use ureq::http::{HeaderMap, HeaderValue, Method, Uri};
-use ureq::unversioned::transport::{ConnectProxyConnector, Connector};
+use ureq::unversioned::transport::Connector;
 
 /// Answers are read up to this size: the largest sound one, of a batch of 50, is below 100 KiB.
 const MAX_ANSWER: u64 = 1024 * 1024;
@@ -67,17 +69,25 @@ impl Transports {
     /// More kinds of transport than any host uses at a time.
     const MAX_KNOWN: usize = 64;
 
+    /// Reads `ca_file`, if it is new or has changed, and so does it without the lock.
     pub(crate) fn get(&self, options: &Options) -> Result<Arc<Transport>, Error> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(transport) = known.get(options) {
-            return Ok(Arc::clone(transport));
+        let known = self.lock().get(options).cloned();
+        if let Some(transport) = known {
+            transport.renew_if_changed();
+            return Ok(transport);
         }
+        let transport = Arc::new(Transport::new(options, &self.names)?);
+        let mut known = self.lock();
         if known.len() >= Self::MAX_KNOWN {
             known.retain(|_, transport| Arc::strong_count(transport) > 1);
         }
-        let transport = Arc::new(Transport::new(options, &self.names)?);
-        known.insert(options.clone(), Arc::clone(&transport));
-        Ok(transport)
+        Ok(Arc::clone(
+            known.entry(options.clone()).or_insert(transport),
+        ))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Options, Arc<Transport>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -90,7 +100,16 @@ impl std::fmt::Debug for Options {
 /// A pool of connections and how to open them.
 #[derive(Debug)]
 pub(crate) struct Transport {
+    options: Options,
+    names: Arc<dns::Names>,
+    present: ArcSwap<Pool>,
+}
+
+/// What goes when `ca_file` changes: nothing that trusts the former roots stays in use.
+#[derive(Debug)]
+struct Pool {
     agent: ureq::Agent,
+    ca_file: Option<tls::Version>,
 }
 
 /// A request. The token is in the body, never in the URL of a portal.
@@ -120,44 +139,63 @@ pub(crate) enum Failure {
     Certificate(String),
     /// What came is not HTTP, or is more than an answer can be.
     Unreadable(String),
+    /// The proxy made no tunnel, and would not the next time.
+    Proxy(String),
     /// No connection, or a broken one.
     Network(String),
 }
 
 impl Transport {
     fn new(options: &Options, names: &Arc<dns::Names>) -> Result<Self, Error> {
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .proxy(match &options.proxy {
-                Some(chosen) => Some(chosen.build()?),
-                None => None,
-            })
-            .max_idle_connections(MAX_IDLE)
-            .max_idle_connections_per_host(MAX_IDLE)
-            .max_idle_age(MAX_IDLE_AGE)
-            .build();
-        let connector = ()
-            .chain(ConnectProxyConnector::default())
-            .chain(tcp::TcpConnector::new(
-                options.resolve.clone(),
-                Arc::clone(names),
-            ))
-            .chain(tls::TlsConnector::new(options.ca_file.as_deref())?);
         Ok(Self {
-            agent: ureq::Agent::with_parts(config, connector, dns::LaterResolver),
+            options: options.clone(),
+            names: Arc::clone(names),
+            present: ArcSwap::from_pointee(Pool::new(options, names)?),
         })
     }
 
+    /// Reads `ca_file` again if it is another than it was: whether it is. A file that is being
+    /// written, or that is none any more, changes nothing.
+    fn renew_if_changed(&self) -> bool {
+        let Some(file) = &self.options.ca_file else {
+            return false;
+        };
+        if tls::Version::of(file) == self.present.load().ca_file {
+            return false;
+        }
+        match Pool::new(&self.options, &self.names) {
+            Ok(fresh) => {
+                log::info!(target: crate::LOG, "ca_file {} has changed and was read again", file.display());
+                self.present.store(Arc::new(fresh));
+                true
+            }
+            Err(error) => {
+                log::warn!(target: crate::LOG, "ca_file has changed, and what it held before stays in use: {error}");
+                false
+            }
+        }
+    }
+
     /// Sends a request and reads the whole answer. A pooled connection that turns out to have
-    /// been closed is replaced at once, without the caller noticing.
+    /// been closed is replaced at once, without the caller noticing; and a certificate that is not
+    /// trusted is looked at again if `ca_file` has changed.
     pub(crate) fn send(&self, call: &Call, request: &Request<'_>) -> Result<Answer, Failure> {
+        match self.send_once(call, request) {
+            Err(Failure::Certificate(_)) if self.renew_if_changed() => {
+                self.send_once(call, request)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn send_once(&self, call: &Call, request: &Request<'_>) -> Result<Answer, Failure> {
         call.check().map_err(Failure::Stopped)?;
         let _scope = Exchange::begin(call);
-        match self.exchange(request, false) {
+        let pool = self.present.load_full();
+        match pool.exchange(request, false) {
             Err(fault) if Exchange::opened() == 0 && call.check().is_ok() && was_closed(&fault) => {
                 log::debug!(target: crate::LOG, "a pooled connection was closed by the server; opening another");
-                self.exchange(request, true)
+                pool.exchange(request, true)
             }
             outcome => outcome,
         }
@@ -166,10 +204,45 @@ impl Transport {
             Ok(()) => failure(&fault),
         })
     }
+}
+
+impl Pool {
+    fn new(options: &Options, names: &Arc<dns::Names>) -> Result<Self, Error> {
+        let (proxy, direct) = match &options.proxy {
+            Some(chosen) => (Some(chosen.build()?), chosen.direct()),
+            None => (None, proxy::Direct::default()),
+        };
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(proxy)
+            .max_idle_connections(MAX_IDLE)
+            .max_idle_connections_per_host(MAX_IDLE)
+            .max_idle_age(MAX_IDLE_AGE)
+            .build();
+        // Before it is read: what is written meanwhile makes another version.
+        let ca_file = options.ca_file.as_deref().and_then(tls::Version::of);
+        let connector = ()
+            .chain(proxy::ProxyConnector::new(direct))
+            .chain(tcp::TcpConnector::new(
+                options.resolve.clone(),
+                Arc::clone(names),
+            ))
+            .chain(tls::TlsConnector::new(options.ca_file.as_deref())?);
+        Ok(Self {
+            agent: ureq::Agent::with_parts(config, connector, dns::LaterResolver),
+            ca_file,
+        })
+    }
 
     fn exchange(&self, request: &Request<'_>, fresh: bool) -> Result<Answer, ureq::Error> {
         let mut http = ureq::http::Request::new(request.body.unwrap_or_default());
-        *http.uri_mut() = request.uri.clone();
+        let (uri, query) = without_query(request.uri)?;
+        Exchange::with(|exchange| {
+            exchange.query = query;
+            exchange.body = Vec::with_capacity(USUAL_ANSWER);
+        })?;
+        *http.uri_mut() = uri;
         let headers = http.headers_mut();
         headers.insert(
             ACCEPT,
@@ -191,13 +264,14 @@ impl Transport {
             }
             Some(_) => self.agent.run(http),
         }?;
-        let mut body = Vec::with_capacity(USUAL_ANSWER);
-        response
-            .body_mut()
-            .with_config()
-            .limit(MAX_ANSWER)
-            .reader()
-            .read_to_end(&mut body)?;
+        let mut covered = response.body_mut().with_config().limit(MAX_ANSWER).reader();
+        let length = io::copy(&mut covered, &mut io::sink())?;
+        let mut body = Exchange::with(|exchange| std::mem::take(&mut exchange.body))?;
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        if body.len() < length {
+            return Err(ureq::Error::BodyStalled);
+        }
+        body.truncate(length);
         Ok(Answer {
             status: response.status().as_u16(),
             location: text(response.headers(), &LOCATION),
@@ -207,18 +281,34 @@ impl Transport {
     }
 }
 
+/// An address in two parts: ureq gets the first only.
+fn without_query(uri: &Uri) -> Result<(Uri, String), ureq::Error> {
+    let Some(query) = uri.query() else {
+        return Ok((uri.clone(), String::new()));
+    };
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(uri.path().parse().map_err(ureq::http::Error::from)?);
+    let bare = Uri::from_parts(parts).map_err(ureq::http::Error::from)?;
+    Ok((bare, query.to_owned()))
+}
+
 fn text(headers: &HeaderMap, name: &ureq::http::HeaderName) -> Option<String> {
     let value = headers.get(name)?;
     Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
-/// Seconds, or a date.
+/// Seconds, or a date. What is longer than a lifetime is cut, so that it fits wherever it is added
+/// to or counted in.
 fn read_retry_after(value: &str) -> Option<Duration> {
-    if let Ok(seconds) = value.trim().parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let at = httpdate::parse_http_date(value).ok()?;
-    Some(at.duration_since(SystemTime::now()).unwrap_or_default())
+    const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    let value = value.trim();
+    let wait = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        value.parse().map_or(LONGEST, Duration::from_secs)
+    } else {
+        let at = httpdate::parse_http_date(value).ok()?;
+        at.duration_since(SystemTime::now()).unwrap_or_default()
+    };
+    Some(wait.min(LONGEST))
 }
 
 /// Whether this is how a connection fails that the server closed while it was idle.
@@ -241,7 +331,7 @@ fn failure(fault: &ureq::Error) -> Failure {
         | E::BodyExceedsLimit(_)
         | E::LargeResponseHeader(..)
         | E::BodyStalled => Failure::Unreadable(fault.to_string()),
-        E::ConnectProxyFailed(_) => Failure::Network("the proxy refused to connect".to_owned()),
+        E::ConnectProxyFailed(reason) => proxy::failure(reason),
         E::Io(e) => Failure::Network(e.to_string()),
         _ => Failure::Network(fault.to_string()),
     }
@@ -252,10 +342,15 @@ thread_local! {
     static EXCHANGE: RefCell<Option<Exchange>> = const { RefCell::new(None) };
 }
 
-/// A request under way on this thread.
-#[derive(Clone, Debug)]
+/// A request under way on this thread, with the parts of it that ureq does not see.
 struct Exchange {
     call: Call,
+    /// To be put into the request. Empty if there is none, or it is there already.
+    query: String,
+    /// The body of the answer, as far as it has come.
+    body: Vec<u8>,
+    /// Whether the connection that is being opened is the one to the proxy.
+    to_proxy: bool,
     /// Connections opened for it; 0 says that the one it used was pooled.
     opened: u32,
     /// Until when a connection that is being opened must be ready for use.
@@ -266,6 +361,9 @@ impl Exchange {
     fn begin(call: &Call) -> Scope {
         let mine = Self {
             call: call.clone(),
+            query: String::new(),
+            body: Vec::new(),
+            to_proxy: false,
             opened: 0,
             ready_by: None,
         };
@@ -273,10 +371,10 @@ impl Exchange {
     }
 
     /// Runs `f` on the exchange of this thread; there is none where no `send` is under way.
-    fn with<R>(f: impl FnOnce(&mut Self) -> R) -> std::io::Result<R> {
+    fn with<R>(f: impl FnOnce(&mut Self) -> R) -> io::Result<R> {
         EXCHANGE.with_borrow_mut(|current| match current {
             Some(exchange) => Ok(f(exchange)),
-            None => Err(std::io::Error::other("no request is under way")),
+            None => Err(io::Error::other("no request is under way")),
         })
     }
 
@@ -286,7 +384,7 @@ impl Exchange {
 
     /// The call this thread is sending a request of. While a connection is being opened its
     /// deadline is the one for that.
-    fn call() -> std::io::Result<Call> {
+    fn call() -> io::Result<Call> {
         Self::with(|exchange| {
             let mut call = exchange.call.clone();
             if let Some(ready_by) = exchange.ready_by {
@@ -297,7 +395,7 @@ impl Exchange {
     }
 
     /// A connection is being opened: TCP, a proxy's answer, TLS.
-    fn opening() -> std::io::Result<()> {
+    fn opening() -> io::Result<()> {
         Self::with(|exchange| {
             let ready_by = Instant::now() + exchange.call.connect_timeout;
             exchange.ready_by.get_or_insert(ready_by);
@@ -305,7 +403,7 @@ impl Exchange {
     }
 
     /// The connection is ready for use.
-    fn ready() -> std::io::Result<()> {
+    fn ready() -> io::Result<()> {
         Self::with(|exchange| exchange.ready_by = None)
     }
 }

@@ -81,35 +81,40 @@ impl TcpConnector {
     fn open(&self, host: &str, port: u16) -> io::Result<Arc<Socket>> {
         Exchange::opening()?;
         let call = Exchange::call()?;
-        let until = call.deadline;
-        let addresses = self.addresses(host, port, until)?;
-        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        for (at, address) in addresses.iter().enumerate() {
-            // Each address has its share of the time that is left, so that a dead one does not
-            // take the others'.
-            let share = u32::try_from(addresses.len() - at).unwrap_or(u32::MAX);
-            let left = until.saturating_duration_since(Instant::now());
-            match connect(&call, *address, Instant::now() + left / share) {
-                Ok(stream) => {
-                    stream.set_nodelay(true)?;
-                    let socket = Arc::new(Socket {
-                        stream,
-                        user: AtomicU64::new(0),
-                    });
-                    call.process.sockets.add(&socket);
-                    return Ok(socket);
-                }
-                Err(error) => {
-                    let text = format!("connecting to {host} ({address}): {error}");
-                    last = io::Error::new(error.kind(), text);
-                }
-            }
-            if call.check().is_err() {
-                break;
-            }
+        let addresses = self.addresses(host, port, call.deadline)?;
+        let addresses = in_order(&addresses, self.names.good(host, port));
+        let (stream, address) = connect(&call, host, &addresses).inspect_err(|_| {
+            self.names.forget(host);
+        })?;
+        self.names.note_good(host, port, address);
+        stream.set_nodelay(true)?;
+        let socket = Arc::new(Socket {
+            stream,
+            user: AtomicU64::new(0),
+        });
+        call.process.sockets.add(&socket);
+        Ok(socket)
+    }
+}
+
+/// The order in which addresses are tried: the one that was good the last time, then those of IPv6
+/// and IPv4 in turn, beginning with the family that the system put first.
+fn in_order(addresses: &[SocketAddr], good: Option<SocketAddr>) -> Vec<SocketAddr> {
+    let of_first = |address: &&SocketAddr| {
+        let first = addresses.first().map(SocketAddr::is_ipv4);
+        Some(address.is_ipv4()) == first
+    };
+    let mut first = addresses.iter().filter(of_first);
+    let mut second = addresses.iter().filter(|address| !of_first(address));
+    let mut ordered: Vec<SocketAddr> = Vec::with_capacity(addresses.len());
+    ordered.extend(good.filter(|address| addresses.contains(address)));
+    loop {
+        let pair = [first.next(), second.next()];
+        if pair == [None, None] {
+            return ordered;
         }
-        self.names.forget(host);
-        Err(last)
+        let new = pair.into_iter().flatten().filter(|a| Some(**a) != good);
+        ordered.extend(new);
     }
 }
 
@@ -143,51 +148,122 @@ impl fmt::Debug for TcpConnector {
     }
 }
 
-/// Connects without blocking, and waits for the outcome together with a `cancel`.
+/// How long an attempt has before the next address is tried beside it (RFC 8305, section 5).
 #[cfg(unix)]
-fn connect(call: &Call, address: SocketAddr, until: Instant) -> io::Result<TcpStream> {
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// Connects to the address that answers first. Each is tried when the one before has failed, or has
+/// had its head start; all that are under way are waited for together, and for a `cancel`.
+#[cfg(unix)]
+fn connect(
+    call: &Call,
+    host: &str,
+    addresses: &[SocketAddr],
+) -> io::Result<(TcpStream, SocketAddr)> {
     use crate::wait::{Event, poll};
     use rustix::event::{PollFd, PollFlags};
     use rustix::io::Errno;
-    use rustix::net::{AddressFamily, SocketType, sockopt};
 
-    let family = if address.is_ipv4() {
-        AddressFamily::INET
-    } else {
-        AddressFamily::INET6
-    };
-    let socket = open_socket(family, SocketType::STREAM)?;
-    match rustix::net::connect(&socket, &address) {
-        Ok(()) => {}
-        Err(Errno::INPROGRESS | Errno::INTR) => {
-            let event = Event::new()?;
-            let _listed = call.process.waits.list(call.control.client_id, &event);
-            loop {
-                if call.is_cancelled() {
-                    return Err(stopped());
-                }
-                let left = until.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    return Err(io::Error::from(io::ErrorKind::TimedOut));
-                }
-                let mut polled = [
-                    PollFd::new(&socket, PollFlags::OUT),
-                    PollFd::from_borrowed_fd(event.descriptor(), PollFlags::IN),
-                ];
-                match poll(&mut polled, left) {
-                    Err(Errno::INTR) if call.interrupted() => return Err(stopped()),
-                    Err(Errno::INTR) => {}
-                    Err(other) => return Err(other.into()),
-                    Ok(_) if polled.first().is_some_and(|p| !p.revents().is_empty()) => break,
-                    Ok(_) => {}
-                }
-            }
-            sockopt::socket_error(&socket)??;
+    let event = Event::new()?;
+    let _listed = call.process.waits.list(call.control.client_id, &event);
+    let mut untried = addresses.iter().copied();
+    let mut attempts: Vec<Attempt> = Vec::new();
+    let mut next_at = Instant::now();
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    loop {
+        if call.is_cancelled() {
+            return Err(stopped());
         }
-        Err(other) => return Err(other.into()),
+        let left = call.remaining();
+        if left.is_zero() {
+            return Err(match attempts.first() {
+                Some(attempt) => told(host, attempt.address, &io::ErrorKind::TimedOut.into()),
+                None => last,
+            });
+        }
+        let head_start = next_at.saturating_duration_since(Instant::now());
+        if (attempts.is_empty() || head_start.is_zero())
+            && let Some(address) = untried.next()
+        {
+            match Attempt::begin(address) {
+                Ok(attempt) => attempts.push(attempt),
+                Err(error) => last = told(host, address, &error),
+            }
+            next_at = Instant::now() + HEAD_START;
+            continue;
+        }
+        if attempts.is_empty() {
+            return Err(last);
+        }
+        let left = if untried.len() == 0 {
+            left
+        } else {
+            left.min(head_start)
+        };
+        let mut polled: Vec<_> = attempts
+            .iter()
+            .map(|attempt| PollFd::new(&attempt.socket, PollFlags::OUT))
+            .collect();
+        polled.push(PollFd::from_borrowed_fd(event.descriptor(), PollFlags::IN));
+        match poll(&mut polled, left) {
+            Err(Errno::INTR) if call.interrupted() => return Err(stopped()),
+            Err(Errno::INTR) => continue,
+            Err(other) => return Err(other.into()),
+            Ok(_) => {}
+        }
+        let settled: Vec<bool> = polled.iter().map(|p| !p.revents().is_empty()).collect();
+        let mut under_way = Vec::new();
+        for (attempt, settled) in attempts.into_iter().zip(settled) {
+            if !settled {
+                under_way.push(attempt);
+                continue;
+            }
+            let address = attempt.address;
+            match attempt.outcome() {
+                Ok(stream) => return Ok((stream, address)),
+                Err(error) => last = told(host, address, &error),
+            }
+        }
+        attempts = under_way;
     }
-    rustix::io::ioctl_fionbio(&socket, false)?;
-    Ok(socket.into())
+}
+
+/// A connection that is being opened.
+#[cfg(unix)]
+struct Attempt {
+    socket: std::os::fd::OwnedFd,
+    address: SocketAddr,
+}
+
+#[cfg(unix)]
+impl Attempt {
+    fn begin(address: SocketAddr) -> io::Result<Self> {
+        use rustix::io::Errno;
+        use rustix::net::{AddressFamily, SocketType};
+
+        let family = if address.is_ipv4() {
+            AddressFamily::INET
+        } else {
+            AddressFamily::INET6
+        };
+        let socket = open_socket(family, SocketType::STREAM)?;
+        match rustix::net::connect(&socket, &address) {
+            Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(Self { socket, address }),
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    /// To be called when the socket is ready.
+    fn outcome(self) -> io::Result<TcpStream> {
+        rustix::net::sockopt::socket_error(&self.socket)??;
+        rustix::io::ioctl_fionbio(&self.socket, false)?;
+        Ok(self.socket.into())
+    }
+}
+
+fn told(host: &str, address: SocketAddr, error: &io::Error) -> io::Error {
+    let text = format!("connecting to {host} ({address}): {error}");
+    io::Error::new(error.kind(), text)
 }
 
 #[cfg(all(unix, not(target_vendor = "apple")))]
@@ -212,10 +288,26 @@ fn open_socket(
     Ok(socket)
 }
 
+/// Connects to the first address that answers. Each has its share of the time that is left, so that a
+/// dead one does not take the others'.
 #[cfg(not(unix))]
-fn connect(_: &Call, address: SocketAddr, until: Instant) -> io::Result<TcpStream> {
-    let left = until.saturating_duration_since(Instant::now());
-    TcpStream::connect_timeout(&address, left.max(Duration::from_millis(1)))
+fn connect(
+    call: &Call,
+    host: &str,
+    addresses: &[SocketAddr],
+) -> io::Result<(TcpStream, SocketAddr)> {
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for (at, address) in addresses.iter().enumerate() {
+        if call.check().is_err() {
+            break;
+        }
+        let share = call.remaining() / u32::try_from(addresses.len() - at).unwrap_or(u32::MAX);
+        match TcpStream::connect_timeout(address, share.max(Duration::from_millis(1))) {
+            Ok(stream) => return Ok((stream, *address)),
+            Err(error) => last = told(host, *address, &error),
+        }
+    }
+    Err(last)
 }
 
 /// The call itself knows why. Not of a kind that anybody would try again for.
@@ -454,5 +546,31 @@ impl Buffers for TcpBuffers {
 
     fn can_use_input(&self) -> bool {
         !self.input().is_empty() && self.progress
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_take_turns_and_the_good_address_goes_first() {
+        let addresses = |texts: &[&str]| -> Vec<SocketAddr> {
+            let address = |ip: &&str| Some(SocketAddr::new(ip.parse().ok()?, 443));
+            texts.iter().filter_map(address).collect()
+        };
+        let found = addresses(&["::1", "::2", "::3", "1.1.1.1", "2.2.2.2"]);
+        let in_turn = ["::1", "1.1.1.1", "::2", "2.2.2.2", "::3"];
+        for (good, expected) in [
+            (None, in_turn),
+            (Some("::1"), in_turn),
+            (Some("3.3.3.3"), in_turn),
+            (Some("2.2.2.2"), ["2.2.2.2", "::1", "1.1.1.1", "::2", "::3"]),
+        ] {
+            let good = addresses(good.as_slice()).first().copied();
+            assert_eq!(in_order(&found, good), addresses(&expected));
+        }
+        let found = addresses(&["1.1.1.1", "::1"]);
+        assert_eq!(in_order(&found, None), found);
     }
 }

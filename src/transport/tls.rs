@@ -1,23 +1,24 @@
 //! TLS: one configuration and one session cache for all connections of a transport.
 
 use super::Exchange;
+use super::hidden::{Connection, Stream};
 use crate::Error;
 use crate::config::invalid;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::fmt;
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
+use ureq::http::Uri;
 use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport,
-    TransportAdapter,
+    ConnectionDetails, Connector, Either, Transport, TransportAdapter,
 };
 
 /// Room for the sessions of as many portals as one process calls within a ticket's life.
 const SESSIONS: usize = 1024;
-const BUFFER: usize = 16 * 1024;
 
 /// Wraps connections to `https` addresses in TLS.
 pub(super) struct TlsConnector {
@@ -42,6 +43,32 @@ impl TlsConnector {
         config.resumption = rustls::client::Resumption::in_memory_sessions(SESSIONS);
         Ok(Self {
             config: Arc::new(config),
+        })
+    }
+}
+
+/// What changes when a file is written or replaced.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Version {
+    length: u64,
+    written: Option<SystemTime>,
+    /// The file's number, and when that or anything else about it changed.
+    #[cfg(unix)]
+    inode: (u64, i64, i64),
+}
+
+impl Version {
+    /// None if there is no such file.
+    pub(super) fn of(file: &Path) -> Option<Self> {
+        #[cfg(unix)]
+        use std::os::unix::fs::MetadataExt;
+
+        let metadata = std::fs::metadata(file).ok()?;
+        Some(Self {
+            length: metadata.len(),
+            written: metadata.modified().ok(),
+            #[cfg(unix)]
+            inode: (metadata.ino(), metadata.ctime(), metadata.ctime_nsec()),
         })
     }
 }
@@ -74,7 +101,7 @@ fn add_roots(roots: &mut RootCertStore, file: &Path) -> Result<(), Error> {
 }
 
 impl<In: Transport> Connector<In> for TlsConnector {
-    type Out = Either<In, TlsTransport>;
+    type Out = Either<In, Connection>;
 
     fn connect(
         &self,
@@ -84,31 +111,46 @@ impl<In: Transport> Connector<In> for TlsConnector {
         let Some(transport) = chained else {
             return Ok(None);
         };
-        if !details.needs_tls() || transport.is_tls() {
-            Exchange::ready()?;
+        let to_proxy = Exchange::with(|exchange| exchange.to_proxy)?;
+        let with_tls = details.needs_tls() && !transport.is_tls();
+        if to_proxy && !with_tls {
             return Ok(Some(Either::A(transport)));
         }
-        let host = details.uri.host().unwrap_or_default();
+        let adapter = TransportAdapter::new(transport.boxed(), details.current_time.clone());
+        let stream = if with_tls {
+            Stream::Tls(Box::new(self.handshake(details.uri, adapter)?))
+        } else {
+            Stream::Plain(adapter)
+        };
+        if to_proxy {
+            return Ok(Some(Either::B(Connection::to_proxy(stream))));
+        }
+        Exchange::ready()?;
+        Ok(Some(Either::B(Connection::to_server(stream))))
+    }
+}
+
+impl TlsConnector {
+    /// Until it is done, so that a certificate's fault is told as such.
+    fn handshake(
+        &self,
+        uri: &Uri,
+        adapter: TransportAdapter,
+    ) -> Result<StreamOwned<ClientConnection, TransportAdapter>, ureq::Error> {
+        let host = uri.host().unwrap_or_default();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let name = ServerName::try_from(bare)
             .map_err(|_| ureq::Error::Tls("the host name is no name for a certificate"))?
             .to_owned();
-        Exchange::opening()?;
         let connection = ClientConnection::new(Arc::clone(&self.config), name)?;
-        let socket = TransportAdapter::new(transport.boxed(), details.current_time.clone());
-        let mut stream = StreamOwned::new(connection, socket);
-        // Until the handshake is done, so that a certificate's fault is told as such.
+        let mut stream = StreamOwned::new(connection, adapter);
         while stream.conn.is_handshaking() {
             stream
                 .conn
                 .complete_io(&mut stream.sock)
                 .map_err(as_tls_error)?;
         }
-        Exchange::ready()?;
-        Ok(Some(Either::B(TlsTransport {
-            buffers: LazyBuffers::new(BUFFER, BUFFER),
-            stream,
-        })))
+        Ok(stream)
     }
 }
 
@@ -123,44 +165,5 @@ fn as_tls_error(error: io::Error) -> ureq::Error {
 impl fmt::Debug for TlsConnector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsConnector").finish_non_exhaustive()
-    }
-}
-
-/// A connection with TLS on top. The one below keeps what is written until input is awaited.
-pub(super) struct TlsTransport {
-    buffers: LazyBuffers,
-    stream: StreamOwned<ClientConnection, TransportAdapter>,
-}
-
-impl Transport for TlsTransport {
-    fn buffers(&mut self) -> &mut dyn Buffers {
-        &mut self.buffers
-    }
-
-    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
-        self.stream.sock.set_timeout(timeout);
-        let output = self.buffers.output().get(..amount).unwrap_or_default();
-        Ok(self.stream.write_all(output)?)
-    }
-
-    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
-        self.stream.sock.set_timeout(timeout);
-        let amount = self.stream.read(self.buffers.input_append_buf())?;
-        self.buffers.input_appended(amount);
-        Ok(amount > 0)
-    }
-
-    fn is_open(&mut self) -> bool {
-        self.stream.sock.get_mut().is_open()
-    }
-
-    fn is_tls(&self) -> bool {
-        true
-    }
-}
-
-impl fmt::Debug for TlsTransport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsTransport").finish_non_exhaustive()
     }
 }

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -130,3 +133,57 @@ def test_a_fork_while_a_thread_renews(portal: Portal) -> None:
         client.cancel()
         with pytest.raises(Exception, match="cancelled"):
             call.result()
+
+
+# Runs as process 1 of a PID namespace, and forks a child that is process 1 of another.
+SAME_PROCESS_ID = """
+import ctypes, json, os, sys
+from b24_messageservice import Client, MessageNotFound
+
+NEW_PID_NAMESPACE = 0x20000000
+client = Client(**json.loads(sys.argv[1]))
+client.message_status_update("provider1", "known", "sent")
+assert ctypes.CDLL(None).unshare(NEW_PID_NAMESPACE) == 0
+child = os.fork()
+assert os.getpid() == 1
+wrong = 0
+for _ in range(500):
+    try:
+        client.message_status_update("provider1", "known" if child else "unknown", "sent")
+        known = True
+    except MessageNotFound:
+        known = False
+    except Exception:
+        known = None
+    wrong += known is not bool(child)
+if child:
+    wrong += os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    print(wrong)
+else:
+    os._exit(min(wrong, 255))
+"""
+
+
+def test_a_child_with_its_parents_process_id(portal: Portal) -> None:
+    """Each gets the answers to its own calls: only the parent sends a known message."""
+    namespace = ["unshare", "--pid", "--fork"]
+    tried = subprocess.run([*namespace, "unshare", "--pid", "--fork", "true"], check=False)
+    if tried.returncode != 0:
+        pytest.skip("no PID namespace can be made here; it takes CAP_SYS_ADMIN")
+    portal.set(messages=["provider1|known"])
+    # Over TLS a shared connection breaks; without, its answers are taken for each other.
+    options = portal.options(
+        portal=f"http://127.0.0.1:{portal.addresses['http_port']}",
+        allow_http=True,
+        rate_limit="off",
+    )
+    parent = subprocess.run(
+        [*namespace, sys.executable, "-c", SAME_PROCESS_ID, json.dumps(options)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert int(parent.stdout) == 0
+    seen = portal.seen()
+    assert (seen["requests"], seen["connections"]) == (1001, 2)

@@ -203,18 +203,16 @@ fn no_client() -> Vec<String> {
     vec![line(&["error", "NO_CLIENT", "", "0", "0", "-1", "", ""])]
 }
 
-/// Log records, one a line, to standard error.
+/// Log records of every target, the dependencies' too, one a line, to standard error.
 struct Stderr;
 
 impl log::Log for Stderr {
-    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
-        metadata.target() == "b24_messageservice"
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        if self.enabled(record.metadata()) {
-            eprintln!("{} {} {}", record.level(), record.target(), record.args());
-        }
+        eprintln!("{} {} {}", record.level(), record.target(), record.args());
     }
 
     fn flush(&self) {}

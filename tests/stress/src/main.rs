@@ -2,6 +2,7 @@
 //!
 //! usage: b24-stress-worker WORK COUNT [NAME=VALUE ...]
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
 use std::time::Instant;
@@ -26,6 +27,7 @@ fn main() -> Outcome<()> {
         "clients" => clients(count, &options)?,
         "shared" => shared(count, &options)?,
         "threads" => threads(count, &options)?,
+        "names" => names(count, &options)?,
         "batches" => batches(count, &options)?,
         "one" => one(&options)?,
         _ => return Err(usage.into()),
@@ -119,6 +121,45 @@ fn threads(count: u32, options: &Options) -> Outcome<Value> {
     });
     let faults: Vec<_> = outcomes.into_iter().flatten().collect();
     Ok(json!({"faults": faults, "access_token": client.tokens().access_token()}))
+}
+
+/// Three rounds of calls side by side, `{n}` in the portal's name being the number of the call: how
+/// they ended, and how many threads they left behind.
+fn names(count: u32, options: &Options) -> Outcome<Value> {
+    let clients: Vec<Client> = (0..count)
+        .map(|number| {
+            let mut options = options.clone();
+            for (_, value) in &mut options {
+                *value = value.replace("{n}", &number.to_string());
+            }
+            client(&options)
+        })
+        .collect::<Result<_, _>>()?;
+    wait_to_go()?;
+    let before = Usage::now()?.threads;
+    let mut outcomes: BTreeMap<&str, u32> = BTreeMap::new();
+    for _ in 0..3 {
+        let kinds: Vec<&str> = std::thread::scope(|scope| {
+            let calls: Vec<_> = clients
+                .iter()
+                .enumerate()
+                .map(|(number, client)| {
+                    scope.spawn(move || {
+                        let id = format!("m{number}");
+                        let outcome = client.message_status_update(CODE, &id, Status::Sent);
+                        outcome.map_or_else(|fault| fault.kind().name(), |()| "OK")
+                    })
+                })
+                .collect();
+            let calls = calls.into_iter();
+            calls.map(|call| call.join().unwrap_or("PANIC")).collect()
+        });
+        for kind in kinds {
+            *outcomes.entry(kind).or_default() += 1;
+        }
+    }
+    let left = Usage::now()?.threads - before;
+    Ok(json!({"outcomes": outcomes, "threads": left}))
 }
 
 /// Batches of 50.

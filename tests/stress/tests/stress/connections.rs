@@ -1,6 +1,7 @@
 use b24_messageservice::{Client, Status};
-use b24_stress::{CODE, Fixture};
+use b24_stress::{CODE, Fixture, Worker};
 use serde_json::json;
+use std::process::Command;
 
 fn call(client: &Client) {
     client
@@ -64,4 +65,24 @@ fn connections_are_as_many_as_threads_at_most() {
     let seen = fixture.portal.seen();
     assert_eq!(seen.requests, 2000);
     assert!(seen.connections <= 8, "{} connections", seen.connections);
+}
+
+/// The proxy that the environment names is not there.
+#[test]
+fn no_proxy_takes_ranges_of_addresses() {
+    for (direct, kind) in [
+        ("10.0.0.0/8,127.0.0.0/8", "OK"),
+        ("10.0.0.0/8,127.1.0.0/16", "TRANSPORT"),
+    ] {
+        let fixture = Fixture::new(&json!({}));
+        let options = fixture.options(&[("proxy", "env"), ("max_retries", "0")]);
+        let mut command = Command::new(super::WORKER);
+        command
+            .env("http_proxy", "http://127.0.0.1:1")
+            .env("no_proxy", direct)
+            .env_remove("NO_PROXY");
+        let mut worker = Worker::start(&mut command, &["one", "1"], &options);
+        worker.go();
+        assert_eq!(worker.report()["kind"], json!(kind), "{direct}");
+    }
 }
