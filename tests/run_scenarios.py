@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import queue
+import shutil
 import socket
 import subprocess
 import sys
@@ -528,6 +529,8 @@ class Runner:
             self.emulator.ask("POST", "/set", step["set"])
         elif "fault" in step:
             self.emulator.ask("POST", "/fault", step["fault"])
+        elif "remove" in step:
+            shutil.rmtree(step["remove"])
         elif "release" in step:
             self.emulator.ask("POST", "/release")
         elif "wait" in step:
