@@ -79,8 +79,8 @@ pub fn option(name: &str, value: &str) {
 }
 
 /// What a file of the state directory holds.
-pub fn state_file(text: &str) {
-    crate::state::fuzz(text);
+pub fn state_file(content: &[u8]) {
+    crate::state::fuzz(content);
 }
 
 /// An update: refused, or made into a command that has nothing but unreserved text in it.

@@ -78,10 +78,10 @@ pub(crate) enum Standing {
 
 impl Installations {
     const MANY: usize = 16 * 1024;
-    /// The tokens that somebody's settings were written with count as much as those that were
-    /// replaced just now, so that the first ones are kept as well.
-    const OLDEST_NAMES: usize = 16;
-    const MAX_NAMES: usize = 128;
+    /// By how many tokens an installation is found that no state directory knows.
+    pub(crate) const MANY_NAMES: usize = 128;
+    /// By how many where a state directory knows all the others.
+    pub(crate) const FEW_NAMES: usize = 8;
 
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -119,13 +119,18 @@ impl Installations {
 
     /// Notes that an attempt has ended, and the newest pair and what the installation is found by
     /// from now on, if it has brought one.
-    pub(crate) fn finish(&self, name: Name, newest: Option<(Name, &Credentials)>) {
+    pub(crate) fn finish(
+        &self,
+        name: Name,
+        newest: Option<(Name, &Credentials)>,
+        max_names: usize,
+    ) {
         let mut known = self.lock();
         let installation = known.get_or_make(name);
         installation.attempt = None;
         if let Some((also, credentials)) = newest {
             installation.newest = Some(credentials.clone());
-            known.add_name(name, also);
+            known.add_name(name, also, max_names);
         }
     }
 
@@ -142,16 +147,15 @@ impl Installations {
 impl Known {
     fn get_or_make(&mut self, name: Name) -> &mut Installation {
         self.clock += 1;
-        let id = match self.ids.get(&name) {
-            Some(id) => *id,
-            None => {
-                if self.installations.len() >= Installations::MANY {
-                    self.forget_some();
-                }
-                self.next_id += 1;
-                self.ids.insert(name, self.next_id);
-                self.next_id
+        let id = if let Some(id) = self.ids.get(&name) {
+            *id
+        } else {
+            if self.installations.len() >= Installations::MANY {
+                self.forget_some();
             }
+            self.next_id += 1;
+            self.ids.insert(name, self.next_id);
+            self.next_id
         };
         let installation = self.installations.entry(id).or_default();
         installation.used = self.clock;
@@ -161,7 +165,9 @@ impl Known {
         installation
     }
 
-    fn add_name(&mut self, name: Name, also: Name) {
+    /// The tokens that somebody's settings were written with count as much as those that were
+    /// replaced just now, so that an eighth is of the first ones.
+    fn add_name(&mut self, name: Name, also: Name, max: usize) {
         let Some(id) = self.ids.get(&name).copied() else {
             return;
         };
@@ -171,8 +177,8 @@ impl Known {
         if self.ids.insert(also, id) != Some(id) {
             installation.names.push_back(also);
         }
-        if installation.names.len() > Installations::MAX_NAMES
-            && let Some(old) = installation.names.remove(Installations::OLDEST_NAMES)
+        if installation.names.len() > max
+            && let Some(old) = installation.names.remove(max / 8)
         {
             self.ids.remove(&old);
         }
@@ -286,10 +292,7 @@ impl Attempt {
             progress.waiting.push(Arc::clone(&event));
         }
         loop {
-            let stopped = match call.wait(&event, call.deadline) {
-                Ok(_) => None,
-                Err(stop) => Some(stop),
-            };
+            let stopped = call.wait(&event, call.deadline).err();
             let mut progress = self.lock();
             if let Some(outcome) = &progress.outcome {
                 return Ok(outcome.clone());
@@ -322,6 +325,8 @@ impl Drop for Wanting {
 mod tests {
     use super::*;
 
+    const MAX: usize = Installations::MANY_NAMES;
+
     fn pair(number: usize) -> Credentials {
         let mut pair = Credentials::default();
         pair.tokens.access_token = format!("access-{number}");
@@ -343,7 +348,7 @@ mod tests {
             };
             assert!(stale == old);
             assert!(wanting.attempt().is_wanted());
-            known.finish(name(&old), Some((name(&new), &new)));
+            known.finish(name(&old), Some((name(&new), &new)), MAX);
         }
     }
 
@@ -359,7 +364,7 @@ mod tests {
             assert!(newest == pair(500));
         }
         let names = known.lock().ids.len();
-        assert_eq!(names, Installations::MAX_NAMES);
+        assert_eq!(names, MAX);
     }
 
     #[test]
@@ -379,20 +384,54 @@ mod tests {
         drop(first);
         assert!(!attempt.is_wanted());
         assert_eq!(known.attempts().len(), 1);
-        known.finish(name(&pair(0)), None);
+        known.finish(name(&pair(0)), None, MAX);
         assert_eq!(known.attempts().len(), 0);
     }
 
     #[test]
     fn the_least_recently_used_are_forgotten() {
         let known = Installations::default();
-        for number in 0..Installations::MANY + 1 {
-            known.finish(name(&pair(number)), None);
+        for number in 0..=Installations::MANY {
+            known.finish(name(&pair(number)), None, MAX);
         }
         let known = known.lock();
         assert_eq!(known.installations.len(), known.ids.len());
         assert!(known.installations.len() <= Installations::MANY * 7 / 8 + 1);
         assert!(!known.ids.contains_key(&name(&pair(0))));
         assert!(known.ids.contains_key(&name(&pair(Installations::MANY))));
+    }
+
+    /// What docs/operations.md says of memory.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn ten_thousand_installations_take_what_the_manual_says() {
+        let resident = || -> i64 {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+            line.and_then(|rest| rest.split_whitespace().next())
+                .and_then(|kib| kib.parse().ok())
+                .unwrap()
+        };
+        // The smaller first: memory that was freed does not count as grown.
+        for (max, limit) in [(Installations::FEW_NAMES, 24), (MAX, 80)] {
+            let known = Installations::default();
+            let before = resident();
+            for portal in 0..10_000_u64 {
+                let first = Name(fingerprint("", &format!("{portal}")));
+                let mut newest = pair(0);
+                // What the vendor's tokens and addresses are like.
+                newest.tokens.access_token = "a".repeat(70);
+                newest.tokens.refresh_token = "r".repeat(70);
+                newest.tokens.client_endpoint = "https://portal.bitrix24.com/rest/".to_owned();
+                newest.tokens.member_id = "m".repeat(32);
+                for number in 0..264_u64 {
+                    let also = Name(fingerprint("", &format!("{portal}-{number}")));
+                    known.finish(first, Some((also, &newest)), max);
+                }
+            }
+            let grown = resident() - before;
+            println!("10,000 installations by {max} tokens each: {grown} KiB");
+            assert!(grown < limit * 1024, "{grown} KiB");
+        }
     }
 }

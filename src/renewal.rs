@@ -10,7 +10,7 @@ use crate::answer::{Renewed, Source, read_renewal};
 use crate::client::Inner;
 use crate::config::Listener;
 use crate::fault::{Fault, Repeat};
-use crate::installations::{Asking, Attempt, Name, Outcome, Renewal, Standing};
+use crate::installations::{Asking, Attempt, Installations, Name, Outcome, Renewal, Standing};
 use crate::process::Process;
 use crate::retry::Retries;
 use crate::tokens::{Credentials, Tokens, unix_now};
@@ -92,7 +92,7 @@ impl Outcome {
 enum Hold<'a> {
     /// Nothing: there is no state directory.
     Alone,
-    Held(Held<'a>),
+    Held(Box<Held<'a>>),
     /// Nobody waits any more.
     Abandoned,
 }
@@ -117,7 +117,7 @@ impl Renewing {
                 .spawn(move || self.run(&newest, listener))
         });
         if let Err(why) = spawned {
-            process.installations.finish(name, None);
+            process.installations.finish(name, None, 0);
             let error = Error::new(
                 ErrorKind::Internal,
                 format!(
@@ -194,8 +194,8 @@ impl Renewing {
         if let Some(held) = held {
             let stored = held.store(&stale, &fresh, &self.call(ANSWER_WITHIN));
             if let Err(fault) = stored {
-                // The pair exists nowhere else: to fail here would lose it for certain.
-                log::error!(target: LOG, "portal={} the renewed tokens are in memory only: {fault}", client.portal);
+                // The pair may exist nowhere else: to fail here would lose it for certain.
+                log::error!(target: LOG, "portal={} the renewed tokens may be in memory only: {fault}", client.portal);
             }
         }
         if let Some(listener) = listener {
@@ -224,7 +224,7 @@ impl Renewing {
         let patience = self.client.settings.timeout.max(ANSWER_WITHIN);
         let go_on = || self.attempt.is_wanted();
         match directory.hold(seeker, &self.call(patience), &go_on) {
-            Ok(held) => Ok(Hold::Held(held)),
+            Ok(held) => Ok(Hold::Held(Box::new(held))),
             Err(Unlocked::Storage(fault)) => Err(fault.in_a_call()),
             Err(Unlocked::Stopped(_)) => Ok(Hold::Abandoned),
         }
@@ -314,7 +314,13 @@ impl Ending {
             }
             _ => None,
         };
-        self.process.installations.finish(self.name, newest);
+        let max_names = match client.state {
+            Some(_) => Installations::FEW_NAMES,
+            None => Installations::MANY_NAMES,
+        };
+        self.process
+            .installations
+            .finish(self.name, newest, max_names);
         self.attempt.end(Outcome {
             asker: self.asker,
             result,
@@ -326,7 +332,7 @@ impl Drop for Ending {
     fn drop(&mut self) {
         // After a panic; otherwise the outcome is there already.
         if std::thread::panicking() {
-            self.process.installations.finish(self.name, None);
+            self.process.installations.finish(self.name, None, 0);
         }
         self.attempt.end(Outcome {
             asker: self.asker,

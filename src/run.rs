@@ -300,9 +300,8 @@ impl<'c> Run<'c> {
     pub(crate) fn settle(&mut self, fault: &Fault) -> Settled {
         let error = fault.error.clone();
         match &fault.repeat {
-            Repeat::Never => Settled::Fail(error),
             Repeat::Renewed if self.may_renew() => Settled::Renew(error),
-            Repeat::Renewed => Settled::Fail(error),
+            Repeat::Never | Repeat::Renewed => Settled::Fail(error),
             Repeat::At(origin) => Settled::Move(origin.clone()),
             Repeat::WhenTimeGivenBack => match self.bound.bucket.note_spent() {
                 None => Settled::Fail(error),

@@ -4,7 +4,5 @@
 use b24_messageservice::fuzzing;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    if let Ok(text) = std::str::from_utf8(data) {
-        fuzzing::state_file(text);
-    }
+    fuzzing::state_file(data);
 });

@@ -354,12 +354,14 @@ impl Held<'_> {
         if name != self.name {
             return self.store_elsewhere(&name, used, fresh, call);
         }
-        self.link_hosts(&name, fresh)?;
+        // A link that cannot be written must not keep the pair from being written.
+        let linked = self.link_hosts(&name, fresh);
         let mut record = self.record.take().unwrap_or_default();
         record.renew(&self.client_id, used, fresh);
         let file = format!("{name}.tokens");
         let bytes = self.directory.written(&file, record.to_bytes())?;
-        self.write(&file, &bytes)
+        self.write(&file, &bytes)?;
+        linked
     }
 
     /// Until now it was known by its token or host only, or another portal has its host now.
@@ -380,7 +382,7 @@ impl Held<'_> {
             // Another process renews it just now. Whoever comes next moves the pair.
             Err(Unlocked::Stopped(_)) => return Ok(()),
         };
-        self.link_hosts(name, fresh)?;
+        let linked = self.link_hosts(name, fresh);
         let mut record = self.directory.read_record(name)?.unwrap_or_default();
         if let Some(former) = self
             .record
@@ -400,16 +402,18 @@ impl Held<'_> {
                 let _ = std::fs::remove_file(self.directory.path.join(file));
             }
         }
-        Ok(())
+        linked
     }
 
+    /// Makes the portal's addresses lead to a name, as far as it can be done.
     fn link_hosts(&self, name: &str, fresh: &Credentials) -> Result<(), Fault> {
         let told = Origin::parse(&fresh.tokens.client_endpoint).ok();
+        let mut linked = Ok(());
         for portal in self.portals.iter().chain(&told) {
             let host = host_name(&self.client_id, portal);
-            self.directory.link(&host, name)?;
+            linked = linked.and(self.directory.link(&host, name));
         }
-        Ok(())
+        linked
     }
 
     fn write(&mut self, name: &str, content: &[u8]) -> Result<(), Fault> {

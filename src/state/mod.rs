@@ -416,17 +416,17 @@ fn network_name(magic: u32) -> Option<&'static str> {
     })
 }
 
-/// Reads a text as each kind of file of the directory.
+/// Reads a content as that of each kind of file of the directory.
 #[cfg(feature = "fuzzing")]
-pub(crate) fn fuzz(text: &str) {
-    if let Some((level, at)) = read_level(text) {
+pub(crate) fn fuzz(content: &[u8]) {
+    if let Some((level, at)) = std::str::from_utf8(content).ok().and_then(read_level) {
         assert!(level.is_finite() && at.is_finite());
     }
-    if let Some(record) = Record::from_bytes(text.as_bytes()) {
+    if let Some(record) = Record::from_bytes(content) {
         let bytes = record.to_bytes().unwrap_or_default();
         assert_eq!(Record::from_bytes(&bytes), Some(record));
     }
-    installation::fuzz(text.as_bytes());
+    installation::fuzz(content);
 }
 
 /// The level and when it was, in seconds since the machine started.

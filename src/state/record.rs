@@ -38,6 +38,8 @@ pub(crate) struct Record {
 struct Head {
     version: u32,
     credentials: Credentials,
+    /// How many fingerprints follow.
+    replaced: usize,
 }
 
 impl Record {
@@ -92,6 +94,7 @@ impl Record {
         let mut bytes = serde_json::to_vec(&Head {
             version: Self::VERSION,
             credentials: self.credentials.clone(),
+            replaced: self.replaced.0.len(),
         })?;
         bytes.push(b'\n');
         for fingerprint in &self.replaced.0 {
@@ -105,7 +108,8 @@ impl Record {
         let (head, rest) = bytes.split_at(end);
         let head: Head = serde_json::from_slice(head).ok()?;
         let (fingerprints, left) = rest.get(1..)?.as_chunks::<8>();
-        (head.version == Self::VERSION && left.is_empty()).then(|| Self {
+        let whole = left.is_empty() && head.replaced == fingerprints.len();
+        (head.version == Self::VERSION && whole).then(|| Self {
             credentials: head.credentials,
             replaced: Replaced(
                 fingerprints

@@ -68,7 +68,7 @@ impl Control {
         self.shared.lock().messages.to_json()
     }
 
-    fn tokens(&self) -> Value {
+    pub(crate) fn tokens(&self) -> Value {
         let state = self.shared.lock();
         json!({
             "access_token": state.tokens.access,

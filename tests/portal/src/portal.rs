@@ -140,6 +140,11 @@ impl Portal {
         self.control.messages()
     }
 
+    /// The present tokens, as `GET /tokens` tells them.
+    pub fn tokens(&self) -> Value {
+        self.control.tokens()
+    }
+
     /// Lets go every request that a fault or a latency holds.
     pub fn release(&self) {
         self.control.shared.release();

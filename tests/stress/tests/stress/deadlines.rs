@@ -25,10 +25,10 @@ fn times_out(what: &str, client: &Client) {
 #[test]
 fn hold_whatever_the_portal_does() {
     for fault in [
-        json!([{"kind": "hang"}]),
-        json!([{"kind": "hang_after"}]),
-        json!([{"kind": "drip", "ms_per_byte": 20}]),
-        json!([{"kind": "slow_header", "ms_per_byte": 20}]),
+        json!([{"kind": "hang", "count": 2}]),
+        json!([{"kind": "hang_after", "count": 2}]),
+        json!([{"kind": "drip", "ms_per_byte": 20, "count": 2}]),
+        json!([{"kind": "slow_header", "ms_per_byte": 20, "count": 2}]),
     ] {
         for scheme in ["http", "https"] {
             let fixture = Fixture::new(&json!({}));

@@ -10,6 +10,7 @@ mod cancel;
 mod chaos;
 mod connections;
 mod deadlines;
+mod kills;
 mod memory;
 mod order;
 mod processes;

@@ -1,6 +1,6 @@
 use super::{Directory, worker};
 use b24_messageservice::Status;
-use b24_stress::{CODE, Fixture, RENEWAL};
+use b24_stress::{CODE, Fixture, RENEWAL, Worker};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -43,7 +43,7 @@ fn a_storm_of_processes_renews_once() {
         let mut workers: Vec<_> = (0..8)
             .map(|_| worker(&["threads", "8"], &options))
             .collect();
-        workers.iter_mut().for_each(b24_stress::Worker::go);
+        workers.iter_mut().for_each(Worker::go);
         for worker in workers {
             let report = worker.report();
             assert_eq!(report["faults"], json!([]), "{report}");
@@ -136,4 +136,63 @@ fn who_comes_later_starts_from_the_stored_pair() {
     let seen = fixture.portal.seen();
     let counts = (seen.renewals, seen.renewal_requests, seen.spent_tokens);
     assert_eq!(counts, (1, 1, 0));
+}
+
+/// Settings are as old as they like, and call the portal what they like: whoever has a token of the
+/// installation finds it, and only one process renews.
+#[test]
+fn processes_with_old_and_new_settings_renew_once() {
+    const ROUNDS: usize = 12;
+    let directory = Directory::new("settings");
+    let fixture = Fixture::new(&json!({"expired": true}));
+    let port = fixture.portal.http_port();
+    let mut pairs = vec![(
+        fixture.own("access-0000000000000001"),
+        fixture.own(RENEWAL[0].1),
+    )];
+    let resolve = (0..=ROUNDS)
+        .map(|number| format!("name{number}.bitrix24.test:{port}:127.0.0.1"))
+        .collect::<Vec<_>>()
+        .join(",");
+    for round in 0..ROUNDS {
+        let mut workers: Vec<_> = (0..5)
+            .map(|number| {
+                // A new name for the portal in each round, and tokens from anywhere in its life.
+                let name = format!("name{}.bitrix24.test", round + number % 2);
+                let portal = format!("http://{name}:{port}");
+                let (access, refresh) = &pairs[(round * number) % pairs.len()];
+                let mut options = fixture.options(&[
+                    ("client_id", RENEWAL[1].1),
+                    ("client_secret", RENEWAL[2].1),
+                    ("state_dir", directory.path()),
+                ]);
+                for (name, value) in [
+                    ("portal", portal.as_str()),
+                    ("resolve", &resolve),
+                    ("refresh_token", refresh),
+                    ("access_token", access),
+                ] {
+                    options.retain(|(known, _)| known != name);
+                    options.push((name.to_owned(), value.to_owned()));
+                }
+                worker(&["threads", "3"], &options)
+            })
+            .collect();
+        workers.iter_mut().for_each(Worker::go);
+        for worker in workers {
+            let report = worker.report();
+            assert_eq!(report["faults"], json!([]), "round {round}: {report}");
+        }
+        let seen = fixture.portal.seen();
+        assert_eq!(seen.spent_tokens, 0, "round {round}");
+        assert_eq!(fixture.portal.tokens()["lost"], false, "round {round}");
+        let tokens = fixture.portal.tokens();
+        let text = |name: &str| tokens[name].as_str().expect(name).to_owned();
+        pairs.push((text("access_token"), text("refresh_token")));
+        fixture.fault(&json!([{"kind": "expire", "at": "update"}]));
+    }
+    println!(
+        "{ROUNDS} rounds of 5 processes with 3 threads: {} renewals, none of a spent token",
+        fixture.portal.seen().renewals
+    );
 }
