@@ -560,6 +560,8 @@ class Runner:
             self.emulator.ask("POST", "/fault", step["fault"])
         elif "copy" in step:
             shutil.copyfile(*step["copy"])
+        elif "remove" in step:
+            shutil.rmtree(step["remove"])
         elif "release" in step:
             self.emulator.ask("POST", "/release")
         elif "wait" in step:

@@ -173,7 +173,8 @@ static void cancelled_update(const char *code, const char *message_id, const cha
 static void renewals_wait(const char *milliseconds)
 {
     b24_error *error = NULL;
-    put_outcome(b24_renewals_wait(strtoll(milliseconds, NULL, 10), &error), error);
+    b24_code outcome = b24_renewals_wait(strtoll(milliseconds, NULL, 10), &error);
+    put_outcome(outcome, error);
 }
 
 static void send_batch(void)
