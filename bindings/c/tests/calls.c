@@ -139,6 +139,39 @@ static void a_batch_may_be_sent_again(void)
     b24_client_free(client);
 }
 
+/* An error of a batch is where it was, and says what it said, however many updates are added later. */
+static void an_error_of_a_batch_stays_where_it_is(void)
+{
+    portal_reset("{\"messages\":[]}");
+    b24_client *client = portal_client();
+    b24_batch *batch = b24_batch_new();
+    b24_batch_add(batch, "provider1", "one", "sent");
+    b24_batch_add(batch, "provider1", "two", "lost");
+    const b24_error *not_sent = b24_batch_error(batch, 0);
+    const b24_error *unsendable = b24_batch_error(batch, 1);
+    for (int i = 0; i < 1000; i++) {
+        b24_batch_add(batch, "provider1", "one", "sent");
+    }
+    CHECK(b24_batch_error(batch, 0) == not_sent);
+    CHECK(b24_batch_error(batch, 1) == unsendable);
+    CHECK_NUMBER(b24_error_code(not_sent), B24_INVALID_ARGUMENT);
+    CHECK(strstr(b24_error_message(not_sent), "not sent yet") != NULL);
+
+    CHECK_NUMBER(b24_message_status_update_batch(client, batch, NULL), B24_MESSAGE_NOT_FOUND);
+    const b24_error *refused = b24_batch_error(batch, 0);
+    const char *description = b24_error_description(refused);
+    unsendable = b24_batch_error(batch, 1);
+    for (int i = 0; i < 5000; i++) {
+        b24_batch_add(batch, "provider1", "one", "sent");
+    }
+    CHECK(b24_batch_error(batch, 0) == refused);
+    CHECK_NUMBER(b24_error_code(refused), B24_MESSAGE_NOT_FOUND);
+    CHECK_TEXT(description, "Message not found!");
+    CHECK(strstr(b24_error_message(unsendable), "status") != NULL);
+    b24_batch_free(batch);
+    b24_client_free(client);
+}
+
 struct renewed {
     int count;
     pthread_t thread;
@@ -415,6 +448,7 @@ int main(void)
     a_nul_from_the_network_cuts_nothing();
     a_batch_has_a_fate_for_each();
     a_batch_may_be_sent_again();
+    an_error_of_a_batch_stays_where_it_is();
     renewed_tokens_reach_the_caller();
     a_shared_client_outlives_its_free();
     a_call_under_way_can_be_cancelled();
