@@ -78,10 +78,16 @@ impl<'a> Parcel<'a> {
     }
 }
 
-/// Whether the portal would take a part of the id for a reference to another command's result.
+/// Whether the portal might take a part of the id for a reference to what another command came to.
 /// It does so only in batches, so that such an id has to travel alone.
 fn has_reference(message_id: &str) -> bool {
-    message_id.contains("$result")
+    const NAMES: [&str; 5] = ["result", "next", "total", "time", "error"];
+    message_id.split('$').skip(1).any(|after| {
+        NAMES.iter().any(|name| {
+            let word = after.get(..name.len());
+            word.is_some_and(|word| word.eq_ignore_ascii_case(name))
+        })
+    })
 }
 
 fn send(client: &Inner, updates: &[(usize, Checked<'_>)]) -> Vec<(usize, Fate)> {
@@ -277,8 +283,56 @@ pub(crate) fn percent_encode(text: &str, into: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use b24_portal::php;
+    use crate::{Client, Config};
+    use b24_portal::{Portal, Settings, php};
     use proptest::prelude::*;
+
+    /// Ids in which all that means something to the portal in a batch is common.
+    fn hostile_id() -> impl Strategy<Value = String> {
+        let word = prop_oneof![
+            "\\$?(result|next|total|time|error|RESULT|Next|tOtal|TIME|Error)",
+            r"(\[(u0[0-3]|start|error)\]){1,2}",
+            "[$\\[\\] #&?=%+.;]",
+            "\\PC{0,3}",
+        ];
+        proptest::collection::vec(word, 1..6).prop_map(|words| words.concat())
+    }
+
+    /// A client of an emulator, over plain HTTP.
+    fn client_of(portal: &Portal) -> Client {
+        let mut config = Config::new();
+        config
+            .portal(&format!("http://127.0.0.1:{}", portal.http_port()))
+            .access_token("access-0000000000000001")
+            .allow_http(true)
+            .rate_limit("off")
+            .proxy("none");
+        Client::new(&config).unwrap()
+    }
+
+    #[test]
+    fn a_batch_stores_every_id_byte_for_byte() {
+        let portal = Portal::start(Settings::default()).unwrap();
+        let client = client_of(&portal);
+        let ids = proptest::collection::vec(hostile_id(), 1..8);
+        proptest!(|(ids in ids)| {
+            let mut ids = ids;
+            ids.retain(|id| Checked::new("provider1", id, "sent").is_ok());
+            portal.reset(Settings::default()).unwrap();
+            let updates = ids.iter().map(|id| Update::new("provider1", id.as_str(), "sent"));
+            for outcome in client.message_status_update_batch(updates) {
+                prop_assert_eq!(outcome, Ok(()));
+            }
+            let messages = portal.messages();
+            ids.sort();
+            ids.dedup();
+            for id in &ids {
+                prop_assert_eq!(&messages[format!("provider1|{id}")], "sent", "{:?}", messages);
+            }
+            let history = messages["history"].as_object().map_or(0, |all| all.len());
+            prop_assert_eq!(history, ids.len(), "{:?}", messages);
+        });
+    }
 
     proptest! {
         /// PHP's own reading of a command, as the emulator has it from PHP's documentation, gives
