@@ -218,9 +218,20 @@ final class Client
      */
     private static function entry(mixed $update): array
     {
-        $update = is_array($update) ? array_values($update) : [];
+        if (!is_array($update)) {
+            throw new InvalidArgument(
+                'an update is an array of code, message id and status, not ' . get_debug_type($update)
+            );
+        }
+        $update = array_values($update);
         if (count($update) !== 3) {
-            throw new InvalidArgument('an update of a batch is an array of code, message id and status');
+            $fault = match (count($update)) {
+                0 => 'code, message id and status are missing',
+                1 => 'message id and status are missing',
+                2 => 'status is missing',
+                default => count($update) . ' values are too many',
+            };
+            throw new InvalidArgument("$fault: an update is an array of code, message id and status");
         }
         foreach ($update as $value) {
             if (!is_string($value) && !is_int($value) && !$value instanceof Status) {

@@ -168,6 +168,10 @@ final class CallsTest extends TestCase
             [null, $refused, $refused, $refused, $refused, $refused, $refused, MessageNotFound::class, null],
             array_map(static fn ($fate) => $fate === null ? null : $fate::class, $fates)
         );
+        $rule = 'an update is an array of code, message id and status';
+        self::assertSame("$rule, not string", $fates[1]?->getMessage());
+        self::assertSame("status is missing: $rule", $fates[2]?->getMessage());
+        self::assertSame("4 values are too many: $rule", $fates[3]?->getMessage());
         self::assertEquals(['provider1|m1' => 'sent', 'provider1|m2' => 'failed'], $portal->messages());
         self::assertSame(3, $portal->seen()['commands']);
     }

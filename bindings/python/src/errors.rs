@@ -11,7 +11,7 @@ pub(crate) fn exception(py: Python<'_>, error: &Error) -> PyErr {
     instance(py, error).map_or_else(|failure| failure, PyErr::from_value)
 }
 
-/// The exception that stands for `error`, as an object: the fate of an update in a batch.
+/// The exception that stands for `error`, as an object: the outcome of an update in a batch.
 pub(crate) fn instance<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>> {
     static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
     let attributes = PyDict::new(py);
@@ -30,7 +30,7 @@ pub(crate) fn instance<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'p
 }
 
 /// `Ok` as `None`, and an error as its exception.
-pub(crate) fn fate(py: Python<'_>, outcome: Result<(), Error>) -> PyResult<Bound<'_, PyAny>> {
+pub(crate) fn outcome(py: Python<'_>, outcome: Result<(), Error>) -> PyResult<Bound<'_, PyAny>> {
     match outcome {
         Ok(()) => py.None().into_bound_py_any(py),
         Err(error) => instance(py, &error),
