@@ -3,7 +3,7 @@
 use crate::answer::read_batch;
 use crate::client::Inner;
 use crate::fault::{Fault, Repeat};
-use crate::order::{Key, Ticket};
+use crate::order::Ticket;
 use crate::run::{Method, Run, Settled};
 use crate::single;
 use crate::status::{Checked, Update};
@@ -100,10 +100,7 @@ fn send(client: &Inner, updates: &[(usize, Checked<'_>)]) -> Vec<(usize, Fate)> 
         Err(error) => return failed(updates, &error).collect(),
     };
     let process = Arc::clone(&run.call.process);
-    let key = |(_, update): (usize, Checked<'_>)| -> Key {
-        let message = (client.control.client_id, update.code, update.message_id);
-        process.order.key(message)
-    };
+    let key = |(_, update): (usize, Checked<'_>)| single::turn_key(client, &process, update);
     let turns = process.order.queue_up_all(
         parcels
             .iter()

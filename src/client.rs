@@ -169,6 +169,10 @@ impl Client {
     /// Tells the portal the status of one message, and returns when the portal has stored it
     /// (`messageservice.message.status.update`). Doing so again is harmless.
     ///
+    /// Calls for one message are made one after the other, in the order in which they were begun,
+    /// across all clients of the process for one portal; what is told last stands. An attempt
+    /// whose outcome is unknown may still be executed by the portal for up to 60 s.
+    ///
     /// `code` is the provider code, `[A-Za-z0-9._-]+`; `message_id` what the portal sent to the
     /// provider's handler, 1 to 128 characters; `status` a [`Status`](crate::Status) or its name
     /// in any case.

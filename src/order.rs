@@ -1,4 +1,4 @@
-//! Turns: calls for one message are made in the order in which they were asked for.
+//! Turns: calls for one message are made one after the other, in the order in which they were begun.
 //!
 //! A ticket stands in the queues of all its keys. All tickets of a call are put there under one
 //! lock, so that any two calls stand in the same order in every queue they share, and no two can

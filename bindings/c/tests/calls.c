@@ -325,6 +325,30 @@ static void *update_once(void *client)
     return code == B24_OK ? client : NULL;
 }
 
+/* The portal answers the first call with a 503 and asks for a second's patience; the call of an equal
+ * client that is begun meanwhile must not overtake it. */
+static void equal_clients_take_turns_for_a_message(void)
+{
+    portal_reset("{}");
+    portal_ask("POST", "/fault",
+               "[{\"kind\":\"status\",\"status\":503,\"headers\":{\"Retry-After\":\"1\"}}]");
+    b24_client *first = portal_client();
+    b24_client *second = portal_client();
+    pthread_t other;
+    if (!CHECK_NUMBER(pthread_create(&other, NULL, update_once, first), 0)) {
+        return;
+    }
+    portal_ask("POST", "/wait", "{\"requests\":1,\"timeout_ms\":20000}");
+    CHECK_NUMBER(update(second, "delivered"), B24_OK);
+    void *good = NULL;
+    pthread_join(other, &good);
+    CHECK(good != NULL);
+    CHECK(stored(message, "delivered"));
+    CHECK_NUMBER(portal_seen("requests"), 3);
+    b24_client_free(first);
+    b24_client_free(second);
+}
+
 static void threads_share_one_renewal(void)
 {
     enum { THREADS = 16 };
@@ -453,6 +477,7 @@ int main(void)
     a_shared_client_outlives_its_free();
     a_call_under_way_can_be_cancelled();
     the_log_goes_where_it_is_sent();
+    equal_clients_take_turns_for_a_message();
     threads_share_one_renewal();
     a_fork_shares_no_connection();
     a_fork_amid_a_call_hangs_nothing();

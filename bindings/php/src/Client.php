@@ -62,6 +62,10 @@ final class Client
      * Tells the portal the status of one message, and returns when the portal has stored it. Doing so
      * again is harmless.
      *
+     * Calls for one message are made one after the other, in the order in which they were begun, across
+     * all clients of the process for one portal; what is told last stands. An attempt whose outcome is
+     * unknown may still be executed by the portal for up to 60 s.
+     *
      * @param string $code the provider code, `[A-Za-z0-9._-]+`
      * @param string|int $messageId what the portal sent to the provider's handler
      * @param Status|string $status a status, or its name in any case

@@ -83,6 +83,10 @@ impl Client {
     /// code is the provider code that the message was sent through; message_id the id that the
     /// portal posted to the provider's handler, a str or an int; status a Status or its text in
     /// any case. Writing the same status again is harmless. Raises B24Error.
+    ///
+    /// Calls for one message are made one after the other, in the order in which they were begun,
+    /// across all clients of the process for one portal; what is told last stands. An attempt
+    /// whose outcome is unknown may still be executed by the portal for up to 60 s.
     #[pyo3(signature = (code, message_id, status))]
     fn message_status_update(
         &self,

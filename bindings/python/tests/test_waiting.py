@@ -286,6 +286,19 @@ def test_cancel_ends_each_update_of_a_batch(portal: Portal) -> None:
     portal.release()
 
 
+def test_equal_clients_take_turns_for_a_message(portal: Portal) -> None:
+    portal.fault("status", status=503, headers={"Retry-After": "1"})
+    first, second = portal.client(), portal.client()
+    with ThreadPoolExecutor(1) as pool:
+        early = pool.submit(first.message_status_update, "provider1", "m1", "sent")
+        portal.wait(1)
+        second.message_status_update("provider1", "m1", "delivered")
+        early.result()
+    messages: dict[str, Any] = portal.messages()
+    assert messages["history"]["provider1|m1"] == ["sent", "delivered"]
+    assert messages["provider1|m1"] == "delivered"
+
+
 def test_threads_share_a_client(portal: Portal) -> None:
     client = portal.client(rate_limit="off")
 
