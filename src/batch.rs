@@ -326,7 +326,7 @@ mod tests {
             for id in &ids {
                 prop_assert_eq!(&messages[format!("provider1|{id}")], "sent", "{:?}", messages);
             }
-            let history = messages["history"].as_object().map_or(0, |all| all.len());
+            let history = messages["history"].as_object().map_or(0, serde_json::Map::len);
             prop_assert_eq!(history, ids.len(), "{:?}", messages);
         });
     }

@@ -113,7 +113,7 @@ fn resolve_all(params: Array<Value>, earlier: &Results) -> Array<Value> {
     let mut resolved = Array::default();
     resolved.extend(params.into_iter().map(|(key, value)| {
         let value = match value {
-            Value::Str(text) => resolve(text, earlier),
+            Value::Str(text) => resolve(&text, earlier),
             Value::Array(inner) => Value::Array(resolve_all(inner, earlier)),
             other => other,
         };
@@ -125,9 +125,9 @@ fn resolve_all(params: Array<Value>, earlier: &Results) -> Array<Value> {
 /// Puts what is known of earlier commands in the place of references to it. A reference alone
 /// becomes what it leads to, whatever that is; within other text a string or a number is put in,
 /// and anything else leaves the text as it is.
-fn resolve(text: String, earlier: &Results) -> Value {
+fn resolve(text: &str, earlier: &Results) -> Value {
     let mut resolved = String::new();
-    let mut rest = text.as_str();
+    let mut rest = text;
     while let Some(found) = find_reference(rest) {
         let value = earlier.look_up(&found);
         if found.reference == text {
@@ -273,7 +273,7 @@ mod tests {
             ("$$result[user][ID]", text("$7")),
             ("$result $error[u1][error]", text("$result WRONG")),
         ] {
-            assert_eq!(resolve(given.to_owned(), &earlier), expected, "{given}");
+            assert_eq!(resolve(given, &earlier), expected, "{given}");
         }
     }
 }
