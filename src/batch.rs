@@ -21,7 +21,7 @@ type Fate = Result<(), Error>;
 ///
 /// Of several updates for one message only the last is sent, and its fate is theirs: the portal
 /// keeps what arrives last, and a repeated earlier one must not arrive after it.
-pub(crate) fn update(client: &Inner, updates: &[Update]) -> Vec<Fate> {
+pub(crate) fn update(client: &Arc<Inner>, updates: &[Update]) -> Vec<Fate> {
     let checked: Vec<_> = updates.iter().map(Update::check).collect();
     let mut last = HashMap::with_capacity(checked.len());
     for (index, update) in checked.iter().enumerate() {
@@ -90,7 +90,7 @@ fn has_reference(message_id: &str) -> bool {
     })
 }
 
-fn send(client: &Inner, updates: &[(usize, Checked<'_>)]) -> Vec<(usize, Fate)> {
+fn send(client: &Arc<Inner>, updates: &[(usize, Checked<'_>)]) -> Vec<(usize, Fate)> {
     let parcels = Parcel::pack(updates);
     if parcels.is_empty() {
         return Vec::new();

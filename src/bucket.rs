@@ -7,6 +7,8 @@
 use crate::address::Origin;
 use crate::config::Rate;
 use crate::state::StateDir;
+#[cfg(unix)]
+use crate::state::Unlocked;
 use crate::wait::{Call, Stop};
 use crate::{Error, ErrorKind};
 use std::collections::HashMap;
@@ -68,6 +70,8 @@ struct Known {
     /// the longest that one has taken lately.
     lag: Duration,
     budgets: Budgets,
+    /// Whether the state directory failed the last time, so that this is said once.
+    alone: bool,
 }
 
 /// Whose time budget a request uses up: the portal keeps one for each application and method. The
@@ -188,6 +192,7 @@ impl Bucket {
             at: Instant::now(),
             lag: FIRST_LAG,
             budgets: Budgets::default(),
+            alone: false,
         }))
     }
 
@@ -237,15 +242,30 @@ impl Bucket {
         }
     }
 
-    /// Changes the level, drained up to now, here or in the file that processes share.
+    /// Changes the level, drained up to now, in the file that processes share, or here if there is
+    /// none or it cannot be used.
     fn change<R>(
         &self,
         asker: Asker<'_>,
         rate: Rate,
-        change: impl FnOnce(&mut Level) -> R,
+        mut change: impl FnMut(&mut Level) -> R,
     ) -> Result<R, Error> {
+        #[cfg(unix)]
         if let Some(state) = asker.state {
-            return state.change_level(asker.portal, rate, asker.call, change);
+            match state.change_level(asker.portal, rate, asker.call, &mut change) {
+                Ok(outcome) => {
+                    self.lock().alone = false;
+                    return Ok(outcome);
+                }
+                Err(Unlocked::Stopped(stop)) => {
+                    return Err(stop.error("waiting for the state that processes share"));
+                }
+                Err(Unlocked::Storage(fault)) => {
+                    if !std::mem::replace(&mut self.lock().alone, true) {
+                        log::warn!(target: crate::LOG, "portal={} the rate limit is kept by this process alone: {fault}", asker.portal);
+                    }
+                }
+            }
         }
         let mut known = self.lock();
         let now = Instant::now();

@@ -3,9 +3,11 @@
 use crate::address::Origin;
 use crate::bucket::Bucket;
 use crate::config::{Config, OnRenewal, Settings, invalid};
+use crate::installations::Name;
 use crate::process::Process;
-use crate::renewal::InstallationKey;
 use crate::run::Method;
+#[cfg(unix)]
+use crate::state::Seeker;
 use crate::state::StateDir;
 use crate::status::{Checked, Update};
 use crate::tokens::{Credentials, Tokens};
@@ -15,7 +17,7 @@ use crate::{Error, VERSION, batch, single};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ureq::http::{HeaderValue, Uri};
 
 /// Tells one portal what became of messages.
@@ -45,7 +47,8 @@ pub(crate) struct Inner {
     pub(crate) settings: Settings,
     pub(crate) on_renewal: Option<OnRenewal>,
     pub(crate) control: Arc<Control>,
-    pub(crate) installation: InstallationKey,
+    /// As it is configured; it may have moved since.
+    pub(crate) portal: Origin,
     pub(crate) user_agent: HeaderValue,
     pub(crate) state: Option<Arc<StateDir>>,
     pub(crate) credentials: ArcSwap<Credentials>,
@@ -103,16 +106,15 @@ impl Client {
             .portal
             .clone()
             .ok_or_else(|| invalid("portal", "is missing"))?;
-        let installation = InstallationKey {
-            portal: portal.clone(),
-            client_id: settings.client_id.clone(),
-        };
         let own = concat!("b24-messageservice/", env!("CARGO_PKG_VERSION"));
         let user_agent = format!("{} {own}", settings.user_agent);
         let user_agent = HeaderValue::from_str(user_agent.trim_start())
             .map_err(|_| invalid("user_agent", "makes no header"))?;
         let state = match &settings.state_dir {
-            Some(path) => Some(Arc::new(StateDir::open(path)?)),
+            Some(path) => {
+                let opened = StateDir::open(path).map_err(|fault| fault.at_opening())?;
+                Some(Arc::new(opened))
+            }
             None => None,
         };
         let mut credentials = Credentials {
@@ -124,11 +126,18 @@ impl Client {
             },
             expires_here: None,
         };
+        #[cfg(unix)]
         if let Some(state) = &state
-            && let Some(stored) = state.read_tokens(&portal, &settings.client_id)?
-            && stored.replaces(&credentials)
+            && let Some(record) = state
+                .look_up(Seeker {
+                    client_id: &settings.client_id,
+                    refresh_token: &settings.refresh_token,
+                    portals: std::slice::from_ref(&portal),
+                })
+                .map_err(|fault| fault.at_opening())?
+            && record.replaces(&settings.client_id, &credentials)
         {
-            credentials = stored.credentials;
+            credentials = record.credentials;
         }
         if credentials.tokens.access_token.is_empty() {
             return Err(invalid(
@@ -139,7 +148,7 @@ impl Client {
         let client = Self(Arc::new(Inner {
             control: Arc::new(Control::new(config.on_interrupt.clone())),
             on_renewal: config.on_renewal.clone(),
-            installation,
+            portal: portal.clone(),
             user_agent,
             state,
             credentials: ArcSwap::from_pointee(Credentials::default()),
@@ -249,7 +258,7 @@ impl Inner {
 
     /// Takes over an address at which a portal has answered.
     pub(crate) fn stay_at(&self, bound: &Arc<Bound>) {
-        log::info!(target: crate::LOG, "portal={} moved to {}", self.installation.portal, bound.address.origin);
+        log::info!(target: crate::LOG, "portal={} moved to {}", self.portal, bound.address.origin);
         self.address.store(Arc::clone(&bound.address));
         self.bound.store(Some(Arc::clone(bound)));
     }
@@ -279,12 +288,39 @@ impl Inner {
         self.state.is_some() || !self.credentials.load().tokens.refresh_token.is_empty()
     }
 
+    /// What the process knows an installation with these credentials by.
+    pub(crate) fn installation_name(&self, credentials: &Credentials) -> Name {
+        Name::of(&self.settings.client_id, &self.portal, credentials)
+    }
+
+    /// The addresses under which this client knows the portal.
+    #[cfg(unix)]
+    pub(crate) fn portals(&self) -> Vec<Origin> {
+        let mut portals = vec![self.portal.clone()];
+        let present = &self.address.load().origin;
+        if !portals.contains(present) {
+            portals.push(present.clone());
+        }
+        portals
+    }
+
+    /// Whether the token may be sent there.
+    pub(crate) fn accepts(&self, origin: &Origin) -> bool {
+        origin.is_https() || self.settings.allow_http
+    }
+
     /// Uses these credentials from now on, at the address they came with.
     pub(crate) fn adopt(&self, credentials: &Credentials) {
-        if let Ok(origin) = Origin::parse(&credentials.tokens.client_endpoint)
-            && let Err(fault) = self.move_to(&origin)
-        {
-            log::warn!(target: crate::LOG, "the portal's new address was not taken over: {fault}");
+        match Origin::parse(&credentials.tokens.client_endpoint) {
+            Ok(origin) if self.accepts(&origin) => {
+                if let Err(fault) = self.move_to(&origin) {
+                    log::warn!(target: crate::LOG, "the portal's new address was not taken over: {fault}");
+                }
+            }
+            Ok(origin) => {
+                log::warn!(target: crate::LOG, "portal={} the address {origin} of its tokens is not used: it is not https", self.portal);
+            }
+            Err(_) => {}
         }
         self.credentials.store(Arc::new(credentials.clone()));
     }
@@ -292,7 +328,7 @@ impl Inner {
     /// Calls the portal at another address from now on.
     fn move_to(&self, origin: &Origin) -> Result<(), Error> {
         if self.address.load().origin != *origin {
-            log::info!(target: crate::LOG, "portal={} moved to {origin}", self.installation.portal);
+            log::info!(target: crate::LOG, "portal={} moved to {origin}", self.portal);
             self.address.store(Arc::new(Address::new(origin.clone())?));
         }
         Ok(())
@@ -332,6 +368,19 @@ struct Identity {
 impl SharedClients {
     const MAX_IDLE: usize = 256;
 
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn find(&self, identity: &Identity) -> Option<Client> {
+        let mut kept = self.lock();
+        kept.clock += 1;
+        let now = kept.clock;
+        let (client, used) = kept.clients.get_mut(identity)?;
+        *used = now;
+        Some(client.clone())
+    }
+
     fn get(&self, config: &Config) -> Result<Client, Error> {
         let identity = Identity {
             settings: config.check()?.clone(),
@@ -340,14 +389,19 @@ impl SharedClients {
                 config.on_interrupt.as_ref().map_or(0, address_of),
             ],
         };
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = self.find(&identity) {
+            return Ok(client);
+        }
+        // Files are read here: not under the lock, which every request of the process takes.
+        let client = Client::new(config)?;
+        let mut kept = self.lock();
         kept.clock += 1;
         let now = kept.clock;
-        if let Some((client, used)) = kept.clients.get_mut(&identity) {
+        if let Some((other, used)) = kept.clients.get_mut(&identity) {
+            // Another thread has made it meanwhile.
             *used = now;
-            return Ok(client.clone());
+            return Ok(other.clone());
         }
-        let client = Client::new(config)?;
         if kept.clients.len() >= Self::MAX_IDLE {
             let idle = kept.clients.values().filter(|(c, _)| c.is_idle());
             let oldest = idle.map(|(_, used)| *used).min();

@@ -151,6 +151,16 @@ impl Error {
         self
     }
 
+    /// If it may succeed later: not before this time.
+    pub(crate) fn wait_at_least(self, step: Duration) -> Self {
+        if self.is_retryable() {
+            let wait = self.retry_after().unwrap_or_default().max(step);
+            self.with_retry_after(Some(wait))
+        } else {
+            self
+        }
+    }
+
     pub(crate) fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {
         if self.0.retry_after != retry_after {
             Arc::make_mut(&mut self.0).retry_after = retry_after;

@@ -34,9 +34,11 @@ mod fault;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod installations;
 mod order;
 mod process;
 mod renewal;
+mod retry;
 mod run;
 mod single;
 mod state;
@@ -49,6 +51,8 @@ pub use client::Client;
 pub use config::Config;
 pub use error::{Error, ErrorKind};
 pub use renewal::renewals_wait;
+#[doc(hidden)]
+pub use renewal::renewals_wait_interruptible;
 pub use status::{Status, Update};
 pub use tokens::Tokens;
 

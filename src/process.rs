@@ -7,8 +7,8 @@
 
 use crate::bucket::Buckets;
 use crate::client::SharedClients;
+use crate::installations::Installations;
 use crate::order::Order;
-use crate::renewal::Installations;
 use crate::transport::{Sockets, Transports};
 use crate::wait::Waits;
 use arc_swap::ArcSwapOption;

@@ -1,166 +1,382 @@
 //! Renewal: one at a time, in the process and on the machine, and everybody uses its outcome.
 //!
-//! A refresh token works once. Who finds its token expired takes its turn; whoever had the turn
-//! before may have renewed already, in this process or in another. Only who finds that nobody has
-//! asks the authorization server. The new pair is stored before it is used.
+//! A refresh token works once. Who finds its token expired asks what the process knows of the
+//! installation: a newer pair, a renewal under way, or neither. Then it begins one, on a thread of
+//! its own: the answer is the only good pair there is, so that it is awaited and stored whatever
+//! becomes of the calls that wait for it. The new pair is stored before it is used.
 
 use crate::address::Origin;
 use crate::answer::{Renewed, Source, read_renewal};
 use crate::client::Inner;
-use crate::fault::Fault;
-use crate::run::Run;
-use crate::state::Stored;
+use crate::config::Listener;
+use crate::fault::{Fault, Repeat};
+use crate::installations::{Asking, Attempt, Name, Outcome, Renewal, Standing};
+use crate::process::Process;
+use crate::retry::Retries;
 use crate::tokens::{Credentials, Tokens, unix_now};
 use crate::transport::Request;
-use crate::{Error, LOG};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use crate::wait::{Call, Control, Stop};
+use crate::{Error, ErrorKind, LOG};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
 use ureq::http::Uri;
 
-/// An installation: an application on a portal, as the configuration names them.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct InstallationKey {
-    pub(crate) portal: Origin,
-    pub(crate) client_id: String,
-}
+#[cfg(unix)]
+use crate::state::{Held, Seeker, Unlocked};
 
-/// The installations that this process has renewed tokens of.
-#[derive(Debug, Default)]
-pub(crate) struct Installations(Mutex<HashMap<InstallationKey, Arc<Installation>>>);
+/// How long the answer of the authorization server is awaited once it has been asked.
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
-impl Installations {
-    const MANY: usize = 16 * 1024;
-
-    fn get(&self, key: &InstallationKey) -> Arc<Installation> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= Self::MANY && !known.contains_key(key) {
-            known.retain(|_, installation| Arc::strong_count(installation) > 1);
+/// Gets the client credentials that replace `stale`.
+pub(crate) fn renew(
+    client: &Arc<Inner>,
+    call: &Call,
+    stale: &Credentials,
+) -> Result<Renewal, Error> {
+    let installations = &call.process.installations;
+    let name = client.installation_name(stale);
+    loop {
+        let present = client.credentials.load();
+        if present.tokens.access_token != stale.tokens.access_token {
+            return Ok(Renewal::TakenOver(Credentials::clone(&present)));
         }
-        Arc::clone(known.entry(key.clone()).or_default())
+        if !client.can_renew() {
+            return Ok(Renewal::NoMeans);
+        }
+        let wanting = match installations.standing(name, stale, call.deadline) {
+            Standing::Newer(credentials) => {
+                client.adopt(&credentials);
+                return Ok(Renewal::TakenOver(credentials));
+            }
+            Standing::Renewing(wanting) => wanting,
+            Standing::Begin(wanting, newest) => {
+                let renewing = Renewing {
+                    client: Arc::clone(client),
+                    process: Arc::clone(&call.process),
+                    attempt: Arc::clone(wanting.attempt()),
+                    name,
+                };
+                let listener = client.on_renewal.as_ref().and_then(|choose| choose());
+                renewing.begin(newest, listener);
+                wanting
+            }
+        };
+        let outcome = wanting
+            .attempt()
+            .wait(call)
+            .map_err(|stop| stop.error("waiting for the token to be renewed"))?;
+        match outcome.result {
+            Ok(Renewal::Abandoned) => {}
+            Ok(renewal) => {
+                if let Renewal::Renewed(credentials) | Renewal::TakenOver(credentials) = &renewal {
+                    client.adopt(credentials);
+                }
+                return Ok(renewal);
+            }
+            // What the server said to another client_secret does not hold for this one.
+            Err(_) if !outcome.is_for(client) => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 
-/// What the renewals of one installation have come to in this process.
-#[derive(Default)]
-struct Installation(Mutex<Outcomes>);
-
-#[derive(Default)]
-struct Outcomes {
-    /// Counts the attempts, so that who waited for one knows it as the one waited for.
-    attempts: u64,
-    stored: Stored,
-    /// The refresh token that was refused, and why.
-    refused: Option<(String, Error)>,
-    /// Why the last attempt failed, if it did.
-    failed: Option<Error>,
-}
-
-impl Installation {
-    fn lock(&self) -> MutexGuard<'_, Outcomes> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+impl Outcome {
+    fn is_for(&self, client: &Inner) -> bool {
+        self.asker == asker(client)
     }
 }
 
-impl std::fmt::Debug for Installation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Installation").finish_non_exhaustive()
-    }
+/// What excludes other processes from renewing the same tokens.
+#[cfg(unix)]
+enum Hold<'a> {
+    /// Nothing: there is no state directory.
+    Alone,
+    Held(Held<'a>),
+    /// Nobody waits any more.
+    Abandoned,
 }
 
-/// Gets the client credentials that replace `stale`. `expired` is the error if there is no way.
-pub(crate) fn renew(run: &mut Run<'_>, stale: &Credentials, expired: &Error) -> Result<(), Error> {
-    let client = run.client;
-    let key = &client.installation;
-    let process = Arc::clone(&run.call.process);
-    let installation = process.installations.get(key);
-    let before = installation.lock().attempts;
-    let turn = process.order.queue_up(process.order.key(key));
-    turn.wait(&run.call)
-        .map_err(|stop| stop.error("waiting for the token to be renewed"))?;
+/// A renewal on its thread.
+struct Renewing {
+    client: Arc<Inner>,
+    process: Arc<Process>,
+    attempt: Arc<Attempt>,
+    name: Name,
+}
 
-    if client.credentials.load().tokens.access_token != stale.tokens.access_token {
-        return Ok(());
+impl Renewing {
+    /// Begins the renewal of a pair on a thread that lives as long as it takes. A signal that is
+    /// meant for the host must not end up there.
+    fn begin(self, newest: Credentials, listener: Option<Listener>) {
+        let (attempt, process) = (Arc::clone(&self.attempt), Arc::clone(&self.process));
+        let (name, asker) = (self.name, asker(&self.client));
+        let spawned = without_signals(|| {
+            std::thread::Builder::new()
+                .name("b24-renewal".to_owned())
+                .spawn(move || self.run(&newest, listener))
+        });
+        if let Err(why) = spawned {
+            process.installations.finish(name, None);
+            let error = Error::new(
+                ErrorKind::Internal,
+                format!(
+                    "no thread was left to renew the token ({why}): raise the limit of threads"
+                ),
+            );
+            attempt.end(Outcome {
+                asker,
+                result: Err(error.with_retryable(true)),
+            });
+        }
     }
-    let mut stale = stale.clone();
-    {
-        let outcomes = installation.lock();
-        if outcomes.stored.replaces(&stale) {
-            stale = outcomes.stored.credentials.clone();
-            if !stale.have_expired() {
-                client.adopt(&stale);
-                return Ok(());
+
+    fn run(self, newest: &Credentials, listener: Option<Listener>) {
+        let _active = self.process.enter();
+        let end = Ending {
+            process: Arc::clone(&self.process),
+            attempt: Arc::clone(&self.attempt),
+            name: self.name,
+            asker: asker(&self.client),
+        };
+        let result = self.renew(newest, listener);
+        end.with(&self.client, result);
+    }
+
+    fn renew(&self, newest: &Credentials, listener: Option<Listener>) -> Result<Renewal, Error> {
+        let client = &self.client;
+        let mut stale = newest.clone();
+        #[cfg(unix)]
+        let mut held = match self.hold(&stale)? {
+            Hold::Abandoned => return Ok(Renewal::Abandoned),
+            Hold::Alone => None,
+            Hold::Held(held) => Some(held),
+        };
+        #[cfg(unix)]
+        if let Some(record) = held.as_ref().and_then(|held| held.record.as_ref()) {
+            let client_id = &client.settings.client_id;
+            let by_host_alone = stale.tokens.refresh_token.is_empty()
+                && record.credentials.tokens.access_token != stale.tokens.access_token;
+            if by_host_alone || record.replaces(client_id, &stale) {
+                stale = record.credentials.clone();
+                if !stale.have_expired() {
+                    log::debug!(target: LOG, "portal={} token taken over from another process", client.portal);
+                    client.adopt(&stale);
+                    return Ok(Renewal::TakenOver(stale));
+                }
+            }
+            // The file may have the refresh token that the settings lack.
+            if stale.tokens.refresh_token.is_empty() {
+                stale = record.credentials.clone();
             }
         }
-        if let Some((token, refusal)) = &outcomes.refused
-            && *token == stale.tokens.refresh_token
-        {
-            return Err(refusal.clone());
+        if stale.tokens.refresh_token.is_empty() || client.settings.client_id.is_empty() {
+            return Ok(Renewal::NoMeans);
         }
-        if outcomes.attempts > before
-            && let Some(failure) = &outcomes.failed
-        {
-            return Err(failure.clone());
+        let asking = asking(client, &stale);
+        if let Some(refusal) = self.process.installations.refusal(self.name, asking) {
+            return Err(refusal);
         }
-    }
-    let _lock = match &client.state {
-        Some(directory) => Some(directory.lock_tokens(&key.portal, &key.client_id, &run.call)?),
-        None => None,
-    };
-    let mut stored = Stored::default();
-    if let Some(state) = &client.state
-        && let Some(found) = state.read_tokens(&key.portal, &key.client_id)?
-    {
-        let same = found.credentials.tokens.access_token == stale.tokens.access_token;
-        if found.replaces(&stale) || (stale.tokens.refresh_token.is_empty() && !same) {
-            stale = found.credentials.clone();
-            if !stale.have_expired() {
-                log::debug!(target: LOG, "portal={} token taken over from another process", key.portal);
-                client.adopt(&stale);
-                return Ok(());
+        #[cfg(unix)]
+        if let Some(held) = &mut held {
+            held.make_room().map_err(|fault| fault.in_a_call())?;
+        }
+        let Some(renewed) = self.ask(&stale).inspect_err(|error| {
+            if error.portal_code().eq_ignore_ascii_case("invalid_grant") {
+                self.process.installations.refuse(self.name, asking, error);
+            }
+        })?
+        else {
+            return Ok(Renewal::Abandoned);
+        };
+        let fresh = credentials(client, &stale, renewed);
+        #[cfg(unix)]
+        if let Some(held) = held {
+            let stored = held.store(&stale, &fresh, &self.call(ANSWER_WITHIN));
+            if let Err(fault) = stored {
+                // The pair exists nowhere else: to fail here would lose it for certain.
+                log::error!(target: LOG, "portal={} the renewed tokens are in memory only: {fault}", client.portal);
             }
         }
-        stored = found;
-    }
-    if stale.tokens.refresh_token.is_empty() || key.client_id.is_empty() {
-        return Err(expired.clone());
-    }
-    let outcome = ask(run, &stale);
-    let mut outcomes = installation.lock();
-    outcomes.attempts += 1;
-    match outcome {
-        Ok(renewed) => {
-            let fresh = credentials(client, &stale, renewed);
-            stored = stored.renewed(&stale, &fresh);
-            outcomes.stored = stored.clone();
-            outcomes.failed = None;
-            drop(outcomes);
-            keep(client, &stored);
-            Ok(())
-        }
-        Err(error) => {
-            if !error.is_retryable() && !error.portal_code().is_empty() {
-                outcomes.refused = Some((stale.tokens.refresh_token.clone(), error.clone()));
+        if let Some(listener) = listener {
+            let told = AssertUnwindSafe(|| listener(&fresh.tokens));
+            if catch_unwind(told).is_err() {
+                log::error!(target: LOG, "portal={} on_renewal panicked; the renewed tokens are used all the same", client.portal);
             }
-            outcomes.failed = Some(error.clone());
-            Err(error)
+        }
+        client.adopt(&fresh);
+        log::info!(target: LOG, "portal={} token renewed", client.portal);
+        Ok(Renewal::Renewed(fresh))
+    }
+
+    /// The installation's place in the state directory, if there is one, when nobody else renews.
+    #[cfg(unix)]
+    fn hold(&self, stale: &Credentials) -> Result<Hold<'_>, Error> {
+        let Some(directory) = &self.client.state else {
+            return Ok(Hold::Alone);
+        };
+        let portals = self.client.portals();
+        let seeker = Seeker {
+            client_id: &self.client.settings.client_id,
+            refresh_token: &stale.tokens.refresh_token,
+            portals: &portals,
+        };
+        let patience = self.client.settings.timeout.max(ANSWER_WITHIN);
+        let go_on = || self.attempt.is_wanted();
+        match directory.hold(seeker, &self.call(patience), &go_on) {
+            Ok(held) => Ok(Hold::Held(held)),
+            Err(Unlocked::Storage(fault)) => Err(fault.in_a_call()),
+            Err(Unlocked::Stopped(_)) => Ok(Hold::Abandoned),
+        }
+    }
+
+    /// A call of this thread's own, which nothing ends before its time.
+    fn call(&self, timeout: Duration) -> Call {
+        Call::new(
+            Arc::clone(&self.process),
+            Arc::new(Control::new(None)),
+            timeout,
+            self.client.settings.connect_timeout,
+        )
+    }
+
+    /// Asks the authorization server, as often as it may be asked again. An exchange that has begun
+    /// is awaited; a further one is begun only while a call waits for it, else there is no outcome.
+    fn ask(&self, stale: &Credentials) -> Result<Option<Renewed>, Error> {
+        let settings = &self.client.settings;
+        let secrets = [
+            stale.tokens.refresh_token.as_str(),
+            settings.client_secret.as_str(),
+            stale.tokens.access_token.as_str(),
+        ];
+        let uri = renewal_uri(settings, &stale.tokens.refresh_token)?;
+        let server = settings.oauth.to_string();
+        let transport = self.client.oauth_transport(&self.process)?;
+        let mut retries = Retries::new(settings.max_retries);
+        loop {
+            let request = Request {
+                uri: &uri,
+                body: None,
+                user_agent: &self.client.user_agent,
+            };
+            let source = Source {
+                server: &server,
+                secrets,
+            };
+            let call = self.call(settings.connect_timeout.saturating_add(ANSWER_WITHIN));
+            let fault = match transport.send(&call, &request) {
+                Ok(answer) => match read_renewal(&answer, source) {
+                    Ok(renewed) => return Ok(Some(renewed)),
+                    Err(fault) => fault,
+                },
+                Err(failure) => Fault::of_failure(failure, &server),
+            };
+            let repeats = match fault.repeat {
+                Repeat::Never | Repeat::Renewed | Repeat::At(_) => None,
+                Repeat::Later | Repeat::WhenBucketDrained | Repeat::WhenTimeGivenBack => Some(
+                    fault
+                        .error
+                        .retry_after()
+                        .unwrap_or_default()
+                        .max(retries.pause()),
+                ),
+            };
+            let step = retries.step();
+            let left = self.attempt.patience();
+            let Some(wait) = repeats.filter(|wait| *wait < left && retries.take()) else {
+                log::info!(target: LOG, "server={server} renewal failed: {} repeat=no", fault.error);
+                return Err(fault.error.wait_at_least(step));
+            };
+            log::info!(target: LOG, "server={server} renewal failed: {} repeat=after_ms:{}", fault.error, wait.as_millis());
+            let call = self.call(wait + ANSWER_WITHIN);
+            call.sleep(wait)
+                .map_err(|stop| stop.error("waiting to renew again"))?;
+            if !self.attempt.is_wanted() {
+                return Ok(None);
+            }
         }
     }
 }
 
-/// Stores a new pair wherever it is kept, and only then lets calls use it.
-fn keep(client: &Inner, stored: &Stored) {
-    let key = &client.installation;
-    if let Some(state) = &client.state
-        && let Err(error) = state.write_tokens(&key.portal, &key.client_id, stored)
+/// Ends an attempt however its thread ends.
+struct Ending {
+    process: Arc<Process>,
+    attempt: Arc<Attempt>,
+    name: Name,
+    asker: Asking,
+}
+
+impl Ending {
+    fn with(self, client: &Inner, result: Result<Renewal, Error>) {
+        let newest = match &result {
+            Ok(Renewal::Renewed(credentials) | Renewal::TakenOver(credentials)) => {
+                Some((client.installation_name(credentials), credentials))
+            }
+            _ => None,
+        };
+        self.process.installations.finish(self.name, newest);
+        self.attempt.end(Outcome {
+            asker: self.asker,
+            result,
+        });
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // After a panic; otherwise the outcome is there already.
+        if std::thread::panicking() {
+            self.process.installations.finish(self.name, None);
+        }
+        self.attempt.end(Outcome {
+            asker: self.asker,
+            result: Err(Error::new(
+                ErrorKind::Internal,
+                "a fault of the library while the token was renewed: please report it",
+            )),
+        });
+    }
+}
+
+/// Who asks the authorization server, whatever the token.
+fn asker(client: &Inner) -> Asking {
+    let settings = &client.settings;
+    Asking::new(
+        &settings.oauth,
+        &settings.client_id,
+        &settings.client_secret,
+        "",
+    )
+}
+
+/// With what a client asks for a pair to be renewed.
+fn asking(client: &Inner, stale: &Credentials) -> Asking {
+    let settings = &client.settings;
+    Asking::new(
+        &settings.oauth,
+        &settings.client_id,
+        &settings.client_secret,
+        &stale.tokens.refresh_token,
+    )
+}
+
+/// Runs `f` with all signals blocked, so that a thread that it makes has them blocked for ever.
+#[cfg(unix)]
+fn without_signals<T>(f: impl FnOnce() -> T) -> T {
+    use nix::sys::signal::{SigSet, SigmaskHow};
+    let former = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
+    let done = f();
+    if let Ok(former) = former
+        && let Err(why) = former.thread_set_mask()
     {
-        // The pair exists nowhere else: to fail the call here would lose it for certain.
-        log::error!(target: LOG, "portal={} the renewed tokens are in memory only: {error}", key.portal);
+        log::error!(target: LOG, "signals stay blocked on this thread: {why}");
     }
-    if let Some(listener) = client.on_renewal.as_ref().and_then(|choose| choose()) {
-        listener(&stored.credentials.tokens);
-    }
-    client.adopt(&stored.credentials);
-    log::info!(target: LOG, "portal={} token renewed", key.portal);
+    done
+}
+
+#[cfg(not(unix))]
+fn without_signals<T>(f: impl FnOnce() -> T) -> T {
+    f()
 }
 
 fn credentials(client: &Inner, stale: &Credentials, renewed: Renewed) -> Credentials {
@@ -168,7 +384,7 @@ fn credentials(client: &Inner, stale: &Credentials, renewed: Renewed) -> Credent
         |new: String, former: &String| if new.is_empty() { former.clone() } else { new };
     let endpoint = Origin::parse(&renewed.client_endpoint)
         .ok()
-        .filter(|origin| origin.is_https() || client.settings.allow_http)
+        .filter(|origin| client.accepts(origin))
         .map(|origin| origin.client_endpoint());
     Credentials {
         tokens: Tokens {
@@ -178,46 +394,12 @@ fn credentials(client: &Inner, stale: &Credentials, renewed: Renewed) -> Credent
             member_id: or_former(renewed.member_id, &stale.tokens.member_id),
             expires: renewed
                 .expires
-                .or_else(|| Some(unix_now() + renewed.expires_in?)),
+                .or_else(|| Some(unix_now().saturating_add(renewed.expires_in?))),
         },
         expires_here: renewed
             .expires_in
             .map(|seconds| unix_now().saturating_add(seconds))
             .or(renewed.expires),
-    }
-}
-
-/// Asks the authorization server, as often as a call may be repeated.
-fn ask(run: &mut Run<'_>, stale: &Credentials) -> Result<Renewed, Error> {
-    let settings = &run.client.settings;
-    let secrets = [
-        stale.tokens.refresh_token.as_str(),
-        settings.client_secret.as_str(),
-        stale.tokens.access_token.as_str(),
-    ];
-    let uri = renewal_uri(settings, &stale.tokens.refresh_token)?;
-    let server = settings.oauth.to_string();
-    let transport = run.client.oauth_transport(&run.call.process)?;
-    loop {
-        let request = Request {
-            uri: &uri,
-            body: None,
-            user_agent: &run.client.user_agent,
-        };
-        let source = Source {
-            server: &server,
-            secrets,
-        };
-        let fault = match transport.send(&run.call, &request) {
-            Ok(answer) => match read_renewal(&answer, source) {
-                Ok(renewed) => return Ok(renewed),
-                Err(fault) => fault,
-            },
-            Err(failure) => Fault::of_failure(failure, &server),
-        };
-        let settled = run.settle(&fault);
-        log::info!(target: LOG, "server={server} renewal failed: {} {settled}", fault.error);
-        run.carry_out(settled)?;
     }
 }
 
@@ -245,11 +427,49 @@ fn renewal_uri(settings: &crate::config::Settings, refresh_token: &str) -> Resul
 /// Waits until no renewal is under way in this process, or `timeout` has passed.
 ///
 /// A renewal outlives the calls that wait for it: once it has been asked for, its answer is the
-/// only good pair of tokens there is. Call this before the process ends. Any thread.
+/// only good pair of tokens there is. Call this before the process ends. A renewal ends by itself
+/// within `connect_timeout_ms` and 30 s. Any thread.
 ///
 /// # Errors
 /// [`Timeout`](crate::ErrorKind::Timeout) if one is still under way.
-pub fn renewals_wait(timeout: std::time::Duration) -> Result<(), Error> {
-    let _ = timeout;
+pub fn renewals_wait(timeout: Duration) -> Result<(), Error> {
+    wait_for_all(timeout, None)
+}
+
+/// For language bindings: the same, and `on_interrupt` is asked when a signal ends the wait.
+///
+/// # Errors
+/// As [`renewals_wait`]; [`Cancelled`](crate::ErrorKind::Cancelled) if `on_interrupt` says so.
+#[doc(hidden)]
+pub fn renewals_wait_interruptible(
+    timeout: Duration,
+    on_interrupt: impl Fn() -> bool + Send + Sync + 'static,
+) -> Result<(), Error> {
+    wait_for_all(timeout, Some(Arc::new(on_interrupt)))
+}
+
+fn wait_for_all(
+    timeout: Duration,
+    on_interrupt: Option<crate::config::OnInterrupt>,
+) -> Result<(), Error> {
+    let process = Process::current();
+    let _active = process.enter();
+    let call = Call::new(
+        Arc::clone(&process),
+        Arc::new(Control::new(on_interrupt)),
+        timeout,
+        timeout,
+    );
+    for attempt in process.installations.attempts() {
+        attempt.wait(&call).map_err(|stop| match stop {
+            Stop::Deadline => Error::new(
+                ErrorKind::Timeout,
+                "a renewal is still under way, and its tokens are lost if the process ends now: \
+                 wait again",
+            )
+            .with_retryable(true),
+            _ => stop.error("waiting for renewals to end"),
+        })?;
+    }
     Ok(())
 }

@@ -6,21 +6,22 @@ use crate::bucket::{Asker, Spender};
 use crate::client::{Bound, Inner};
 use crate::config::Rate;
 use crate::fault::{Fault, Repeat};
+use crate::installations::Renewal;
 use crate::process::Active;
 use crate::renewal;
+use crate::retry::Retries;
 use crate::tokens::Credentials;
 use crate::transport::{Answer, Failure, Request};
-use crate::wait::Call;
+use crate::wait::{Call, Stop};
 use crate::{Error, ErrorKind, LOG};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The first back-off is at most this, and each further one at most twice the one before.
-const FIRST_BACK_OFF: Duration = Duration::from_millis(200);
-const LONGEST_BACK_OFF: Duration = Duration::from_secs(10);
 /// How often a call follows a portal to a new address.
 const MAX_MOVES: u32 = 3;
+/// How often a request takes over a token that was renewed for others.
+const MAX_TAKEN_OVER: u32 = 3;
 
 /// A REST method of the portal's.
 #[derive(Clone, Copy, Debug)]
@@ -40,18 +41,21 @@ impl Method {
 
 /// A call under way.
 pub(crate) struct Run<'c> {
-    pub(crate) client: &'c Inner,
+    pub(crate) client: &'c Arc<Inner>,
     pub(crate) call: Call,
     bound: Arc<Bound>,
     /// What the last attempt was made with: another thread may have replaced them since.
     credentials: Arc<Credentials>,
     _active: Active,
     attempts: u32,
-    retries: u32,
+    retries: Retries,
     moves: u32,
-    /// Whether it called the portal at an address where nobody has answered yet.
+    /// Whether it called the portal at an address where no portal has answered yet.
     moving: bool,
+    /// Whether the token was renewed for the present request.
     renewed: bool,
+    /// How often the present request took over a token that was renewed for others.
+    taken_over: u32,
 }
 
 /// What follows from a fault.
@@ -84,7 +88,7 @@ fn why_not(error: &Error) -> &'static str {
 }
 
 impl<'c> Run<'c> {
-    pub(crate) fn begin(client: &'c Inner) -> Result<Self, Error> {
+    pub(crate) fn begin(client: &'c Arc<Inner>) -> Result<Self, Error> {
         let process = crate::process::Process::current();
         let active = process.enter();
         let bound = client.bound(&process)?;
@@ -100,16 +104,19 @@ impl<'c> Run<'c> {
             credentials: client.credentials.load_full(),
             _active: active,
             attempts: 0,
-            retries: 0,
+            retries: Retries::new(client.settings.max_retries),
             moves: 0,
             moving: false,
             renewed: false,
+            taken_over: 0,
         })
     }
 
-    /// A further request of the same call has retries of its own.
+    /// A further request of the same call has retries and a renewal of its own.
     pub(crate) fn next_request(&mut self) {
-        self.retries = 0;
+        self.retries.reset();
+        self.renewed = false;
+        self.taken_over = 0;
     }
 
     /// Posts to a method until it succeeds or there is nothing more to be done. `body` writes the
@@ -133,7 +140,7 @@ impl<'c> Run<'c> {
             if self.client.settings.rate.is_some() {
                 self.bound.bucket.note_lag(started.elapsed());
             }
-            if self.moving && http_status != 0 && !is_move(http_status) {
+            if self.moving && is_a_portals(&outcome) {
                 self.moving = false;
                 self.client.stay_at(&self.bound);
             }
@@ -160,17 +167,42 @@ impl<'c> Run<'c> {
         }
     }
 
-    /// The credentials to call with, renewed first if they are known to have expired.
+    /// The credentials to call with, renewed first if they have expired by this machine's clock.
     fn present_credentials(&mut self) -> Result<Arc<Credentials>, Error> {
         let present = self.client.credentials.load_full();
-        if !present.have_expired() || self.renewed || !self.client.can_renew() {
-            return Ok(present);
+        if present.have_expired() && self.may_renew() {
+            // The clock may be wrong, and the token good: half of the time is left to try it.
+            let ahead = self.call.until(self.halfway());
+            match self.renew(&ahead, &present) {
+                Ok(_) => {}
+                Err(error) if error.is_retryable() && !self.call.remaining().is_zero() => {
+                    log::info!(target: LOG, "portal={} trying the token that there is: {error}", self.client.portal);
+                }
+                Err(error) => return Err(error),
+            }
         }
-        self.renewed = true;
-        let expired = Error::new(ErrorKind::Auth, "the access token has expired");
-        renewal::renew(self, &present, &expired)?;
-        self.rebind()?;
         Ok(self.client.credentials.load_full())
+    }
+
+    fn may_renew(&self) -> bool {
+        !self.renewed && self.taken_over < MAX_TAKEN_OVER && self.client.can_renew()
+    }
+
+    /// Gets a newer pair than `stale`: whether there is one.
+    fn renew(&mut self, call: &Call, stale: &Credentials) -> Result<bool, Error> {
+        match renewal::renew(self.client, call, stale)? {
+            Renewal::Renewed(_) => self.renewed = true,
+            // The portal may refuse this one too, which is then the one to renew.
+            Renewal::TakenOver(_) => self.taken_over += 1,
+            Renewal::NoMeans | Renewal::Abandoned => return Ok(false),
+        }
+        self.rebind()?;
+        Ok(true)
+    }
+
+    /// When half of the time that is left will have passed.
+    fn halfway(&self) -> Instant {
+        Instant::now() + self.call.remaining() / 2
     }
 
     fn asker(&self) -> Asker<'_> {
@@ -217,8 +249,11 @@ impl<'c> Run<'c> {
             body: Some(body),
             user_agent: &self.client.user_agent,
         };
-        let answer = match self.bound.transport.send(&self.call, &request) {
+        let answer = match self.bound.transport.send(&self.attempt_call(), &request) {
             Ok(answer) => answer,
+            Err(Failure::Stopped(Stop::Deadline)) if !self.call.remaining().is_zero() => {
+                return (0, Err(Fault::slow(&address.name)));
+            }
             Err(failure) => return (0, Err(Fault::of_failure(failure, &address.name))),
         };
         if is_move(answer.status) {
@@ -237,6 +272,16 @@ impl<'c> Run<'c> {
             ],
         };
         (answer.status, read(&answer, source))
+    }
+
+    /// The call as one attempt sees it. A first attempt may take half of the time that is left, so
+    /// that a second one fits where a server hangs; a repeat has all of it.
+    fn attempt_call(&self) -> Call {
+        if self.retries.are_untouched() {
+            self.call.until(self.halfway())
+        } else {
+            self.call.clone()
+        }
     }
 
     fn moved(&self, location: &str, method: Method, http_status: u16) -> Fault {
@@ -265,8 +310,8 @@ impl<'c> Run<'c> {
         let error = fault.error.clone();
         match &fault.repeat {
             Repeat::Never => Settled::Fail(error),
-            Repeat::Renewed if self.renewed => Settled::Fail(error),
-            Repeat::Renewed => Settled::Renew(error),
+            Repeat::Renewed if self.may_renew() => Settled::Renew(error),
+            Repeat::Renewed => Settled::Fail(error),
             Repeat::At(origin) => Settled::Move(origin.clone()),
             Repeat::WhenTimeGivenBack => match self.bound.bucket.note_spent(self.spender()) {
                 None => Settled::Fail(error),
@@ -281,8 +326,8 @@ impl<'c> Run<'c> {
     }
 
     fn later(&mut self, error: Error) -> Settled {
-        let wait = error.retry_after().unwrap_or_else(|| self.back_off());
-        self.after(wait, error)
+        let wait = error.retry_after().unwrap_or_default();
+        self.after(wait.max(self.retries.pause()), error)
     }
 
     /// Fills the bucket. The wait for a turn comes before the next attempt.
@@ -291,34 +336,26 @@ impl<'c> Run<'c> {
             return Settled::Fail(fault);
         }
         let wait = error.retry_after().unwrap_or_default();
+        // The next place comes free when one request has drained.
+        let drained = Duration::try_from_secs_f64(1.0 / rate.drain).unwrap_or_default();
         match self.after(wait, error) {
-            // The next place comes free when one request has drained.
-            Settled::Fail(error) if error.retry_after().is_none() => {
-                let wait = Duration::try_from_secs_f64(1.0 / rate.drain).ok();
-                Settled::Fail(error.with_retry_after(wait))
-            }
+            Settled::Fail(error) => Settled::Fail(error.wait_at_least(drained)),
             settled => settled,
         }
     }
 
     /// Repeats after a wait, if a retry is left and the wait ends before the deadline.
     fn after(&mut self, wait: Duration, error: Error) -> Settled {
+        let step = self.retries.step();
         if wait >= self.call.remaining() {
-            return Settled::Fail(error.with_retry_after(Some(wait)));
+            let error = error.with_retry_after(Some(wait));
+            return Settled::Fail(error.wait_at_least(step));
         }
-        if self.retries >= self.client.settings.max_retries {
-            return Settled::Fail(error);
+        if self.retries.take() {
+            Settled::After(wait)
+        } else {
+            Settled::Fail(error.wait_at_least(step))
         }
-        self.retries += 1;
-        Settled::After(wait)
-    }
-
-    /// Full jitter: anything up to a bound that doubles.
-    fn back_off(&self) -> Duration {
-        let bound = FIRST_BACK_OFF
-            .saturating_mul(1 << self.retries.min(16))
-            .min(LONGEST_BACK_OFF);
-        bound.mul_f64(fastrand::f64())
     }
 
     /// Waits, renews or moves, so that the next attempt can be made; or fails.
@@ -331,10 +368,12 @@ impl<'c> Run<'c> {
                 .sleep(wait)
                 .map_err(|stop| stop.error("waiting to try again")),
             Settled::Renew(expired) => {
-                self.renewed = true;
-                let stale = Arc::clone(&self.credentials);
-                renewal::renew(self, &stale, &expired)?;
-                self.rebind()
+                let (call, stale) = (self.call.clone(), Arc::clone(&self.credentials));
+                if self.renew(&call, &stale)? {
+                    Ok(())
+                } else {
+                    Err(expired)
+                }
             }
             Settled::Move(origin) => {
                 self.moves += 1;
@@ -356,6 +395,14 @@ impl<'c> Run<'c> {
         self.bound
             .bucket
             .note_reset(self.spender(), operating.reset_in);
+    }
+}
+
+/// Whether a portal has answered, and not whoever else answers at an address.
+fn is_a_portals<T>(outcome: &Result<T, Fault>) -> bool {
+    match outcome {
+        Ok(_) => true,
+        Err(fault) => !fault.error.portal_code().is_empty(),
     }
 }
 
@@ -400,6 +447,17 @@ impl fmt::Display for Record<'_, '_> {
 }
 
 impl Fault {
+    /// No answer came in the time that a first attempt may take.
+    fn slow(server: &str) -> Self {
+        Self::passing(
+            ErrorKind::Timeout,
+            format!(
+                "no answer from {server} in half of the time that was left: send the update \
+                 again, which is harmless if it was stored already, or raise timeout_ms"
+            ),
+        )
+    }
+
     /// No answer came.
     pub(crate) fn of_failure(failure: Failure, server: &str) -> Self {
         match failure {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use std::sync::Arc;
 
 /// Sends one update, in its turn among those for the same message.
-pub(crate) fn update(client: &Inner, update: Checked<'_>) -> Result<(), Error> {
+pub(crate) fn update(client: &Arc<Inner>, update: Checked<'_>) -> Result<(), Error> {
     let mut run = Run::begin(client)?;
     let process = Arc::clone(&run.call.process);
     let turn = process.order.queue_up(turn_key(client, &process, update));
@@ -23,7 +23,7 @@ pub(crate) fn update(client: &Inner, update: Checked<'_>) -> Result<(), Error> {
 /// The queue of a message: one for all clients of its portal, whoever they call it for. A portal
 /// that has moved is still the one of the configuration.
 pub(crate) fn turn_key(client: &Inner, process: &Process, update: Checked<'_>) -> Key {
-    let message = (&client.installation.portal, update.code, update.message_id);
+    let message = (&client.portal, update.code, update.message_id);
     process.order.key(message)
 }
 

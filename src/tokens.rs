@@ -52,7 +52,7 @@ impl fmt::Debug for Tokens {
 }
 
 /// What a client knows of its installation's tokens.
-#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Credentials {
     pub(crate) tokens: Tokens,
     /// When the access token expires by the clock of this machine, in Unix time, if it is known.
@@ -64,6 +64,20 @@ impl Credentials {
     pub(crate) fn have_expired(&self) -> bool {
         self.expires_here.is_some_and(|at| at <= unix_now())
     }
+}
+
+/// Tells a refresh token of an application from all others, and nothing else of it. The same in every
+/// version of this library: it stands in files.
+pub(crate) fn fingerprint(client_id: &str, refresh_token: &str) -> u64 {
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    context.update(client_id.as_bytes());
+    context.update(b"\0");
+    context.update(refresh_token.as_bytes());
+    let digest = context.finish();
+    digest
+        .as_ref()
+        .first_chunk()
+        .map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 /// The time of this machine's clock, in seconds since 1970.

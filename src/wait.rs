@@ -110,6 +110,14 @@ impl Call {
         }
     }
 
+    /// The same with an earlier deadline.
+    pub(crate) fn until(&self, deadline: Instant) -> Self {
+        Self {
+            deadline: self.deadline.min(deadline),
+            ..self.clone()
+        }
+    }
+
     pub(crate) fn remaining(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }

@@ -47,6 +47,10 @@ ANSWER_SECONDS = 60
 RECORD_SECONDS = 5
 LOCAL = ("127.0.0.1", 0)
 ACCESS_TOKEN = "access-0000000000000001"
+REFRESH_TOKEN = "refresh-0000000000000001"
+CLIENT_SECRET = "secret-0000000000000001"
+# Each row has a number of its own in its place: an installation is known by its tokens.
+NUMBER = "0000000000000001"
 SECRET_OPTIONS = ("access_token", "refresh_token", "client_secret")
 ERROR_FIELDS = (
     "code",
@@ -381,6 +385,7 @@ class Runner:
         self.environment = environment
         self.adapter: Adapter | None = None
         self.names: dict[str, str] = {}
+        self.rows = 0
 
     def run(self, rows: list[Json], portal: Path) -> None:
         started = time.monotonic()
@@ -426,8 +431,15 @@ class Runner:
             **self.places.names(),
         }
         self.places.tunnels = 0
-        row = self.fill(row)
-        self.emulator.ask("POST", "/reset", row.get("portal", {}))
+        self.rows += 1
+        self.names[NUMBER] = f"{os.getpid():08}{self.rows:08}"
+        tokens = {
+            "access_token": ACCESS_TOKEN,
+            "refresh_token": REFRESH_TOKEN,
+            "client_secret": CLIENT_SECRET,
+        }
+        row = self.fill({**row, "portal": {**tokens, **row.get("portal", {})}})
+        self.emulator.ask("POST", "/reset", row["portal"])
         if row.get("faults"):
             self.emulator.ask("POST", "/fault", row["faults"])
         adapter.call("reset")
@@ -452,7 +464,7 @@ class Runner:
         """Puts this run's addresses where the table has placeholders."""
         if isinstance(value, str):
             for name, text in self.names.items():
-                value = value.replace(f"{{{name}}}", text)
+                value = value.replace(NUMBER if name == NUMBER else f"{{{name}}}", text)
             return value
         if isinstance(value, list):
             return [self.fill(item) for item in value]
@@ -465,7 +477,7 @@ class Runner:
         hosts = [self.names["host"], *row.get("hosts", [])]
         options = {
             "portal": self.names["host"],
-            "access_token": row.get("portal", {}).get("access_token", ACCESS_TOKEN),
+            "access_token": row["portal"]["access_token"],
             "oauth_url": "https://oauth.bitrix24.test",
             "proxy": "none",
             "ca_file": self.names["ca_file"],

@@ -342,6 +342,8 @@ pub(crate) struct TokenStore {
     /// Refresh tokens of the renewals that wait for their execution.
     pub(crate) renewing: Vec<String>,
     granted: u64,
+    /// No two installations are granted the same tokens, if these differ.
+    first_refresh: String,
 }
 
 /// Whether an access token is good.
@@ -370,6 +372,7 @@ impl TokenStore {
             lost: false,
             renewing: Vec::new(),
             granted: 0,
+            first_refresh: settings.refresh_token.clone(),
         };
         store.grant_access(settings);
         store
@@ -428,10 +431,10 @@ impl TokenStore {
     pub(crate) fn renew(&mut self, expires_in: i64) {
         self.granted += 1;
         let number = self.granted + 1;
-        let refresh = format!("refresh-{number:016}");
+        let refresh = format!("{}.{number}", self.first_refresh);
         self.spent
             .insert(std::mem::replace(&mut self.refresh, refresh));
-        self.access = format!("access-{number:016}");
+        self.access = format!("access-of-{}", self.refresh);
         self.expiry
             .insert(self.access.clone(), unix_now().saturating_add(expires_in));
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use b24_messageservice::{Client, Config, Error};
 use b24_portal::{Fault, Portal, Settings};
@@ -10,12 +11,17 @@ use serde_json::Value;
 /// The code of the one provider.
 pub const CODE: &str = "provider1";
 
-/// A portal of a test's own. Its address is its own too, so that no two tests share a bucket.
+/// A portal of a test's own. Its address is its own too, so that no two tests share a bucket, and so
+/// are its tokens, by which the library knows an installation.
 #[derive(Debug)]
 pub struct Fixture {
     /// The emulator.
     pub portal: Portal,
+    number: String,
 }
+
+/// What the number of a fixture takes the place of in tokens and secrets.
+const NUMBER: &str = "0000000000000001";
 
 impl Fixture {
     /// Starts a portal with these settings.
@@ -24,9 +30,19 @@ impl Fixture {
     /// If the system has no port, or the settings are not the emulator's.
     #[must_use]
     pub fn new(settings: &Value) -> Self {
-        let settings = Settings::from_json(settings).unwrap_or_else(|fault| panic!("{fault}"));
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let count = NEXT.fetch_add(1, Ordering::Relaxed);
+        let number = format!("{:08}{count:08}", std::process::id());
+        let mut settings = Settings::from_json(settings).unwrap_or_else(|fault| panic!("{fault}"));
+        for text in [
+            &mut settings.access_token,
+            &mut settings.refresh_token,
+            &mut settings.client_secret,
+        ] {
+            *text = text.replace(NUMBER, &number);
+        }
         let portal = Portal::start(settings).unwrap_or_else(|fault| panic!("{fault}"));
-        Self { portal }
+        Self { portal, number }
     }
 
     /// The options of a client, over plain HTTP and without a rate limit; `more` come last.
@@ -47,8 +63,14 @@ impl Fixture {
         usual
             .iter()
             .chain(more)
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .map(|(name, value)| ((*name).to_owned(), value.replace(NUMBER, &self.number)))
             .collect()
+    }
+
+    /// A text with this fixture's number in the place of the usual one, as its tokens have it.
+    #[must_use]
+    pub fn own(&self, text: &str) -> String {
+        text.replace(NUMBER, &self.number)
     }
 
     /// A client with these options over the usual ones.

@@ -1,0 +1,160 @@
+//! What is known of one installation: its newest pair of tokens, and which pairs it has replaced.
+
+use crate::tokens::{Credentials, fingerprint};
+use serde::{Deserialize, Serialize};
+
+/// The refresh tokens that were replaced, oldest first, as fingerprints.
+///
+/// A refresh token lives 180 days, and is replaced at most once an hour: so many may still be in
+/// somebody's settings.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Replaced(Vec<u64>);
+
+impl Replaced {
+    const MAX: usize = 180 * 24;
+
+    fn contains(&self, fingerprint: u64) -> bool {
+        self.0.contains(&fingerprint)
+    }
+
+    fn push(&mut self, fingerprint: u64) {
+        if !self.contains(fingerprint) {
+            self.0.push(fingerprint);
+        }
+        let over = self.0.len().saturating_sub(Self::MAX);
+        self.0.drain(..over);
+    }
+}
+
+/// What a file of tokens holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Record {
+    pub(crate) credentials: Credentials,
+    replaced: Replaced,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Head {
+    version: u32,
+    credentials: Credentials,
+}
+
+impl Record {
+    const VERSION: u32 = 2;
+
+    /// Whether this refresh token is the newest of the installation or one that it replaced.
+    pub(crate) fn knows(&self, client_id: &str, refresh_token: &str) -> bool {
+        !refresh_token.is_empty()
+            && (self.credentials.tokens.refresh_token == refresh_token
+                || self
+                    .replaced
+                    .contains(fingerprint(client_id, refresh_token)))
+    }
+
+    /// Whether the recorded pair is to be used instead of this one, which is of the same
+    /// installation if its refresh token is known here.
+    pub(crate) fn replaces(&self, client_id: &str, mine: &Credentials) -> bool {
+        let newest = &self.credentials.tokens;
+        if newest.access_token == mine.tokens.access_token {
+            return false;
+        }
+        if mine.tokens.refresh_token.is_empty() {
+            return mine.tokens.access_token.is_empty();
+        }
+        self.knows(client_id, &mine.tokens.refresh_token)
+    }
+
+    /// Records the pair that the renewal of `used` has brought.
+    pub(crate) fn renew(&mut self, client_id: &str, used: &Credentials, fresh: &Credentials) {
+        for old in [&self.credentials, used] {
+            let token = &old.tokens.refresh_token;
+            if !token.is_empty() && *token != fresh.tokens.refresh_token {
+                self.replaced.push(fingerprint(client_id, token));
+            }
+        }
+        self.credentials = fresh.clone();
+    }
+
+    /// Takes over what another record of the same installation knows.
+    pub(crate) fn absorb(&mut self, client_id: &str, former: &Self) {
+        for fingerprint in &former.replaced.0 {
+            self.replaced.push(*fingerprint);
+        }
+        let token = &former.credentials.tokens.refresh_token;
+        if !token.is_empty() {
+            self.replaced.push(fingerprint(client_id, token));
+        }
+    }
+
+    /// A line of JSON, and eight bytes for each replaced token.
+    pub(super) fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
+        let mut bytes = serde_json::to_vec(&Head {
+            version: Self::VERSION,
+            credentials: self.credentials.clone(),
+        })?;
+        bytes.push(b'\n');
+        for fingerprint in &self.replaced.0 {
+            bytes.extend(fingerprint.to_le_bytes());
+        }
+        Ok(bytes)
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let end = bytes.iter().position(|byte| *byte == b'\n')?;
+        let (head, rest) = bytes.split_at(end);
+        let head: Head = serde_json::from_slice(head).ok()?;
+        let (fingerprints, left) = rest.get(1..)?.as_chunks::<8>();
+        (head.version == Self::VERSION && left.is_empty()).then(|| Self {
+            credentials: head.credentials,
+            replaced: Replaced(
+                fingerprints
+                    .iter()
+                    .map(|f| u64::from_le_bytes(*f))
+                    .collect(),
+            ),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(number: usize) -> Credentials {
+        let mut pair = Credentials::default();
+        pair.tokens.access_token = format!("access-{number}");
+        pair.tokens.refresh_token = format!("refresh-{number}");
+        pair
+    }
+
+    #[test]
+    fn every_token_of_180_days_is_known_in_35_kilobytes() {
+        let mut record = Record::default();
+        for number in 0..5000 {
+            record.renew("app.1", &pair(number), &pair(number + 1));
+        }
+        for number in 680..5000 {
+            assert!(record.replaces("app.1", &pair(number)), "{number}");
+        }
+        assert!(!record.replaces("app.1", &pair(5000)));
+        assert!(!record.knows("app.1", "refresh-9999"));
+        assert!(!record.knows("app.2", "refresh-4999"));
+        let bytes = record.to_bytes().unwrap();
+        assert!(bytes.len() < 35 * 1024, "{}", bytes.len());
+        assert_eq!(Record::from_bytes(&bytes), Some(record));
+    }
+
+    #[test]
+    fn what_is_no_record_is_refused() {
+        let mut record = Record::default();
+        record.renew("app.1", &pair(0), &pair(1));
+        let whole = record.to_bytes().unwrap();
+        for end in 0..whole.len() {
+            assert_eq!(Record::from_bytes(&whole[..end]), None, "{end}");
+        }
+        for text in ["", "\n", "null\n", "{\"version\":2}\n", "[[[[\n"] {
+            assert_eq!(Record::from_bytes(text.as_bytes()), None, "{text:?}");
+        }
+    }
+}
