@@ -27,7 +27,7 @@ type Outcome = Result<(), Error>;
 ///
 /// Of several updates for one message only the last is sent, and its outcome is theirs: the portal
 /// keeps what arrives last, and a repeated earlier one must not arrive after it.
-pub(crate) fn update(client: &Arc<Inner>, updates: &[Update]) -> Vec<Outcome> {
+pub(crate) fn update(client: &Arc<Inner>, updates: &[&Update]) -> Vec<Outcome> {
     if updates.is_empty() {
         return Vec::new();
     }
@@ -35,7 +35,7 @@ pub(crate) fn update(client: &Arc<Inner>, updates: &[Update]) -> Vec<Outcome> {
     let run = match Run::begin(client) {
         Ok(run) => run,
         Err(error) => {
-            let refused = |update: &Update| update.check().and(Err(error.clone()));
+            let refused = |update: &&Update| update.check().and(Err(error.clone()));
             return updates.iter().map(refused).collect();
         }
     };
@@ -154,7 +154,7 @@ fn has_reference(message_id: &str) -> bool {
 /// A batch under way: the requests of one call, one after the other.
 struct Sending<'c, 'u> {
     run: Run<'c>,
-    updates: &'u [Update],
+    updates: &'u [&'u Update],
     outcomes: Outcomes,
     /// Why the requests that follow are not made: they would only be refused for the same reason.
     given_up: Option<Error>,

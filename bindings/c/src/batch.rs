@@ -56,8 +56,10 @@ impl Batch {
     fn send(&mut self, client: Option<&Client>) -> Result<(), Error> {
         let client = client.ok_or_else(|| is_null("client"));
         let sent = client.and_then(|client| {
-            let readable = self.entries.iter().filter_map(|entry| entry.update.clone());
-            let updates: Vec<Update> = readable.collect();
+            let updates = self
+                .entries
+                .iter()
+                .filter_map(|entry| entry.update.as_ref());
             catch(|| client.message_status_update_batch(updates))
         });
         match sent {

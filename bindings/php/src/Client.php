@@ -86,35 +86,51 @@ final class Client
      * Tells the portal the status of any number of messages, 50 a request. If a message is there more
      * than once, the last status is sent and stands.
      *
+     * The deadline counts from when the updates have been read. An update takes its place in the order of
+     * the calls for its message when its slice is queued, at most 10,000 updates at a time.
+     *
      * @param iterable<array{string, string|int, Status|string}> $updates code, message id and status
      *
-     * @return list<?MessageServiceException> the fate of each, in their order; null: applied
+     * @return list<?MessageServiceException> the outcome of each, in their order; null: applied. Updates
+     *     that failed alike may share one object
      */
     public function messageStatusUpdateBatch(iterable $updates): array
     {
-        $fates = [];
-        $sent = [];
+        $outcomes = [];
         $batch = $this->ffi->b24_batch_new();
         try {
             foreach ($updates as $update) {
-                $at = count($fates);
-                $fates[$at] = null;
                 try {
                     $this->ffi->b24_batch_add($batch, ...self::entry($update));
-                    $sent[] = $at;
+                    $outcomes[] = null;
                 } catch (InvalidArgument $fault) {
-                    $fates[$at] = $fault;
+                    $outcomes[] = $fault;
                 }
             }
             $this->ffi->b24_message_status_update_batch($this->client, $batch, null);
-            foreach ($sent as $index => $at) {
-                $error = $this->ffi->b24_batch_error($batch, $index);
-                $fates[$at] = $error === null ? null : $this->exception($error);
+            $count = count($outcomes);
+            $index = 0;
+            $last = null;
+            $exception = null;
+            for ($at = 0; $at < $count; $at++) {
+                if ($outcomes[$at] !== null) {
+                    continue;
+                }
+                $error = $this->ffi->b24_batch_error($batch, $index++);
+                if ($error === null) {
+                    continue;
+                }
+                // The same address: updates that failed alike share their error.
+                if ($last === null || $error != $last) {
+                    $last = $error;
+                    $exception = $this->exception($error);
+                }
+                $outcomes[$at] = $exception;
             }
         } finally {
             $this->ffi->b24_batch_free($batch);
         }
-        return $fates;
+        return $outcomes;
     }
 
     /**

@@ -142,6 +142,23 @@ final class CallsTest extends TestCase
         self::assertCount(120, $portal->messages());
     }
 
+    public function testUpdatesThatFailedAlikeShareAnException(): void
+    {
+        $portal = Portal::with(['messages' => ['provider1|known']]);
+        $outcomes = $portal->client()->messageStatusUpdateBatch([
+            ['provider1', 'one', 'sent'],
+            ['provider1', 'two', 'sent'],
+            ['provider1', 'known', 'sent'],
+            ['provider1', 'three', 'no status'],
+            ['provider1', 'four', 'sent'],
+        ]);
+        self::assertInstanceOf(MessageNotFound::class, $outcomes[0]);
+        self::assertSame($outcomes[0], $outcomes[1]);
+        self::assertNull($outcomes[2]);
+        self::assertInstanceOf(InvalidArgument::class, $outcomes[3]);
+        self::assertInstanceOf(MessageNotFound::class, $outcomes[4]);
+    }
+
     public function testAnEmptyBatchSendsNothing(): void
     {
         $portal = Portal::with();

@@ -117,7 +117,10 @@ impl Client {
     /// sent. Returns each update's outcome in the same order: None if it was applied, else the
     /// B24Error that a single call would have raised. An update of a wrong type or length has an
     /// InvalidArgument as its outcome, and the others are sent all the same. Of several updates of
-    /// one message the last stands.
+    /// one message the last stands. Updates that failed alike may share one exception object.
+    ///
+    /// The deadline counts from when the updates have been read. An update takes its place in the
+    /// order of the calls for its message when its slice is queued, at most 10,000 updates at a time.
     #[pyo3(signature = (updates))]
     fn message_status_update_batch<'py>(
         &self,
@@ -128,6 +131,7 @@ impl Client {
         let mut sendable = Vec::new();
         let mut unsendable = Vec::new();
         for (index, item) in updates.try_iter()?.enumerate() {
+            waiting::give_way(py, index)?;
             match update(&item?) {
                 Ok(update) => sendable.push(update),
                 Err(fault) => unsendable.push((index, fault.outcome(index))),
@@ -137,6 +141,7 @@ impl Client {
         let mut sent = sent.into_iter();
         let mut unsendable = unsendable.into_iter().peekable();
         let list = PyList::empty(py);
+        let mut exceptions = errors::Shared::default();
         for index in 0.. {
             let outcome = match unsendable.next_if(|(at, _)| *at == index) {
                 Some((_, error)) => Err(error),
@@ -145,7 +150,11 @@ impl Client {
                     None => break,
                 },
             };
-            list.append(errors::outcome(py, outcome)?)?;
+            match outcome {
+                Ok(()) => list.append(py.None())?,
+                Err(error) => list.append(exceptions.get(py, error)?)?,
+            }
+            waiting::give_way(py, index)?;
         }
         Ok(list)
     }

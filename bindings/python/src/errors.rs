@@ -1,7 +1,6 @@
 //! The core's errors as the exceptions of `b24_messageservice._errors`.
 
 use b24_messageservice::{Error, ErrorKind};
-use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyModule};
@@ -29,11 +28,20 @@ pub(crate) fn instance<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'p
         .call((error.message(),), Some(&attributes))
 }
 
-/// `Ok` as `None`, and an error as its exception.
-pub(crate) fn outcome(py: Python<'_>, outcome: Result<(), Error>) -> PyResult<Bound<'_, PyAny>> {
-    match outcome {
-        Ok(()) => py.None().into_bound_py_any(py),
-        Err(error) => instance(py, &error),
+/// The exceptions of one batch: updates in a row that failed alike have one.
+#[derive(Default)]
+pub(crate) struct Shared<'py>(Option<(Error, Bound<'py, PyAny>)>);
+
+impl<'py> Shared<'py> {
+    pub(crate) fn get(&mut self, py: Python<'py>, error: Error) -> PyResult<Bound<'py, PyAny>> {
+        if let Some((last, exception)) = &self.0
+            && *last == error
+        {
+            return Ok(exception.clone());
+        }
+        let exception = instance(py, &error)?;
+        self.0 = Some((error, exception.clone()));
+        Ok(exception)
     }
 }
 
