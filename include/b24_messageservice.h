@@ -76,7 +76,7 @@ typedef enum b24_code {
     B24_STORAGE = 14,
 } b24_code;
 
-// Updates that are sent together, each with its own fate. One thread at a time may use it.
+// Updates that are sent together, each with its own outcome. One thread at a time may use it.
 typedef struct b24_batch b24_batch;
 
 // A light handle to a portal: connections, TLS sessions and rate limits belong to the process.
@@ -186,6 +186,10 @@ void b24_client_cancel(struct b24_client *client);
 
 // Tells the portal the status of one message, and waits until it has stored it.
 //
+// Calls for one message are made one after the other, in the order in which they were begun,
+// across all clients of the process for one portal; what is told last stands. An attempt whose
+// outcome is unknown may still be executed by the portal for up to 60 s.
+//
 // `code` is the provider code, `message_id` the id that the portal gave the provider, `status`
 // one of queued, sent, delivered, undelivered, failed. All are borrowed for the call. Any thread,
 // any number at once. Returns by timeout_ms with any b24_code; B24_INVALID_ARGUMENT before
@@ -211,7 +215,7 @@ struct b24_batch *b24_batch_new(void);
 // status given for a message is the one that stands.
 //
 // One thread at a time. Never fails: an update that cannot be sent has B24_INVALID_ARGUMENT as
-// its fate, and the others are sent all the same. With batch NULL it does nothing.
+// its outcome, and the others are sent all the same. With batch NULL it does nothing.
 void b24_batch_add(struct b24_batch *batch,
                    const char *code,
                    const char *message_id,
@@ -222,23 +226,24 @@ void b24_batch_add(struct b24_batch *batch,
 // One thread at a time. Cannot fail.
 size_t b24_batch_len(const struct b24_batch *batch);
 
-// Sends the updates of a batch, 50 a request, and waits for their fates.
+// Sends the updates of a batch, 50 a request, and waits for their outcomes.
 //
 // B24_OK if every update was applied; else the code and a copy of the error of the first, in the
-// order added, that was not, and b24_batch_error tells the fate of each. The client: any thread,
+// order added, that was not, and b24_batch_error tells the outcome of each. The client: any thread,
 // any number at once; the batch: one thread at a time. A batch may be sent again, all of it: an
-// update is idempotent, and the fates are replaced. Returns by timeout_ms. If client is NULL,
-// that is also the fate of each update.
+// update is idempotent, and the outcomes are replaced. Returns by timeout_ms. If client is NULL,
+// that is also the outcome of each update.
 enum b24_code b24_message_status_update_batch(struct b24_client *client,
                                               struct b24_batch *batch,
                                               struct b24_error **error);
 
-// The fate of the update with this index, counted from 0 in the order added: NULL if it was
+// The outcome of the update with this index, counted from 0 in the order added: NULL if it was
 // applied, else why not. Before the batch is sent no update has been applied, nor has one that
 // was never added: the error says so.
 //
-// Borrowed: it lives until the batch is sent again or freed, and is not to be freed. One thread
-// at a time. Cannot fail.
+// Borrowed, and not to be freed: it lives, at the same address, until the batch is sent again or
+// freed, also when updates are added meanwhile. Updates that failed alike may share one. One
+// thread at a time. Cannot fail.
 const struct b24_error *b24_batch_error(const struct b24_batch *batch, size_t index);
 
 // Frees a batch and the errors borrowed from it. NULL is allowed.

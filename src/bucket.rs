@@ -69,12 +69,77 @@ struct Known {
     /// How much later than it was counted here a request may have been counted by the portal:
     /// the longest that one has taken lately.
     lag: Duration,
-    /// When the oldest part of the time budget is given back, as the last answer told.
-    reset_at: Option<Instant>,
-    /// No update is executed before then.
-    spent_until: Option<Instant>,
+    budgets: Budgets,
     /// Whether the state directory failed the last time, so that this is said once.
     alone: bool,
+}
+
+/// Whose time budget a request uses up: the portal keeps one for each application and method. The
+/// commands of a batch use up that of the method they call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spender<'a> {
+    /// Its `client_id`; empty if the caller did not tell it.
+    application: &'a str,
+    /// Stands for the application where that is not known.
+    client: u64,
+    method: &'static str,
+}
+
+impl<'a> Spender<'a> {
+    pub(crate) fn new(application: &'a str, client: u64, method: &'static str) -> Self {
+        Self {
+            application,
+            client: if application.is_empty() { client } else { 0 },
+            method,
+        }
+    }
+}
+
+/// The time budgets of one portal that are known of.
+#[derive(Debug, Default)]
+struct Budgets(Vec<Budget>);
+
+#[derive(Debug)]
+struct Budget {
+    application: String,
+    client: u64,
+    method: &'static str,
+    /// When the oldest part of it is given back, as the last answer told.
+    reset_at: Instant,
+    /// Nothing that spends it is executed before then.
+    spent_until: Option<Instant>,
+}
+
+impl Budgets {
+    /// A portal has few applications that are called from here; but clients without a `client_id`
+    /// may come and go by the thousand.
+    const MANY: usize = 64;
+
+    fn of(&mut self, spender: Spender<'_>) -> Option<&mut Budget> {
+        self.0.iter_mut().find(|budget| {
+            budget.client == spender.client
+                && budget.method == spender.method
+                && budget.application == spender.application
+        })
+    }
+
+    fn note_reset(&mut self, spender: Spender<'_>, reset_at: Instant) {
+        if let Some(budget) = self.of(spender) {
+            budget.reset_at = reset_at;
+            return;
+        }
+        if self.0.len() >= Self::MANY {
+            let first = self.0.iter().map(|budget| budget.reset_at).min();
+            self.0.retain(|budget| Some(budget.reset_at) != first);
+        }
+        self.0.push(Budget {
+            application: spender.application.to_owned(),
+            client: spender.client,
+            method: spender.method,
+            reset_at,
+            spent_until: None,
+        });
+    }
 }
 
 /// How full a bucket is. Above its burst, requests are waiting.
@@ -117,6 +182,7 @@ pub(crate) struct Asker<'a> {
     pub(crate) rate: Option<Rate>,
     pub(crate) state: Option<&'a StateDir>,
     pub(crate) call: &'a Call,
+    pub(crate) spender: Spender<'a>,
 }
 
 impl Bucket {
@@ -125,8 +191,7 @@ impl Bucket {
             level: Level::default(),
             at: Instant::now(),
             lag: FIRST_LAG,
-            reset_at: None,
-            spent_until: None,
+            budgets: Budgets::default(),
             alone: false,
         }))
     }
@@ -139,8 +204,8 @@ impl Bucket {
     /// deadline.
     pub(crate) fn take(&self, asker: Asker<'_>) -> Result<(), Error> {
         let stopped = |stop: Stop| stop.error("waiting for its turn under the portal's limits");
-        let spent_until = self.lock().spent_until;
-        if let Some(until) = spent_until {
+        let budget = self.lock().budgets.of(asker.spender).map(|b| b.spent_until);
+        if let Some(Some(until)) = budget {
             wait_until(asker, until)?;
         }
         let Some(rate) = asker.rate else {
@@ -218,19 +283,21 @@ impl Bucket {
     }
 
     /// Remembers when the time budget is given back.
-    pub(crate) fn note_reset(&self, reset_in: Option<Duration>) {
+    pub(crate) fn note_reset(&self, spender: Spender<'_>, reset_in: Option<Duration>) {
         if let Some(reset_in) = reset_in {
-            self.lock().reset_at = Some(Instant::now() + reset_in);
+            let reset_at = Instant::now() + reset_in;
+            self.lock().budgets.note_reset(spender, reset_at);
         }
     }
 
     /// The portal answered `OPERATION_TIME_LIMIT`: how long until it is worth asking again, if
     /// that is known.
-    pub(crate) fn note_spent(&self) -> Option<Duration> {
+    pub(crate) fn note_spent(&self, spender: Spender<'_>) -> Option<Duration> {
         let mut known = self.lock();
+        let budget = known.budgets.of(spender)?;
         let now = Instant::now();
-        known.spent_until = known.reset_at.filter(|at| *at > now);
-        Some(known.spent_until? - now)
+        budget.spent_until = Some(budget.reset_at).filter(|at| *at > now);
+        Some(budget.spent_until? - now)
     }
 }
 
@@ -239,7 +306,7 @@ fn wait_until(asker: Asker<'_>, until: Instant) -> Result<(), Error> {
     if wait.is_zero() {
         Ok(())
     } else if wait > asker.call.remaining() {
-        Err(too_long(asker.portal, wait))
+        Err(spent(asker.portal, wait))
     } else {
         asker
             .call
@@ -249,16 +316,31 @@ fn wait_until(asker: Asker<'_>, until: Instant) -> Result<(), Error> {
 }
 
 fn too_long(portal: &Origin, wait: Duration) -> Error {
-    Error::new(
-        ErrorKind::RateLimited,
+    limited(
+        wait,
         format!(
             "the limits of {portal} leave no room for this request for {:.1} s, which is past its \
              deadline: send it again after that, send updates as batches, or raise timeout_ms",
             wait.as_secs_f64()
         ),
     )
-    .with_retryable(true)
-    .with_retry_after(Some(wait))
+}
+
+fn spent(portal: &Origin, wait: Duration) -> Error {
+    limited(
+        wait,
+        format!(
+            "the time that {portal} gives an application for updates is spent, and comes back in \
+             {:.1} s, which is past the deadline: send it again after that, or raise timeout_ms",
+            wait.as_secs_f64()
+        ),
+    )
+}
+
+fn limited(wait: Duration, message: String) -> Error {
+    Error::new(ErrorKind::RateLimited, message)
+        .with_retryable(true)
+        .with_retry_after(Some(wait))
 }
 
 #[cfg(test)]
@@ -281,6 +363,36 @@ mod tests {
         assert_eq!(level, Level(6.0));
         assert_eq!(level.drained(rate, Duration::from_secs(2)), Level(2.0));
         assert_eq!(level.drained(rate, Duration::from_secs(9)), Level(0.0));
+    }
+
+    #[test]
+    fn a_time_budget_is_one_applications_and_methods() {
+        let bucket = Bucket::new();
+        let reset_in = Some(Duration::from_secs(600));
+        let of = |application, client, method| Spender::new(application, client, method);
+        let spender = of("app.1", 1, "update");
+        assert_eq!(bucket.note_spent(spender), None, "nothing is known yet");
+        bucket.note_reset(spender, reset_in);
+        assert!(bucket.note_spent(spender).is_some());
+        assert!(bucket.note_spent(of("app.1", 2, "update")).is_some());
+        for other in [
+            of("app.2", 1, "update"),
+            of("", 1, "update"),
+            of("app.1", 1, "add"),
+        ] {
+            assert_eq!(bucket.note_spent(other), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn clients_without_an_application_leave_nothing_behind_for_good() {
+        let bucket = Bucket::new();
+        for client in 0..10_000 {
+            let spender = Spender::new("", client, "update");
+            bucket.note_reset(spender, Some(Duration::from_secs(600)));
+            assert!(bucket.note_spent(spender).is_some());
+        }
+        assert!(bucket.lock().budgets.0.len() <= Budgets::MANY);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::transport::{Options, Transport};
 use crate::wait::Control;
 use crate::{Error, VERSION, batch, single};
 use arc_swap::{ArcSwap, ArcSwapOption};
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -178,6 +179,10 @@ impl Client {
     /// Tells the portal the status of one message, and returns when the portal has stored it
     /// (`messageservice.message.status.update`). Doing so again is harmless.
     ///
+    /// Calls for one message are made one after the other, in the order in which they were begun,
+    /// across all clients of the process for one portal; what is told last stands. An attempt
+    /// whose outcome is unknown may still be executed by the portal for up to 60 s.
+    ///
     /// `code` is the provider code, `[A-Za-z0-9._-]+`; `message_id` what the portal sent to the
     /// provider's handler, 1 to 128 characters; `status` a [`Status`](crate::Status) or its name
     /// in any case.
@@ -195,15 +200,20 @@ impl Client {
         single::update(&self.0, update)
     }
 
-    /// Tells the portal the status of any number of messages, 50 a request. The fates come in the
-    /// order of the updates. What cannot be sent has `InvalidArgument` as its fate, and the others
-    /// are sent all the same. If a message is there more than once, the last status is sent and
-    /// stands. `timeout_ms` is the deadline of the whole call.
-    pub fn message_status_update_batch(
+    /// Tells the portal the status of any number of messages, 50 a request. The outcomes come in
+    /// the order of the updates. What cannot be sent has `InvalidArgument` as its outcome, and the
+    /// others are sent all the same. If a message is there more than once, the last status is sent
+    /// and stands, and its outcome is that of all.
+    ///
+    /// `updates` is read to its end first; then the deadline of the whole call begins, `timeout_ms`.
+    /// An update takes its place in the order of the calls for its message when its slice is
+    /// queued, at most 10,000 updates at a time.
+    pub fn message_status_update_batch<U: Borrow<Update>>(
         &self,
-        updates: impl IntoIterator<Item = Update>,
+        updates: impl IntoIterator<Item = U>,
     ) -> Vec<Result<(), Error>> {
-        let updates: Vec<Update> = updates.into_iter().collect();
+        let updates: Vec<U> = updates.into_iter().collect();
+        let updates: Vec<&Update> = updates.iter().map(Borrow::borrow).collect();
         batch::update(&self.0, &updates)
     }
 

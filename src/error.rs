@@ -1,6 +1,7 @@
 //! The one error type, and the kinds a caller can act on.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What went wrong, as far as a caller would act differently.
@@ -65,12 +66,13 @@ impl ErrorKind {
 /// Why a call failed, for a program (kind, portal code, retryable) and for people (`Display`).
 ///
 /// No text in it ever holds a token, a client secret or a webhook path.
-#[derive(Clone, thiserror::Error)]
+///
+/// A clone is cheap: the updates of a batch that failed for one reason share one.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.message())]
-pub struct Error(Box<Details>);
+pub struct Error(Arc<Details>);
 
-/// Boxed, so that a `Result` of a call stays small.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 struct Details {
     kind: ErrorKind,
     message: String,
@@ -85,7 +87,7 @@ impl Error {
     /// An error found by a language binding before the core was reached: a value that is no
     /// text, or a panic caught at the boundary.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Details {
+        Self(Arc::new(Details {
             kind,
             message: message.into(),
             portal_code: String::new(),
@@ -133,18 +135,19 @@ impl Error {
 
     /// As the portal told it, in its own words.
     pub(crate) fn told_by_portal(mut self, code: &str, description: &str) -> Self {
-        code.clone_into(&mut self.0.portal_code);
-        description.clone_into(&mut self.0.description);
+        let details = Arc::make_mut(&mut self.0);
+        code.clone_into(&mut details.portal_code);
+        description.clone_into(&mut details.description);
         self
     }
 
     pub(crate) fn with_http_status(mut self, http_status: u16) -> Self {
-        self.0.http_status = Some(http_status);
+        Arc::make_mut(&mut self.0).http_status = Some(http_status);
         self
     }
 
     pub(crate) fn with_retryable(mut self, retryable: bool) -> Self {
-        self.0.retryable = retryable;
+        Arc::make_mut(&mut self.0).retryable = retryable;
         self
     }
 
@@ -159,7 +162,9 @@ impl Error {
     }
 
     pub(crate) fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {
-        self.0.retry_after = retry_after;
+        if self.0.retry_after != retry_after {
+            Arc::make_mut(&mut self.0).retry_after = retry_after;
+        }
         self
     }
 }

@@ -1,8 +1,8 @@
-//! Turns: calls for one message are made in the order in which they were asked for.
+//! Turns: calls for one message are made one after the other, in the order in which they were begun.
 //!
-//! A ticket stands in the queues of all its keys. All tickets of a call are put there under one
-//! lock, so that any two calls stand in the same order in every queue they share, and no two can
-//! wait for each other in a circle.
+//! A ticket stands in the queues of all its keys. The tickets that a call holds at one time are put
+//! there under one lock, so that any two calls stand in the same order in every queue they share,
+//! and no two can wait for each other in a circle.
 
 use crate::wait::{Call, Event, Stop};
 use std::collections::{HashMap, VecDeque};
@@ -37,39 +37,31 @@ impl Order {
 
     /// Queues up for one key.
     pub(crate) fn queue_up(&self, key: Key) -> Ticket<'_> {
-        self.ticket(&mut self.lock(), [key])
+        self.ticket(&mut self.lock(), Keys::One(key))
     }
 
-    /// Queues up for groups of keys, a ticket for each group.
-    pub(crate) fn queue_up_all<G>(&self, groups: impl IntoIterator<Item = G>) -> Vec<Ticket<'_>>
-    where
-        G: IntoIterator<Item = Key>,
-    {
+    /// Queues up for groups of keys, a ticket for each group. Nobody else can queue up meanwhile,
+    /// so the groups should not be more than it takes a moment to go through.
+    pub(crate) fn queue_up_all(&self, groups: Vec<Vec<Key>>) -> Vec<Ticket<'_>> {
         let mut queues = self.lock();
         groups
             .into_iter()
-            .map(|keys| self.ticket(&mut queues, keys))
+            .map(|keys| self.ticket(&mut queues, Keys::Many(keys)))
             .collect()
     }
 
-    fn ticket(
-        &self,
-        queues: &mut HashMap<Key, Queue>,
-        keys: impl IntoIterator<Item = Key>,
-    ) -> Ticket<'_> {
+    fn ticket(&self, queues: &mut HashMap<Key, Queue>, keys: Keys) -> Ticket<'_> {
         let number = self.next_ticket.fetch_add(1, Ordering::Relaxed);
-        let mut held = Keys::None;
-        for key in keys {
-            let tickets = &mut queues.entry(key).or_default().tickets;
+        for key in keys.as_slice() {
+            let tickets = &mut queues.entry(*key).or_default().tickets;
             if tickets.back() != Some(&number) {
                 tickets.push_back(number);
-                held.push(key);
             }
         }
         Ticket {
             order: self,
             number,
-            keys: held,
+            keys,
         }
     }
 
@@ -81,23 +73,13 @@ impl Order {
 /// A single call has one key, and should not allocate for it.
 #[derive(Debug)]
 enum Keys {
-    None,
     One(Key),
     Many(Vec<Key>),
 }
 
 impl Keys {
-    fn push(&mut self, key: Key) {
-        match self {
-            Self::None => *self = Self::One(key),
-            Self::One(first) => *self = Self::Many(vec![*first, key]),
-            Self::Many(keys) => keys.push(key),
-        }
-    }
-
     fn as_slice(&self) -> &[Key] {
         match self {
-            Self::None => &[],
             Self::One(key) => std::slice::from_ref(key),
             Self::Many(keys) => keys,
         }

@@ -2,7 +2,7 @@
 
 use crate::address::{Origin, Refusal};
 use crate::answer::{Operating, Source};
-use crate::bucket::Asker;
+use crate::bucket::{Asker, Spender};
 use crate::client::{Bound, Inner};
 use crate::config::Rate;
 use crate::fault::{Fault, Repeat};
@@ -211,7 +211,16 @@ impl<'c> Run<'c> {
             rate: self.client.settings.rate,
             state: self.client.state.as_deref(),
             call: &self.call,
+            spender: self.spender(),
         }
+    }
+
+    fn spender(&self) -> Spender<'_> {
+        Spender::new(
+            &self.client.settings.client_id,
+            self.client.control.client_id,
+            Method::Update.name(),
+        )
     }
 
     /// Waits for a place in the portal's bucket. If none comes free in time although the portal
@@ -303,7 +312,7 @@ impl<'c> Run<'c> {
             Repeat::Renewed if self.may_renew() => Settled::Renew(error),
             Repeat::Never | Repeat::Renewed => Settled::Fail(error),
             Repeat::At(origin) => Settled::Move(origin.clone()),
-            Repeat::WhenTimeGivenBack => match self.bound.bucket.note_spent() {
+            Repeat::WhenTimeGivenBack => match self.bound.bucket.note_spent(self.spender()) {
                 None => Settled::Fail(error),
                 Some(wait) => self.after(wait, error.with_retry_after(Some(wait))),
             },
@@ -382,7 +391,9 @@ impl<'c> Run<'c> {
 
     /// Tells the portal's limits what an answer said of them.
     pub(crate) fn note_operating(&self, operating: Operating) {
-        self.bound.bucket.note_reset(operating.reset_in);
+        self.bound
+            .bucket
+            .note_reset(self.spender(), operating.reset_in);
     }
 }
 

@@ -2,6 +2,8 @@
 
 use crate::answer::read_update;
 use crate::client::Inner;
+use crate::order::Key;
+use crate::process::Process;
 use crate::run::{Method, Run};
 use crate::status::Checked;
 use crate::{Error, ErrorKind};
@@ -12,11 +14,17 @@ use std::sync::Arc;
 pub(crate) fn update(client: &Arc<Inner>, update: Checked<'_>) -> Result<(), Error> {
     let mut run = Run::begin(client)?;
     let process = Arc::clone(&run.call.process);
-    let key = (client.control.client_id, update.code, update.message_id);
-    let turn = process.order.queue_up(process.order.key(key));
+    let turn = process.order.queue_up(turn_key(client, &process, update));
     turn.wait(&run.call)
         .map_err(|stop| stop.error("waiting for an earlier update of the same message"))?;
     post(&mut run, update)
+}
+
+/// The queue of a message: one for all clients of its portal, whoever they call it for. A portal
+/// that has moved is still the one of the configuration.
+pub(crate) fn turn_key(client: &Inner, process: &Process, update: Checked<'_>) -> Key {
+    let message = (&client.portal, update.code, update.message_id);
+    process.order.key(message)
 }
 
 /// Sends one update whose turn it is.

@@ -3,6 +3,7 @@
 use crate::{Error, ErrorKind};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// What became of a message, in the portal's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -73,30 +74,65 @@ impl FromStr for Status {
     }
 }
 
-/// One update as the caller gave it: not yet checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One update as the caller gave it: not yet checked. A clone is cheap.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Update {
-    code: String,
-    message_id: String,
-    status: String,
+    /// Code, line feed, message id, status: in one piece, as there may be a million.
+    text: Arc<str>,
+    code_end: usize,
+    message_end: usize,
 }
 
 impl Update {
-    /// An update for a batch. What cannot be sent is told as this update's fate, not here.
+    /// An update for a batch. What cannot be sent is told as this update's outcome, not here.
     pub fn new(
         code: impl Into<String>,
         message_id: impl Into<String>,
         status: impl AsRef<str>,
     ) -> Self {
+        let mut text = code.into();
+        let code_end = text.len();
+        text.push('\n');
+        text.push_str(&message_id.into());
+        let message_end = text.len();
+        text.push_str(status.as_ref());
         Self {
-            code: code.into(),
-            message_id: message_id.into(),
-            status: status.as_ref().to_owned(),
+            text: text.into(),
+            code_end,
+            message_end,
         }
     }
 
     pub(crate) fn check(&self) -> Result<Checked<'_>, Error> {
-        Checked::new(&self.code, &self.message_id, &self.status)
+        Checked::new(self.code(), self.message_id(), self.status())
+    }
+
+    /// Code and message id: of updates that can be sent, equal only if it is the same message.
+    pub(crate) fn message(&self) -> &str {
+        self.text.get(..self.message_end).unwrap_or_default()
+    }
+
+    fn code(&self) -> &str {
+        self.text.get(..self.code_end).unwrap_or_default()
+    }
+
+    fn message_id(&self) -> &str {
+        let from = self.code_end + 1;
+        self.text.get(from..self.message_end).unwrap_or_default()
+    }
+
+    fn status(&self) -> &str {
+        self.text.get(self.message_end..).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Update {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Update")
+            .field("code", &self.code())
+            .field("message_id", &self.message_id())
+            .field("status", &self.status())
+            .finish()
     }
 }
 

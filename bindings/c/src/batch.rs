@@ -5,9 +5,9 @@ use crate::error::{Failure, b24_code, b24_error};
 use crate::ffi::{Handle, attempt, catch, guard, is_null, read};
 use b24_messageservice::{Client, Error, ErrorKind, Update};
 use std::ffi::c_char;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-/// Updates that are sent together, each with its own fate. One thread at a time may use it.
+/// Updates that are sent together, each with its own outcome. One thread at a time may use it.
 pub struct b24_batch {
     _private: [u8; 0],
 }
@@ -23,38 +23,47 @@ pub(crate) struct Batch {
 }
 
 struct Entry {
-    /// What to send, or why it cannot be read.
-    update: Result<Update, Error>,
-    /// `None` once the portal has applied the update.
-    fate: Option<Failure>,
+    /// `None` if its texts cannot be read; `outcome` says why, for good.
+    update: Option<Update>,
+    /// `None` once the portal has applied the update. Shared by all that failed alike, and behind
+    /// a pointer: its address is lent to the caller, and must not change when entries are added.
+    outcome: Option<Arc<Failure>>,
 }
 
 impl Entry {
     fn new(update: Result<Update, Error>) -> Self {
-        let fate = match &update {
-            Ok(_) => Error::new(
+        static NOT_SENT: LazyLock<Arc<Failure>> = LazyLock::new(|| {
+            Failure::shared(Error::new(
                 ErrorKind::InvalidArgument,
                 "not sent yet: b24_message_status_update_batch sends the batch",
-            ),
-            Err(error) => error.clone(),
-        };
-        Self {
-            update,
-            fate: Some(Failure::new(fate)),
+            ))
+        });
+        match update {
+            Ok(update) => Self {
+                update: Some(update),
+                outcome: Some(Arc::clone(&NOT_SENT)),
+            },
+            Err(error) => Self {
+                update: None,
+                outcome: Some(Failure::shared(error)),
+            },
         }
     }
 }
 
 impl Batch {
-    /// Sends what can be sent, and notes a fate for every entry.
+    /// Sends what can be sent, and notes an outcome for every entry.
     fn send(&mut self, client: Option<&Client>) -> Result<(), Error> {
         let client = client.ok_or_else(|| is_null("client"));
         let sent = client.and_then(|client| {
-            let updates: Vec<Update> = self.readable().cloned().collect();
+            let updates = self
+                .entries
+                .iter()
+                .filter_map(|entry| entry.update.as_ref());
             catch(|| client.message_status_update_batch(updates))
         });
         match sent {
-            Ok(fates) => self.note(fates.into_iter()),
+            Ok(outcomes) => self.note(outcomes.into_iter()),
             // Nothing is known of any entry, so none may look applied.
             Err(error) => {
                 let count = self.entries.len();
@@ -62,28 +71,25 @@ impl Batch {
                 return Err(error);
             }
         }
-        match self.entries.iter().find_map(|entry| entry.fate.as_ref()) {
+        match self.entries.iter().find_map(|entry| entry.outcome.as_ref()) {
             Some(first) => Err(first.error().clone()),
             None => Ok(()),
         }
     }
 
-    fn readable(&self) -> impl Iterator<Item = &Update> {
-        self.entries.iter().filter_map(|e| e.update.as_ref().ok())
-    }
-
-    fn note(&mut self, mut fates: impl Iterator<Item = Result<(), Error>>) {
-        for entry in &mut self.entries {
-            let fate = match &entry.update {
-                Ok(_) => fates.next().unwrap_or_else(|| {
-                    Err(Error::new(
-                        ErrorKind::Internal,
-                        "the batch ended without a fate for this update: please report it",
-                    ))
-                }),
-                Err(error) => Err(error.clone()),
-            };
-            entry.fate = fate.err().map(Failure::new);
+    fn note(&mut self, mut outcomes: impl Iterator<Item = Result<(), Error>>) {
+        let mut last: Option<Arc<Failure>> = None;
+        for entry in self.entries.iter_mut().filter(|e| e.update.is_some()) {
+            let outcome = outcomes.next().unwrap_or_else(|| {
+                Err(Error::new(
+                    ErrorKind::Internal,
+                    "the batch ended without an outcome for this update: please report it",
+                ))
+            });
+            entry.outcome = outcome.err().map(|error| match &last {
+                Some(failure) if *failure.error() == error => Arc::clone(failure),
+                _ => Arc::clone(last.insert(Failure::shared(error))),
+            });
         }
     }
 }
@@ -100,7 +106,7 @@ pub extern "C" fn b24_batch_new() -> *mut b24_batch {
 /// status given for a message is the one that stands.
 ///
 /// One thread at a time. Never fails: an update that cannot be sent has B24_INVALID_ARGUMENT as
-/// its fate, and the others are sent all the same. With batch NULL it does nothing.
+/// its outcome, and the others are sent all the same. With batch NULL it does nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_batch_add(
     batch: *mut b24_batch,
@@ -130,13 +136,13 @@ pub unsafe extern "C" fn b24_batch_len(batch: *const b24_batch) -> usize {
     unsafe { b24_batch::borrow(batch) }.map_or(0, |batch| batch.entries.len())
 }
 
-/// Sends the updates of a batch, 50 a request, and waits for their fates.
+/// Sends the updates of a batch, 50 a request, and waits for their outcomes.
 ///
 /// B24_OK if every update was applied; else the code and a copy of the error of the first, in the
-/// order added, that was not, and b24_batch_error tells the fate of each. The client: any thread,
+/// order added, that was not, and b24_batch_error tells the outcome of each. The client: any thread,
 /// any number at once; the batch: one thread at a time. A batch may be sent again, all of it: an
-/// update is idempotent, and the fates are replaced. Returns by timeout_ms. If client is NULL,
-/// that is also the fate of each update.
+/// update is idempotent, and the outcomes are replaced. Returns by timeout_ms. If client is NULL,
+/// that is also the outcome of each update.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_message_status_update_batch(
     client: *mut b24_client,
@@ -153,12 +159,13 @@ pub unsafe extern "C" fn b24_message_status_update_batch(
     }
 }
 
-/// The fate of the update with this index, counted from 0 in the order added: NULL if it was
+/// The outcome of the update with this index, counted from 0 in the order added: NULL if it was
 /// applied, else why not. Before the batch is sent no update has been applied, nor has one that
 /// was never added: the error says so.
 ///
-/// Borrowed: it lives until the batch is sent again or freed, and is not to be freed. One thread
-/// at a time. Cannot fail.
+/// Borrowed, and not to be freed: it lives, at the same address, until the batch is sent again or
+/// freed, also when updates are added meanwhile. Updates that failed alike may share one. One
+/// thread at a time. Cannot fail.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_batch_error(
     batch: *const b24_batch,
@@ -174,8 +181,8 @@ pub unsafe extern "C" fn b24_batch_error(
     let batch = unsafe { b24_batch::borrow(batch) };
     match batch.and_then(|batch| batch.entries.get(index)) {
         Some(entry) => entry
-            .fate
-            .as_ref()
+            .outcome
+            .as_deref()
             .map_or(std::ptr::null(), b24_error::lend),
         None => b24_error::lend(&ABSENT),
     }

@@ -90,6 +90,10 @@ pub unsafe extern "C" fn b24_client_cancel(client: *mut b24_client) {
 
 /// Tells the portal the status of one message, and waits until it has stored it.
 ///
+/// Calls for one message are made one after the other, in the order in which they were begun,
+/// across all clients of the process for one portal; what is told last stands. An attempt whose
+/// outcome is unknown may still be executed by the portal for up to 60 s.
+///
 /// `code` is the provider code, `message_id` the id that the portal gave the provider, `status`
 /// one of queued, sent, delivered, undelivered, failed. All are borrowed for the call. Any thread,
 /// any number at once. Returns by timeout_ms with any b24_code; B24_INVALID_ARGUMENT before

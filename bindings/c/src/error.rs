@@ -3,6 +3,7 @@
 use crate::ffi::{Handle, c_string, guard};
 use b24_messageservice::{Error, ErrorKind};
 use std::ffi::{CString, c_char};
+use std::sync::{Arc, OnceLock};
 
 /// What a call came to. The values never change; later versions may add some, so treat one that
 /// you do not know as B24_INTERNAL.
@@ -75,9 +76,13 @@ impl Handle for b24_error {
     type Value = Failure;
 }
 
-/// An error with its texts as C reads them.
+/// An error, and its texts as C reads them once somebody has asked for one.
 pub(crate) struct Failure {
     error: Error,
+    texts: OnceLock<Texts>,
+}
+
+struct Texts {
     message: CString,
     portal_code: CString,
     description: CString,
@@ -86,11 +91,22 @@ pub(crate) struct Failure {
 impl Failure {
     pub(crate) fn new(error: Error) -> Self {
         Self {
-            message: c_string(error.message()),
-            portal_code: c_string(error.portal_code()),
-            description: c_string(error.description()),
             error,
+            texts: OnceLock::new(),
         }
+    }
+
+    /// One for several updates of a batch.
+    pub(crate) fn shared(error: Error) -> Arc<Self> {
+        Arc::new(Self::new(error))
+    }
+
+    fn texts(&self) -> &Texts {
+        self.texts.get_or_init(|| Texts {
+            message: c_string(self.error.message()),
+            portal_code: c_string(self.error.portal_code()),
+            description: c_string(self.error.description()),
+        })
     }
 
     pub(crate) fn error(&self) -> &Error {
@@ -125,7 +141,7 @@ pub unsafe extern "C" fn b24_error_code(error: *const b24_error) -> b24_code {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_error_message(error: *const b24_error) -> *const c_char {
     // SAFETY: by the header's conventions, `error` is NULL or live.
-    unsafe { look(error, c"".as_ptr(), |f| f.message.as_ptr()) }
+    unsafe { look(error, c"".as_ptr(), |f| f.texts().message.as_ptr()) }
 }
 
 /// The portal's own error code as it wrote it, such as "ERROR_MESSAGE_NOT_FOUND"; "" if none.
@@ -134,7 +150,7 @@ pub unsafe extern "C" fn b24_error_message(error: *const b24_error) -> *const c_
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_error_portal_code(error: *const b24_error) -> *const c_char {
     // SAFETY: by the header's conventions, `error` is NULL or live.
-    unsafe { look(error, c"".as_ptr(), |f| f.portal_code.as_ptr()) }
+    unsafe { look(error, c"".as_ptr(), |f| f.texts().portal_code.as_ptr()) }
 }
 
 /// The portal's own description of the error; "" if none.
@@ -143,7 +159,7 @@ pub unsafe extern "C" fn b24_error_portal_code(error: *const b24_error) -> *cons
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_error_description(error: *const b24_error) -> *const c_char {
     // SAFETY: by the header's conventions, `error` is NULL or live.
-    unsafe { look(error, c"".as_ptr(), |f| f.description.as_ptr()) }
+    unsafe { look(error, c"".as_ptr(), |f| f.texts().description.as_ptr()) }
 }
 
 /// The HTTP status of the answer that decided; 0 if there was none, and for NULL.

@@ -140,6 +140,39 @@ static void a_batch_may_be_sent_again(void)
     b24_client_free(client);
 }
 
+/* An error of a batch is where it was, and says what it said, however many updates are added later. */
+static void an_error_of_a_batch_stays_where_it_is(void)
+{
+    portal_reset("{\"messages\":[]}");
+    b24_client *client = portal_client();
+    b24_batch *batch = b24_batch_new();
+    b24_batch_add(batch, "provider1", "one", "sent");
+    b24_batch_add(batch, "provider1", "two", "lost");
+    const b24_error *not_sent = b24_batch_error(batch, 0);
+    const b24_error *unsendable = b24_batch_error(batch, 1);
+    for (int i = 0; i < 1000; i++) {
+        b24_batch_add(batch, "provider1", "one", "sent");
+    }
+    CHECK(b24_batch_error(batch, 0) == not_sent);
+    CHECK(b24_batch_error(batch, 1) == unsendable);
+    CHECK_NUMBER(b24_error_code(not_sent), B24_INVALID_ARGUMENT);
+    CHECK(strstr(b24_error_message(not_sent), "not sent yet") != NULL);
+
+    CHECK_NUMBER(b24_message_status_update_batch(client, batch, NULL), B24_MESSAGE_NOT_FOUND);
+    const b24_error *refused = b24_batch_error(batch, 0);
+    const char *description = b24_error_description(refused);
+    unsendable = b24_batch_error(batch, 1);
+    for (int i = 0; i < 5000; i++) {
+        b24_batch_add(batch, "provider1", "one", "sent");
+    }
+    CHECK(b24_batch_error(batch, 0) == refused);
+    CHECK_NUMBER(b24_error_code(refused), B24_MESSAGE_NOT_FOUND);
+    CHECK_TEXT(description, "Message not found!");
+    CHECK(strstr(b24_error_message(unsendable), "status") != NULL);
+    b24_batch_free(batch);
+    b24_client_free(client);
+}
+
 struct renewed {
     int count;
     pthread_t thread;
@@ -329,6 +362,30 @@ static void *update_once(void *client)
     return code == B24_OK ? client : NULL;
 }
 
+/* The portal answers the first call with a 503 and asks for a second's patience; the call of an equal
+ * client that is begun meanwhile must not overtake it. */
+static void equal_clients_take_turns_for_a_message(void)
+{
+    portal_reset("{}");
+    portal_ask("POST", "/fault",
+               "[{\"kind\":\"status\",\"status\":503,\"headers\":{\"Retry-After\":\"1\"}}]");
+    b24_client *first = portal_client();
+    b24_client *second = portal_client();
+    pthread_t other;
+    if (!CHECK_NUMBER(pthread_create(&other, NULL, update_once, first), 0)) {
+        return;
+    }
+    portal_ask("POST", "/wait", "{\"requests\":1,\"timeout_ms\":20000}");
+    CHECK_NUMBER(update(second, "delivered"), B24_OK);
+    void *good = NULL;
+    pthread_join(other, &good);
+    CHECK(good != NULL);
+    CHECK(stored(message, "delivered"));
+    CHECK_NUMBER(portal_seen("requests"), 3);
+    b24_client_free(first);
+    b24_client_free(second);
+}
+
 static void threads_share_one_renewal(void)
 {
     enum { THREADS = 16 };
@@ -452,11 +509,13 @@ int main(void)
     a_nul_from_the_network_cuts_nothing();
     a_batch_has_a_fate_for_each();
     a_batch_may_be_sent_again();
+    an_error_of_a_batch_stays_where_it_is();
     renewed_tokens_reach_the_caller();
     a_renewal_outlives_its_call();
     a_shared_client_outlives_its_free();
     a_call_under_way_can_be_cancelled();
     the_log_goes_where_it_is_sent();
+    equal_clients_take_turns_for_a_message();
     threads_share_one_renewal();
     a_fork_shares_no_connection();
     a_fork_amid_a_call_hangs_nothing();

@@ -65,6 +65,10 @@ final class Client
      * Tells the portal the status of one message, and returns when the portal has stored it. Doing so
      * again is harmless.
      *
+     * Calls for one message are made one after the other, in the order in which they were begun, across
+     * all clients of the process for one portal; what is told last stands. An attempt whose outcome is
+     * unknown may still be executed by the portal for up to 60 s.
+     *
      * @param string $code the provider code, `[A-Za-z0-9._-]+`
      * @param string|int $messageId what the portal sent to the provider's handler
      * @param Status|string $status a status, or its name in any case
@@ -85,35 +89,51 @@ final class Client
      * Tells the portal the status of any number of messages, 50 a request. If a message is there more
      * than once, the last status is sent and stands.
      *
+     * The deadline counts from when the updates have been read. An update takes its place in the order of
+     * the calls for its message when its slice is queued, at most 10,000 updates at a time.
+     *
      * @param iterable<array{string, string|int, Status|string}> $updates code, message id and status
      *
-     * @return list<?MessageServiceException> the fate of each, in their order; null: applied
+     * @return list<?MessageServiceException> the outcome of each, in their order; null: applied. Updates
+     *     that failed alike may share one object
      */
     public function messageStatusUpdateBatch(iterable $updates): array
     {
-        $fates = [];
-        $sent = [];
+        $outcomes = [];
         $batch = $this->ffi->b24_batch_new();
         try {
             foreach ($updates as $update) {
-                $at = count($fates);
-                $fates[$at] = null;
                 try {
                     $this->ffi->b24_batch_add($batch, ...self::entry($update));
-                    $sent[] = $at;
+                    $outcomes[] = null;
                 } catch (InvalidArgument $fault) {
-                    $fates[$at] = $fault;
+                    $outcomes[] = $fault;
                 }
             }
             $this->ffi->b24_message_status_update_batch($this->client, $batch, null);
-            foreach ($sent as $index => $at) {
-                $error = $this->ffi->b24_batch_error($batch, $index);
-                $fates[$at] = $error === null ? null : $this->exception($error);
+            $count = count($outcomes);
+            $index = 0;
+            $last = null;
+            $exception = null;
+            for ($at = 0; $at < $count; $at++) {
+                if ($outcomes[$at] !== null) {
+                    continue;
+                }
+                $error = $this->ffi->b24_batch_error($batch, $index++);
+                if ($error === null) {
+                    continue;
+                }
+                // The same address: updates that failed alike share their error.
+                if ($last === null || $error != $last) {
+                    $last = $error;
+                    $exception = $this->exception($error);
+                }
+                $outcomes[$at] = $exception;
             }
         } finally {
             $this->ffi->b24_batch_free($batch);
         }
-        return $fates;
+        return $outcomes;
     }
 
     /**
@@ -266,9 +286,20 @@ final class Client
      */
     private static function entry(mixed $update): array
     {
-        $update = is_array($update) ? array_values($update) : [];
+        if (!is_array($update)) {
+            throw new InvalidArgument(
+                'an update is an array of code, message id and status, not ' . get_debug_type($update)
+            );
+        }
+        $update = array_values($update);
         if (count($update) !== 3) {
-            throw new InvalidArgument('an update of a batch is an array of code, message id and status');
+            $fault = match (count($update)) {
+                0 => 'code, message id and status are missing',
+                1 => 'message id and status are missing',
+                2 => 'status is missing',
+                default => count($update) . ' values are too many',
+            };
+            throw new InvalidArgument("$fault: an update is an array of code, message id and status");
         }
         foreach ($update as $value) {
             if (!is_string($value) && !is_int($value) && !$value instanceof Status) {

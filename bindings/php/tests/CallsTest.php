@@ -142,6 +142,23 @@ final class CallsTest extends TestCase
         self::assertCount(120, $portal->messages());
     }
 
+    public function testUpdatesThatFailedAlikeShareAnException(): void
+    {
+        $portal = Portal::with(['messages' => ['provider1|known']]);
+        $outcomes = $portal->client()->messageStatusUpdateBatch([
+            ['provider1', 'one', 'sent'],
+            ['provider1', 'two', 'sent'],
+            ['provider1', 'known', 'sent'],
+            ['provider1', 'three', 'no status'],
+            ['provider1', 'four', 'sent'],
+        ]);
+        self::assertInstanceOf(MessageNotFound::class, $outcomes[0]);
+        self::assertSame($outcomes[0], $outcomes[1]);
+        self::assertNull($outcomes[2]);
+        self::assertInstanceOf(InvalidArgument::class, $outcomes[3]);
+        self::assertInstanceOf(MessageNotFound::class, $outcomes[4]);
+    }
+
     public function testAnEmptyBatchSendsNothing(): void
     {
         $portal = Portal::with();
@@ -168,6 +185,10 @@ final class CallsTest extends TestCase
             [null, $refused, $refused, $refused, $refused, $refused, $refused, MessageNotFound::class, null],
             array_map(static fn ($fate) => $fate === null ? null : $fate::class, $fates)
         );
+        $rule = 'an update is an array of code, message id and status';
+        self::assertSame("$rule, not string", $fates[1]?->getMessage());
+        self::assertSame("status is missing: $rule", $fates[2]?->getMessage());
+        self::assertSame("4 values are too many: $rule", $fates[3]?->getMessage());
         self::assertEquals(['provider1|m1' => 'sent', 'provider1|m2' => 'failed'], $portal->messages());
         self::assertSame(3, $portal->seen()['commands']);
     }

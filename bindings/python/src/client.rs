@@ -85,6 +85,10 @@ impl Client {
     /// code is the provider code that the message was sent through; message_id the id that the
     /// portal posted to the provider's handler, a str or an int; status a Status or its text in
     /// any case. Writing the same status again is harmless. Raises B24Error.
+    ///
+    /// Calls for one message are made one after the other, in the order in which they were begun,
+    /// across all clients of the process for one portal; what is told last stands. An attempt
+    /// whose outcome is unknown may still be executed by the portal for up to 60 s.
     #[pyo3(signature = (code, message_id, status))]
     fn message_status_update(
         &self,
@@ -112,9 +116,13 @@ impl Client {
     /// Tells the portal the status of any number of messages, 50 a request.
     ///
     /// updates is an iterable of (code, message_id, status), read to its end before anything is
-    /// sent. Returns each update's fate in the same order: None if it was applied, else the
-    /// B24Error that a single call would have raised. Of several updates of one message the last
-    /// stands.
+    /// sent. Returns each update's outcome in the same order: None if it was applied, else the
+    /// B24Error that a single call would have raised. An update of a wrong type or length has an
+    /// InvalidArgument as its outcome, and the others are sent all the same. Of several updates of
+    /// one message the last stands. Updates that failed alike may share one exception object.
+    ///
+    /// The deadline counts from when the updates have been read. An update takes its place in the
+    /// order of the calls for its message when its slice is queued, at most 10,000 updates at a time.
     #[pyo3(signature = (updates))]
     fn message_status_update_batch<'py>(
         &self,
@@ -125,21 +133,30 @@ impl Client {
         let mut sendable = Vec::new();
         let mut unsendable = Vec::new();
         for (index, item) in updates.try_iter()?.enumerate() {
+            waiting::give_way(py, index)?;
             match update(&item?) {
                 Ok(update) => sendable.push(update),
-                Err(Unsendable::Error(error)) => unsendable.push((index, error)),
-                Err(Unsendable::Type(message)) => {
-                    return Err(PyTypeError::new_err(format!("updates[{index}]: {message}")));
-                }
+                Err(fault) => unsendable.push((index, fault.outcome(index))),
             }
         }
-        let mut fates = self.call(py, || self.inner.message_status_update_batch(sendable))?;
-        for (index, error) in unsendable {
-            fates.insert(index.min(fates.len()), Err(error));
-        }
+        let sent = self.call(py, || self.inner.message_status_update_batch(sendable))?;
+        let mut sent = sent.into_iter();
+        let mut unsendable = unsendable.into_iter().peekable();
         let list = PyList::empty(py);
-        for outcome in fates {
-            list.append(errors::fate(py, outcome)?)?;
+        let mut exceptions = errors::Shared::default();
+        for index in 0.. {
+            let outcome = match unsendable.next_if(|(at, _)| *at == index) {
+                Some((_, error)) => Err(error),
+                None => match sent.next() {
+                    Some(outcome) => outcome,
+                    None => break,
+                },
+            };
+            match outcome {
+                Ok(()) => list.append(py.None())?,
+                Err(error) => list.append(exceptions.get(py, error)?)?,
+            }
+            waiting::give_way(py, index)?;
         }
         Ok(list)
     }
@@ -264,21 +281,43 @@ impl Unsendable {
             Self::Error(error) => errors::exception(py, &error),
         }
     }
+
+    /// In a batch neither stops the other updates.
+    fn outcome(self, index: usize) -> Error {
+        match self {
+            Self::Type(message) => Error::new(
+                ErrorKind::InvalidArgument,
+                format!("updates[{index}]: {message}"),
+            ),
+            Self::Error(error) => error,
+        }
+    }
 }
 
 fn update(item: &Bound<'_, PyAny>) -> Result<Update, Unsendable> {
     let list = item.cast::<PyList>().map(PyListMethods::to_tuple);
-    let tuple = list.as_ref().or_else(|_| item.cast::<PyTuple>());
-    match tuple.map(|t| t.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>, Bound<'_, PyAny>)>()) {
-        Ok(Ok((code, message_id, status))) => Ok(Update::new(
+    let Ok(tuple) = list.as_ref().or_else(|_| item.cast::<PyTuple>()) else {
+        return Err(Unsendable::Type(format!(
+            "an update is a tuple (code, message_id, status), not {}",
+            type_name(item)
+        )));
+    };
+    match tuple.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>, Bound<'_, PyAny>)>() {
+        Ok((code, message_id, status)) => Ok(Update::new(
             word("code", &code)?,
             id(&message_id)?,
             word("status", &status)?,
         )),
-        _ => Err(Unsendable::Type(format!(
-            "an update is a tuple (code, message_id, status), not {}",
-            type_name(item)
-        ))),
+        Err(_) => {
+            let fault = match tuple.len() {
+                0 => "code, message_id and status are missing".to_owned(),
+                1 => "message_id and status are missing".to_owned(),
+                2 => "status is missing".to_owned(),
+                more => format!("{more} values are too many"),
+            };
+            let rule = "an update is (code, message_id, status)";
+            Err(Unsendable::Type(format!("{fault}: {rule}")))
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! The core's errors as the exceptions of `b24_messageservice._errors`.
 
 use b24_messageservice::{Error, ErrorKind};
-use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyModule};
@@ -11,7 +10,7 @@ pub(crate) fn exception(py: Python<'_>, error: &Error) -> PyErr {
     instance(py, error).map_or_else(|failure| failure, PyErr::from_value)
 }
 
-/// The exception that stands for `error`, as an object: the fate of an update in a batch.
+/// The exception that stands for `error`, as an object: the outcome of an update in a batch.
 pub(crate) fn instance<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>> {
     static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
     let attributes = PyDict::new(py);
@@ -29,11 +28,20 @@ pub(crate) fn instance<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'p
         .call((error.message(),), Some(&attributes))
 }
 
-/// `Ok` as `None`, and an error as its exception.
-pub(crate) fn fate(py: Python<'_>, outcome: Result<(), Error>) -> PyResult<Bound<'_, PyAny>> {
-    match outcome {
-        Ok(()) => py.None().into_bound_py_any(py),
-        Err(error) => instance(py, &error),
+/// The exceptions of one batch: updates in a row that failed alike have one.
+#[derive(Default)]
+pub(crate) struct Shared<'py>(Option<(Error, Bound<'py, PyAny>)>);
+
+impl<'py> Shared<'py> {
+    pub(crate) fn get(&mut self, py: Python<'py>, error: Error) -> PyResult<Bound<'py, PyAny>> {
+        if let Some((last, exception)) = &self.0
+            && *last == error
+        {
+            return Ok(exception.clone());
+        }
+        let exception = instance(py, &error)?;
+        self.0 = Some((error, exception.clone()));
+        Ok(exception)
     }
 }
 

@@ -34,6 +34,17 @@ pub(crate) fn detached<T: Send>(py: Python<'_>, body: impl FnOnce() -> T + Send)
     })
 }
 
+/// To be called at each turn of a loop that may be long: now and then lets other threads have the
+/// GIL, and runs the handlers of pending signals.
+pub(crate) fn give_way(py: Python<'_>, turn: usize) -> PyResult<()> {
+    const EVERY: usize = 1000;
+    if turn % EVERY == EVERY - 1 {
+        py.detach(|| ());
+        py.check_signals()?;
+    }
+    Ok(())
+}
+
 /// Asked by the core when a signal ended a wait on this thread: runs the Python handlers of the
 /// signals that are pending, and tells whether one of them raised.
 pub(crate) fn on_interrupt() -> bool {

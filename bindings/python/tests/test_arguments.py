@@ -118,10 +118,39 @@ def test_a_generator_that_fails_sends_nothing(portal: Portal) -> None:
     assert portal.seen()["requests"] == 0
 
 
-@pytest.mark.parametrize("wrong", [None, "abc", ("provider1", "m1"), {"code": "provider1"}, 5])
-def test_a_batch_item_of_a_wrong_type_is_named(portal: Portal, wrong: Any) -> None:
-    with pytest.raises(TypeError, match=r"updates\[1\]"):
-        portal.client().message_status_update_batch([("provider1", "m1", "sent"), wrong])
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (None, "an update is a tuple (code, message_id, status), not NoneType"),
+        ("abc", "an update is a tuple (code, message_id, status), not str"),
+        ({"code": "provider1"}, "an update is a tuple (code, message_id, status), not dict"),
+        (5, "an update is a tuple (code, message_id, status), not int"),
+        (("provider1", "m1"), "status is missing: an update is (code, message_id, status)"),
+        (["provider1"], "message_id and status are missing: an update is"),
+        ((), "code, message_id and status are missing: an update is"),
+        (("provider1", "m1", "sent", 4), "4 values are too many: an update is"),
+        ((None, "m1", "sent"), "code must be a str, not NoneType"),
+        (("provider1", 1.5, "sent"), "message_id must be a str or an int, not float"),
+        (("provider1", "m1", True), "status must be a str, not bool"),
+    ],
+)
+def test_an_update_of_a_wrong_type_stops_no_other(portal: Portal, wrong: Any, told: str) -> None:
+    first, last = ("provider1", "first", "sent"), ("provider1", "last", "sent")
+    outcomes = portal.client().message_status_update_batch([first, wrong, wrong, last])
+    assert [type(outcome) for outcome in outcomes] == [
+        type(None),
+        InvalidArgument,
+        InvalidArgument,
+        type(None),
+    ]
+    assert str(outcomes[1]).startswith(f"updates[1]: {told}")
+    assert str(outcomes[2]).startswith(f"updates[2]: {told}")
+    messages = portal.messages()
+    assert messages["provider1|first"] == messages["provider1|last"] == "sent"
+    assert portal.seen()["commands"] == 2
+
+
+def test_a_batch_that_is_no_iterable_is_a_type_error(portal: Portal) -> None:
     with pytest.raises(TypeError):
         portal.client().message_status_update_batch(7)  # type: ignore[arg-type]
     assert portal.seen()["requests"] == 0

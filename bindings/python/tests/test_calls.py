@@ -80,6 +80,18 @@ def test_fates_of_a_batch_stand_in_its_order(portal: Portal) -> None:
     ]
 
 
+def test_updates_that_failed_alike_share_an_exception(portal: Portal) -> None:
+    portal.set(messages=["provider1|known"])
+    unknown = ("provider1", "unknown", "sent")
+    outcomes = portal.client().message_status_update_batch(
+        [unknown, ("provider1", "unknown too", "sent"), ("provider1", "", "sent"), unknown]
+    )
+    assert type(outcomes[0]) is b24.MessageNotFound
+    assert outcomes[1] is outcomes[0]
+    assert type(outcomes[2]) is b24.InvalidArgument
+    assert type(outcomes[3]) is b24.MessageNotFound
+
+
 def test_a_renewed_pair_is_given_to_the_callback_before_it_is_used(portal: Portal) -> None:
     given: list[Tokens] = []
     seen: list[int] = []

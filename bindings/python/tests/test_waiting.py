@@ -6,7 +6,9 @@ kernel says that the thread is blocked in a system call which is not the wait fo
 
 from __future__ import annotations
 
+import _thread
 import contextlib
+import itertools
 import logging
 import multiprocessing
 import os
@@ -123,6 +125,25 @@ def test_ctrl_c_in_a_batch(portal: Portal) -> None:
 
 
 @linux
+def test_other_threads_and_signals_get_in_while_a_batch_is_read(portal: Portal) -> None:
+    begun = threading.Event()
+
+    def interrupt() -> None:
+        begun.wait()
+        _thread.interrupt_main()
+
+    client = portal.client()
+    with ThreadPoolExecutor(1) as pool:
+        interrupter = pool.submit(interrupt)
+        # Nothing of it is Python's bytecode, which would let others in by itself.
+        rows = itertools.repeat(UPDATE, 1_000_000)
+        with pytest.raises(KeyboardInterrupt):
+            begun.set()
+            client.message_status_update_batch(rows)
+        interrupter.result()
+    assert portal.seen()["requests"] == 0
+
+
 def test_ctrl_c_while_connecting(portal: Portal) -> None:
     with contextlib.ExitStack() as sockets:
         listener = sockets.enter_context(socket.socket())
@@ -344,6 +365,19 @@ def test_cancel_ends_each_update_of_a_batch(portal: Portal) -> None:
         fates = call.result()
     assert [type(fate) for fate in fates] == [Cancelled, Cancelled]
     portal.release()
+
+
+def test_equal_clients_take_turns_for_a_message(portal: Portal) -> None:
+    portal.fault("status", status=503, headers={"Retry-After": "1"})
+    first, second = portal.client(), portal.client()
+    with ThreadPoolExecutor(1) as pool:
+        early = pool.submit(first.message_status_update, "provider1", "m1", "sent")
+        portal.wait(1)
+        second.message_status_update("provider1", "m1", "delivered")
+        early.result()
+    messages: dict[str, Any] = portal.messages()
+    assert messages["history"]["provider1|m1"] == ["sent", "delivered"]
+    assert messages["provider1|m1"] == "delivered"
 
 
 def test_threads_share_a_client(portal: Portal) -> None:

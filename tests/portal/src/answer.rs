@@ -7,6 +7,7 @@ use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
 use crate::http::reason;
+use crate::limits::OperatingTime;
 use crate::php::to_json;
 use crate::settings::Refusal;
 use crate::state::State;
@@ -176,9 +177,11 @@ impl Time {
             .unwrap_or_default()
             .as_secs_f64();
         let budget = state.settings.operating;
+        let none = OperatingTime::default();
+        let operating = state.operating().unwrap_or(&none);
         let reset_in = budget.map_or(600.0, |budget| {
             let now = state.clock.now();
-            state.clock.real(state.operating.reset_in(budget, now))
+            state.clock.real(operating.reset_in(budget, now))
         });
         Some(Self {
             start: unix(start),
@@ -188,7 +191,7 @@ impl Time {
             date_start: date(start),
             date_finish: date(finish),
             operating_reset_at: whole_seconds(unix(finish) + reset_in),
-            operating: state.operating.spent(),
+            operating: operating.spent(),
         })
     }
 }

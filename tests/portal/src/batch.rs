@@ -13,7 +13,8 @@ use crate::state::State;
 
 /// Commands of one batch that are executed.
 const MAX_COMMANDS: usize = 50;
-const REFERENCE: &str = "$result[";
+/// What a reference may begin with, after its `$`, in any case.
+const NAMES: [&str; 5] = ["result", "next", "total", "time", "error"];
 
 /// What became of the commands.
 #[derive(Debug, Serialize)]
@@ -42,7 +43,7 @@ pub(crate) fn run(state: &mut State, caller: Caller, params: &Array<Value>) -> R
         let start = SystemTime::now();
         let outcome = if index < MAX_COMMANDS {
             state.seen.commands += 1;
-            execute(state, caller, command, &results.result)
+            execute(state, caller, command, &results)
         } else {
             Err(Problem::new(
                 400,
@@ -90,7 +91,7 @@ fn execute(
     state: &mut State,
     caller: Caller,
     command: &Value,
-    earlier: &Array<Value>,
+    earlier: &Results,
 ) -> Result<Value, Problem> {
     let command = command.to_text().unwrap_or(Cow::Borrowed(""));
     let command = command.split('#').next().unwrap_or_default();
@@ -108,11 +109,11 @@ fn execute(
     methods::call(state, caller, &method.to_ascii_lowercase(), &params)
 }
 
-fn resolve_all(params: Array<Value>, earlier: &Array<Value>) -> Array<Value> {
+fn resolve_all(params: Array<Value>, earlier: &Results) -> Array<Value> {
     let mut resolved = Array::default();
     resolved.extend(params.into_iter().map(|(key, value)| {
         let value = match value {
-            Value::Str(text) => resolve(text, earlier),
+            Value::Str(text) => resolve(&text, earlier),
             Value::Array(inner) => Value::Array(resolve_all(inner, earlier)),
             other => other,
         };
@@ -121,84 +122,158 @@ fn resolve_all(params: Array<Value>, earlier: &Array<Value>) -> Array<Value> {
     resolved
 }
 
-/// Puts earlier results in the place of their references. A reference alone becomes the result
-/// as it is; within other text it becomes text. One that leads nowhere becomes nothing.
-fn resolve(text: String, earlier: &Array<Value>) -> Value {
+/// Puts what is known of earlier commands in the place of references to it. A reference alone
+/// becomes what it leads to, whatever that is; within other text a string or a number is put in,
+/// and anything else leaves the text as it is.
+fn resolve(text: &str, earlier: &Results) -> Value {
     let mut resolved = String::new();
-    let mut rest = text.as_str();
-    while let Some((before, reference, after)) = find_reference(rest) {
-        let value = look_up(reference, earlier);
-        if before.is_empty() && after.is_empty() && resolved.is_empty() {
-            return value.cloned().unwrap_or(Value::Str(String::new()));
+    let mut rest = text;
+    while let Some(found) = find_reference(rest) {
+        let value = earlier.look_up(&found);
+        if found.reference == text {
+            return value;
         }
-        resolved.push_str(before);
-        resolved.push_str(&value.and_then(Value::to_text).unwrap_or_default());
-        rest = after;
-    }
-    if rest.len() == text.len() {
-        return Value::Str(text);
+        resolved.push_str(found.before);
+        match &value {
+            Value::Str(_) | Value::Int(_) | Value::Float(_) => {
+                resolved.push_str(&value.to_text().unwrap_or_default());
+            }
+            _ => resolved.push_str(found.reference),
+        }
+        rest = found.after;
     }
     resolved.push_str(rest);
     Value::Str(resolved)
 }
 
-/// The text before the first reference, its brackets, and the text after it.
-fn find_reference(text: &str) -> Option<(&str, &str, &str)> {
-    let (before, from) = text.split_once(REFERENCE)?;
-    let brackets_at = text.len() - from.len() - 1;
-    let brackets = text.get(brackets_at..)?;
-    let mut length = 0;
-    while let Some(step) = brackets.get(length..).filter(|rest| rest.starts_with('[')) {
-        match step.find(']') {
-            Some(end) => length += end + 1,
+/// A reference within a text.
+struct Found<'a> {
+    before: &'a str,
+    /// All of it: the name and what follows up to white space.
+    reference: &'a str,
+    after: &'a str,
+    /// `result`, `next`, `total`, `time` or `error`, as it is written there.
+    name: &'a str,
+    keys: Vec<&'a str>,
+}
+
+/// The first `$NAME` of a text that is followed, before any white space, by a `[key]`.
+fn find_reference(text: &str) -> Option<Found<'_>> {
+    text.match_indices('$').find_map(|(at, _)| {
+        let (before, from) = text.split_at_checked(at)?;
+        let end = from.find(is_white_space).unwrap_or(from.len());
+        let (reference, after) = from.split_at_checked(end)?;
+        let name = NAMES.iter().find_map(|name| {
+            let written = reference.get(1..=name.len())?;
+            written.eq_ignore_ascii_case(name).then_some(written)
+        })?;
+        let keys = keys(reference.get(1 + name.len()..)?);
+        (!keys.is_empty()).then_some(Found {
+            before,
+            reference,
+            after,
+            name,
+            keys,
+        })
+    })
+}
+
+/// As PCRE's `\s` has it.
+fn is_white_space(c: char) -> bool {
+    matches!(c, ' ' | '\t'..='\r')
+}
+
+/// All that stands in brackets and is not empty.
+fn keys(mut text: &str) -> Vec<&str> {
+    let mut keys = Vec::new();
+    while let Some((_, inner)) = text.split_once('[') {
+        match inner.split_once(']') {
+            Some(("", after)) => text = after,
+            Some((key, after)) => {
+                keys.push(key);
+                text = after;
+            }
             None => break,
         }
     }
-    if length == 0 {
-        return None;
-    }
-    let (reference, after) = brackets.split_at(length);
-    Some((before, reference, after))
+    keys
 }
 
-fn look_up<'a>(reference: &str, earlier: &'a Array<Value>) -> Option<&'a Value> {
-    let mut steps = reference.split_inclusive(']').map(|step| {
-        let step = step.strip_prefix('[').unwrap_or(step);
-        Key::from(step.strip_suffix(']').unwrap_or(step))
-    });
-    let first = earlier.get(&steps.next()?)?;
-    steps.try_fold(first, |value, key| match value {
-        Value::Array(array) => array.get(&key),
-        _ => None,
-    })
+impl Results {
+    /// Walks the keys from the member as far as they lead. A name in another case is no member.
+    fn look_up(&self, found: &Found<'_>) -> Value {
+        let member = match found.name {
+            "result" => Value::Array(self.result.clone()),
+            "next" => Value::Array(self.result_next.clone()),
+            "total" => Value::Array(self.result_total.clone()),
+            "time" => as_value(&self.result_time),
+            "error" => as_value(&self.result_error),
+            _ => return Value::Null,
+        };
+        let mut value = &member;
+        for key in &found.keys {
+            let Value::Array(array) = value else { break };
+            let Some(inner) = array.get(&Key::from(*key)) else {
+                break;
+            };
+            value = inner;
+        }
+        value.clone()
+    }
+}
+
+fn as_value(member: &impl Serialize) -> Value {
+    serde_json::to_value(member)
+        .and_then(serde_json::from_value)
+        .unwrap_or(Value::Null)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::resolve;
+    use super::{Results, resolve};
+    use crate::answer::Problem;
     use crate::php::{Array, Key, Value};
 
     #[test]
-    fn references_become_earlier_results() {
+    fn references_become_what_they_lead_to() {
         let mut inner = Array::default();
         inner.insert(Key::from("ID"), Value::Int(7));
-        let mut earlier = Array::default();
-        earlier.insert(Key::from("u0"), Value::Bool(true));
-        earlier.insert(Key::from("user"), Value::Array(inner));
+        let mut earlier = Results::with(Array::default, Array::default, Array::default);
+        let result = &mut earlier.result;
+        result.insert(Key::from("u0"), Value::Bool(true));
+        result.insert(Key::from("user"), Value::Array(inner.clone()));
+        let refused = Problem::new(400, "WRONG", "what is wrong").into_body();
+        earlier.result_error.insert(Key::from("u1"), refused);
+        let all = Value::Array(earlier.result.clone());
+        let user = Value::Array(inner);
         let text = |text: &str| Value::Str(text.to_owned());
         for (given, expected) in [
             ("plain", text("plain")),
-            ("$result[u0]", Value::Bool(true)),
-            ("$result[user][ID]", Value::Int(7)),
-            ("a$result[user][ID]b$result[u0]", text("a7b1")),
-            ("$result[nobody]", text("")),
-            ("x$result[user]", text("x")),
-            ("$result[u0", text("$result[u0")),
             ("$result", text("$result")),
-            ("$$result[u0]", text("$1")),
-            ("$result[u0][deeper]", text("")),
+            ("$result[]", text("$result[]")),
+            ("$result[u0", text("$result[u0")),
+            ("$result [u0]", text("$result [u0]")),
+            ("$result[u0]", Value::Bool(true)),
+            ("$result.of[u0].them", Value::Bool(true)),
+            ("$result[u0][deeper]", Value::Bool(true)),
+            ("$result[user]", user),
+            ("$result[user][ID]", Value::Int(7)),
+            ("$result[nobody]", all),
+            ("$RESULT[u0]", Value::Null),
+            ("$Error[u1]", Value::Null),
+            ("$error[u1][error]", text("WRONG")),
+            ("$next[u0]", Value::Array(Array::default())),
+            ("$total[u0]", Value::Array(Array::default())),
+            ("$time[u0]", Value::Array(Array::default())),
+            ("$other[u0]", text("$other[u0]")),
+            ("a$result[user][ID]b $error[u1][error]", text("a7 WRONG")),
+            ("no $result[u0]", text("no $result[u0]")),
+            ("x$result[user]", text("x$result[user]")),
+            ("x$RESULT[u0]", text("x$RESULT[u0]")),
+            ("$$result[user][ID]", text("$7")),
+            ("$result $error[u1][error]", text("$result WRONG")),
         ] {
-            assert_eq!(resolve(given.to_owned(), &earlier), expected, "{given}");
+            assert_eq!(resolve(given, &earlier), expected, "{given}");
         }
     }
 }

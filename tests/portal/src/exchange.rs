@@ -330,12 +330,13 @@ fn call(
     Ok(Answer::json(200, &Success { result, time }))
 }
 
-fn authorize(state: &State, request: &Request, params: &Array<Value>) -> Result<(), Problem> {
+fn authorize(state: &mut State, request: &Request, params: &Array<Value>) -> Result<(), Problem> {
     let given = params.get_any_case("auth").and_then(Value::to_text);
     let token = given
         .as_deref()
         .or_else(|| request.authorization.strip_prefix("Bearer "))
         .unwrap_or_default();
+    state.called_with(token);
     match state.tokens.access(token) {
         Access::Good => Ok(()),
         Access::Expired => Err(expired()),

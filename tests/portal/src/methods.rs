@@ -59,7 +59,7 @@ fn update_status(state: &mut State, params: &Array<Value>) -> Result<Value, Prob
     }
     if let Some(budget) = state.settings.operating {
         let now = state.clock.now();
-        if !state.operating.admit(budget, now) {
+        if !state.operating_mut().admit(budget, now) {
             return Err(Problem::new(
                 429,
                 "OPERATION_TIME_LIMIT",

@@ -146,7 +146,10 @@ pub(crate) struct State {
     pub(crate) senders: Vec<String>,
     pub(crate) clock: Clock,
     pub(crate) buckets: HashMap<String, Bucket>,
-    pub(crate) operating: OperatingTime,
+    /// The time budget of each application.
+    operating: HashMap<String, OperatingTime>,
+    /// The application that calls now.
+    application: String,
     /// Scheme and authority under which the portal was last called.
     pub(crate) origin: Option<String>,
     /// The connections that are open, by number.
@@ -167,13 +170,30 @@ impl State {
             senders: Vec::new(),
             clock: Clock::new(settings.speed),
             buckets: HashMap::new(),
-            operating: OperatingTime::default(),
+            operating: HashMap::new(),
+            application: String::new(),
             origin: None,
             open: HashMap::new(),
             releases: 0,
             waiters: 0,
             settings,
         }
+    }
+
+    /// Notes who calls. If any token is accepted, each is an application's of its own.
+    pub(crate) fn called_with(&mut self, token: &str) {
+        let any = self.settings.access_token == "*";
+        self.application = if any { token.to_owned() } else { String::new() };
+    }
+
+    /// The time budget of the application that calls, if it has spent any.
+    pub(crate) fn operating(&self) -> Option<&OperatingTime> {
+        self.operating.get(&self.application)
+    }
+
+    /// The same, to spend of it.
+    pub(crate) fn operating_mut(&mut self) -> &mut OperatingTime {
+        self.operating.entry(self.application.clone()).or_default()
     }
 
     /// Changes the settings that `changes` names.

@@ -160,19 +160,29 @@ impl Usage {
     /// # Errors
     /// There is no `/proc`.
     pub fn now() -> io::Result<Self> {
-        let status = std::fs::read_to_string("/proc/self/status")?;
-        let number = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            line.and_then(|rest| rest.split_whitespace().next()?.parse().ok())
-                .ok_or_else(|| io::Error::other(format!("/proc/self/status has no {name}")))
-        };
         let descriptors = std::fs::read_dir("/proc/self/fd")?.count();
         Ok(Self {
-            resident: number("VmRSS:")?,
+            resident: told("VmRSS:")?,
             descriptors: i64::try_from(descriptors).unwrap_or(i64::MAX),
-            threads: number("Threads:")?,
+            threads: told("Threads:")?,
         })
     }
+}
+
+/// The most resident memory that this process has had, in KiB.
+///
+/// # Errors
+/// There is no `/proc`.
+pub fn peak() -> io::Result<i64> {
+    told("VmHWM:")
+}
+
+/// A number of `/proc/self/status`.
+fn told(name: &str) -> io::Result<i64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+        .ok_or_else(|| io::Error::other(format!("/proc/self/status has no {name}")))
 }
 
 /// The worker program, which does its work when it is told to go.

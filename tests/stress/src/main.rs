@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use b24_messageservice::{Client, Status, Update};
@@ -29,6 +30,7 @@ fn main() -> Outcome<()> {
         "threads" => threads(count, &options)?,
         "names" => names(count, &options)?,
         "batches" => batches(count, &options)?,
+        "batch" => batch(count, &options)?,
         "one" => one(&options)?,
         _ => return Err(usage.into()),
     };
@@ -184,6 +186,51 @@ fn batches(count: u32, options: &Options) -> Outcome<Value> {
         );
     }
     Ok(json!({"faults": faults}))
+}
+
+/// One batch of so many updates, while another thread makes calls of its own: how the updates ended,
+/// after how long, what memory it took at its peak, and how long the other calls took at most.
+fn batch(count: u32, options: &Options) -> Outcome<Value> {
+    let client = client(options)?;
+    let updates: Vec<Update> = (0..count)
+        .map(|number| Update::new(CODE, format!("m{number}"), Status::Sent))
+        .collect();
+    let mut of_other = options.clone();
+    of_other.push(("rate_limit".to_owned(), "off".to_owned()));
+    let other = b24_stress::client(&of_other)?;
+    call(&other, "warm")?;
+    wait_to_go()?;
+    let before = Usage::now()?.resident;
+    let done = AtomicBool::new(false);
+    let (outcomes, took, others) = std::thread::scope(|scope| {
+        let others = scope.spawn(|| {
+            let mut times = Vec::new();
+            while !done.load(Ordering::Relaxed) {
+                let started = Instant::now();
+                let _ = other.message_status_update(CODE, "other", Status::Sent);
+                times.push(started.elapsed());
+            }
+            times
+        });
+        let started = Instant::now();
+        let outcomes = client.message_status_update_batch(updates);
+        let took = started.elapsed();
+        done.store(true, Ordering::Relaxed);
+        (outcomes, took, others.join().unwrap_or_default())
+    });
+    let peak = b24_stress::peak()? - before;
+    let mut kinds = BTreeMap::<_, u32>::new();
+    for outcome in &outcomes {
+        let kind = outcome.as_ref().err().map_or("OK", |e| e.kind().name());
+        *kinds.entry(kind).or_default() += 1;
+    }
+    Ok(json!({
+        "kinds": kinds,
+        "milliseconds": took.as_secs_f64() * 1000.0,
+        "peak": peak,
+        "others": others.len(),
+        "slowest": others.iter().max().map_or(0.0, |time| time.as_secs_f64() * 1000.0),
+    }))
 }
 
 /// A single call: how it ended, and after how long.

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod batch;
 mod cancel;
 mod chaos;
 mod connections;

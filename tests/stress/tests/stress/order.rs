@@ -54,6 +54,40 @@ fn calls_for_a_message_are_made_in_the_order_given() {
     assert_eq!(stored, given);
 }
 
+/// The portal answers the first call with a 503 and asks for a second's patience. The call of another,
+/// equal client for the same message is begun in that second, and must not overtake it.
+#[test]
+fn equal_clients_take_turns_for_a_message() {
+    let fixture = Fixture::new(&json!({}));
+    for (message_id, in_a_batch) in [("single", false), ("batch", true)] {
+        let (first, second) = (fixture.client(&[]), fixture.client(&[]));
+        fixture.fault(&json!([
+            {"kind": "status", "status": 503, "headers": {"Retry-After": "1"}},
+        ]));
+        let seen = fixture.portal.seen().requests;
+        std::thread::scope(|scope| {
+            let early =
+                scope.spawn(move || first.message_status_update(CODE, message_id, Status::Sent));
+            fixture
+                .portal
+                .wait(seen + 1, std::time::Duration::from_secs(30));
+            let late = if in_a_batch {
+                let update = Update::new(CODE, message_id, Status::Delivered);
+                second.message_status_update_batch([update]).remove(0)
+            } else {
+                second.message_status_update(CODE, message_id, Status::Delivered)
+            };
+            late.expect("stored in its turn");
+            early
+                .join()
+                .expect("no panic")
+                .expect("repeated and stored");
+        });
+        assert_eq!(fixture.history(message_id), ["sent", "delivered"]);
+        assert_eq!(fixture.status(message_id), "delivered");
+    }
+}
+
 #[test]
 fn other_messages_do_not_wait() {
     let fixture = Fixture::new(&json!({}));
