@@ -302,23 +302,23 @@ fn update(item: &Bound<'_, PyAny>) -> Result<Update, Unsendable> {
             type_name(item)
         )));
     };
-    match tuple.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>, Bound<'_, PyAny>)>() {
-        Ok((code, message_id, status)) => Ok(Update::new(
-            word("code", &code)?,
-            id(&message_id)?,
-            word("status", &status)?,
-        )),
-        Err(_) => {
-            let fault = match tuple.len() {
-                0 => "code, message_id and status are missing".to_owned(),
-                1 => "message_id and status are missing".to_owned(),
-                2 => "status is missing".to_owned(),
-                more => format!("{more} values are too many"),
-            };
-            let rule = "an update is (code, message_id, status)";
-            Err(Unsendable::Type(format!("{fault}: {rule}")))
-        }
-    }
+    let Ok((code, message_id, status)) =
+        tuple.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>, Bound<'_, PyAny>)>()
+    else {
+        let fault = match tuple.len() {
+            0 => "code, message_id and status are missing".to_owned(),
+            1 => "message_id and status are missing".to_owned(),
+            2 => "status is missing".to_owned(),
+            more => format!("{more} values are too many"),
+        };
+        let rule = "an update is (code, message_id, status)";
+        return Err(Unsendable::Type(format!("{fault}: {rule}")));
+    };
+    Ok(Update::new(
+        word("code", &code)?,
+        id(&message_id)?,
+        word("status", &status)?,
+    ))
 }
 
 /// An argument that is text.

@@ -133,13 +133,17 @@ def test_other_threads_and_signals_get_in_while_a_batch_is_read(portal: Portal) 
         _thread.interrupt_main()
 
     client = portal.client()
+    # Nothing of it is Python's bytecode, which would let others in by itself.
+    rows = itertools.repeat(UPDATE, 1_000_000)
+
+    def begin() -> None:
+        begun.set()
+        client.message_status_update_batch(rows)
+
     with ThreadPoolExecutor(1) as pool:
         interrupter = pool.submit(interrupt)
-        # Nothing of it is Python's bytecode, which would let others in by itself.
-        rows = itertools.repeat(UPDATE, 1_000_000)
         with pytest.raises(KeyboardInterrupt):
-            begun.set()
-            client.message_status_update_batch(rows)
+            begin()
         interrupter.result()
     assert portal.seen()["requests"] == 0
 
