@@ -4,7 +4,13 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 
 const THREADS: u64 = 8;
-const CALLS: usize = 20_000;
+
+/// How many calls are made in all; `B24_CHAOS_CALLS` asks for others.
+fn call_count() -> usize {
+    let named = std::env::var("B24_CHAOS_CALLS").ok();
+    named.and_then(|count| count.parse().ok()).unwrap_or(20_000)
+}
+
 const STATUSES: [Status; 5] = [
     Status::Queued,
     Status::Sent,
@@ -59,7 +65,7 @@ fn faults(random: &mut fastrand::Rng) -> Vec<Value> {
         json!({"at": "oauth", "kind": "ok", "count": 2}),
         json!({"at": "oauth", "kind": "status", "status": 502}),
     ];
-    for _ in 0..CALLS {
+    for _ in 0..call_count() {
         let mut fault = pick(random);
         fault["at"] = json!(if random.u32(0..10) == 0 {
             "batch"
@@ -93,7 +99,7 @@ fn calls(client: &Client, thread: u64) -> (HashMap<String, Told>, BTreeMap<&'sta
     let mut random = fastrand::Rng::with_seed(thread);
     let mut told: HashMap<String, Told> = HashMap::new();
     let mut failures = BTreeMap::new();
-    let mut left = CALLS / usize::try_from(THREADS).expect("a small number");
+    let mut left = call_count() / usize::try_from(THREADS).expect("a small number");
     while left > 0 {
         left -= 1;
         let amount = if random.u32(0..10) == 0 { 20 } else { 1 };
