@@ -264,10 +264,8 @@ impl Pool {
             }
             Some(_) => self.agent.run(http),
         }?;
-        let mut covered = response.body_mut().with_config().limit(MAX_ANSWER).reader();
-        let length = io::copy(&mut covered, &mut io::sink())?;
+        let length = length_of(response.body_mut().with_config().limit(MAX_ANSWER).reader())?;
         let mut body = Exchange::with(|exchange| std::mem::take(&mut exchange.body))?;
-        let length = usize::try_from(length).unwrap_or(usize::MAX);
         if body.len() < length {
             return Err(ureq::Error::BodyStalled);
         }
@@ -278,6 +276,18 @@ impl Pool {
             retry_after: text(response.headers(), &RETRY_AFTER).and_then(|v| read_retry_after(&v)),
             body,
         })
+    }
+}
+
+/// How long a body is that has asterisks in its place. (`io::copy` would clear 8 KiB for each read.)
+fn length_of(mut covered: impl io::Read) -> io::Result<usize> {
+    let mut asterisks = [0; USUAL_ANSWER];
+    let mut length = 0;
+    loop {
+        match covered.read(&mut asterisks)? {
+            0 => return Ok(length),
+            amount => length += amount,
+        }
     }
 }
 
