@@ -275,31 +275,30 @@ impl StateDir {
     }
 
     fn read_link(&self, name: &str) -> Result<Option<Link>, Fault> {
-        let name = format!("{name}.link");
-        let Some(bytes) = self.read(&name)? else {
-            return Ok(None);
-        };
-        Link::from_bytes(&bytes)
-            .map(Some)
-            .ok_or_else(|| self.damaged(&name))
+        self.read_as(&format!("{name}.link"), Link::from_bytes)
     }
 
     fn read_record(&self, name: &str) -> Result<Option<Record>, Fault> {
-        let name = format!("{name}.tokens");
-        let Some(bytes) = self.read(&name)? else {
-            return Ok(None);
-        };
-        Record::from_bytes(&bytes)
-            .map(Some)
-            .ok_or_else(|| self.damaged(&name))
+        self.read_as(&format!("{name}.tokens"), Record::from_bytes)
     }
 
-    fn damaged(&self, name: &str) -> Fault {
-        Fault::new(
-            &self.path.join(name),
-            "is not a file of this library's, or was damaged; if the tokens in your settings are \
-             the newest there are, remove the file",
-        )
+    /// What a file holds; `None` if there is no such file.
+    fn read_as<T>(
+        &self,
+        name: &str,
+        parse: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>, Fault> {
+        let Some(bytes) = self.read(name)? else {
+            return Ok(None);
+        };
+        let damaged = || {
+            Fault::new(
+                &self.path.join(name),
+                "is not a file of this library's, or was damaged; if the tokens in your settings \
+                 are the newest there are, remove the file",
+            )
+        };
+        parse(&bytes).map(Some).ok_or_else(damaged)
     }
 
     fn write_record(&self, name: &str, record: &Record) -> Result<(), Fault> {
