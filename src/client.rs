@@ -18,6 +18,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ureq::http::{HeaderValue, Uri};
 
@@ -313,6 +314,11 @@ impl Inner {
     /// Whether the token may be sent there.
     pub(crate) fn accepts(&self, origin: &Origin) -> bool {
         origin.is_https() || self.settings.allow_http
+    }
+
+    /// Where the client's state directory is, if it has one.
+    pub(crate) fn home(&self) -> Option<&Path> {
+        self.state.as_ref().map(|directory| directory.path())
     }
 
     /// Uses these credentials from now on, at the address they came with.

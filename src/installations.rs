@@ -8,6 +8,7 @@ use crate::address::Origin;
 use crate::tokens::{Credentials, fingerprint};
 use crate::wait::{Call, Event, Stop};
 use std::collections::{HashMap, VecDeque};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,8 @@ struct Known {
 #[derive(Default)]
 struct Installation {
     newest: Option<Credentials>,
+    /// The state directory of the client that got the newest pair, which has it too.
+    home: Option<PathBuf>,
     /// All that it is found by, oldest first.
     names: VecDeque<Name>,
     /// What the authorization server refused for good, and how.
@@ -72,30 +75,39 @@ pub(crate) enum Standing {
     Newer(Credentials),
     /// A renewal that is under way.
     Renewing(Wanting),
-    /// A renewal that the caller is to begin, of this pair: the newest that the process knows.
+    /// A renewal that the caller is to begin, of this pair: the newest that the process knows. If it
+    /// is good, only the caller's state directory does not know it yet.
     Begin(Wanting, Credentials),
 }
 
 impl Installations {
     const MANY: usize = 16 * 1024;
     /// By how many tokens an installation is found that no state directory knows.
-    pub(crate) const MANY_NAMES: usize = 128;
+    const MANY_NAMES: usize = 128;
     /// By how many where a state directory knows all the others.
-    pub(crate) const FEW_NAMES: usize = 8;
+    const FEW_NAMES: usize = 8;
 
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How things stand for a client with these credentials, whose call may wait until then.
-    pub(crate) fn standing(&self, name: Name, mine: &Credentials, until: Instant) -> Standing {
+    /// How things stand for a client with these credentials and this state directory, whose call may
+    /// wait until then.
+    pub(crate) fn standing(
+        &self,
+        name: Name,
+        mine: &Credentials,
+        home: Option<&Path>,
+        until: Instant,
+    ) -> Standing {
         let mut known = self.lock();
         let installation = known.get_or_make(name);
         if let Some(attempt) = &installation.attempt {
             return Standing::Renewing(attempt.want(until));
         }
         let newest = installation.newest.as_ref().unwrap_or(mine);
-        if newest.tokens.access_token != mine.tokens.access_token && !newest.have_expired() {
+        let is_at_home = home.is_none() || installation.home.as_deref() == home;
+        if is_at_home && newest.are_good_after(mine) {
             return Standing::Newer(newest.clone());
         }
         let stale = newest.clone();
@@ -117,21 +129,31 @@ impl Installations {
         self.lock().get_or_make(name).refused = Some((asking, error.clone()));
     }
 
-    /// Notes that an attempt has ended, and the newest pair and what the installation is found by
-    /// from now on, if it has brought one.
+    /// Notes that an attempt of a client with this state directory has ended, and the newest pair and
+    /// what the installation is found by from now on, if it has brought one.
     pub(crate) fn finish(
         &self,
         name: Name,
         newest: Option<(Name, &Credentials)>,
-        max_names: usize,
+        home: Option<&Path>,
     ) {
         let mut known = self.lock();
         let installation = known.get_or_make(name);
         installation.attempt = None;
         if let Some((also, credentials)) = newest {
             installation.newest = Some(credentials.clone());
-            known.add_name(name, also, max_names);
+            installation.home = home.map(Path::to_owned);
+            let max = home.map_or(Self::MANY_NAMES, |_| Self::FEW_NAMES);
+            known.add_name(name, also, max);
         }
+    }
+
+    /// The refresh tokens, as fingerprints, that the installation is found by. (A host's is among
+    /// them where there was no token; it is no token's.)
+    pub(crate) fn tokens_of(&self, name: Name) -> Vec<u64> {
+        let mut known = self.lock();
+        let names = &known.get_or_make(name).names;
+        names.iter().map(|name| name.0).collect()
     }
 
     /// The renewals that are under way.
@@ -342,13 +364,14 @@ mod tests {
     fn renew(known: &Installations, from: usize, to: usize) {
         for number in from..to {
             let (old, new) = (pair(number), pair(number + 1));
-            let Standing::Begin(wanting, stale) = known.standing(name(&old), &old, Instant::now())
+            let Standing::Begin(wanting, stale) =
+                known.standing(name(&old), &old, None, Instant::now())
             else {
                 panic!("pair {number} is not the newest");
             };
             assert!(stale == old);
             assert!(wanting.attempt().is_wanted());
-            known.finish(name(&old), Some((name(&new), &new)), MAX);
+            known.finish(name(&old), Some((name(&new), &new)), None);
         }
     }
 
@@ -357,7 +380,7 @@ mod tests {
         let known = Installations::default();
         renew(&known, 0, 500);
         for number in (0..16).chain(389..500) {
-            let standing = known.standing(name(&pair(number)), &pair(number), Instant::now());
+            let standing = known.standing(name(&pair(number)), &pair(number), None, Instant::now());
             let Standing::Newer(newest) = standing else {
                 panic!("pair {number} is not known");
             };
@@ -370,11 +393,13 @@ mod tests {
     #[test]
     fn a_renewal_under_way_is_waited_for() {
         let known = Installations::default();
-        let Standing::Begin(first, _) = known.standing(name(&pair(0)), &pair(0), Instant::now())
+        let Standing::Begin(first, _) =
+            known.standing(name(&pair(0)), &pair(0), None, Instant::now())
         else {
             panic!("nothing is under way");
         };
-        let Standing::Renewing(second) = known.standing(name(&pair(0)), &pair(0), Instant::now())
+        let Standing::Renewing(second) =
+            known.standing(name(&pair(0)), &pair(0), None, Instant::now())
         else {
             panic!("a renewal is under way");
         };
@@ -384,7 +409,7 @@ mod tests {
         drop(first);
         assert!(!attempt.is_wanted());
         assert_eq!(known.attempts().len(), 1);
-        known.finish(name(&pair(0)), None, MAX);
+        known.finish(name(&pair(0)), None, None);
         assert_eq!(known.attempts().len(), 0);
     }
 
@@ -392,7 +417,7 @@ mod tests {
     fn the_least_recently_used_are_forgotten() {
         let known = Installations::default();
         for number in 0..=Installations::MANY {
-            known.finish(name(&pair(number)), None, MAX);
+            known.finish(name(&pair(number)), None, None);
         }
         let known = known.lock();
         assert_eq!(known.installations.len(), known.ids.len());
@@ -413,7 +438,7 @@ mod tests {
                 .unwrap()
         };
         // The smaller first: memory that was freed does not count as grown.
-        for (max, limit) in [(Installations::FEW_NAMES, 24), (MAX, 80)] {
+        for (home, limit) in [(Some(Path::new("/state")), 24), (None, 80)] {
             let known = Installations::default();
             let before = resident();
             for portal in 0..10_000_u64 {
@@ -426,11 +451,11 @@ mod tests {
                 newest.tokens.member_id = "m".repeat(32);
                 for number in 0..264_u64 {
                     let also = Name(fingerprint("", &format!("{portal}-{number}")));
-                    known.finish(first, Some((also, &newest)), max);
+                    known.finish(first, Some((also, &newest)), home);
                 }
             }
             let grown = resident() - before;
-            println!("10,000 installations by {max} tokens each: {grown} KiB");
+            println!("10,000 installations, state_dir {home:?}: {grown} KiB");
             assert!(grown < limit * 1024, "{grown} KiB");
         }
     }

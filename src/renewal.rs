@@ -10,7 +10,7 @@ use crate::answer::{Renewed, Source, read_renewal};
 use crate::client::Inner;
 use crate::config::Listener;
 use crate::fault::{Fault, Repeat};
-use crate::installations::{Asking, Attempt, Installations, Name, Outcome, Renewal, Standing};
+use crate::installations::{Asking, Attempt, Name, Outcome, Renewal, Standing};
 use crate::process::Process;
 use crate::retry::Retries;
 use crate::tokens::{Credentials, Tokens, unix_now};
@@ -44,7 +44,8 @@ pub(crate) fn renew(
         if !client.can_renew() {
             return Ok(Renewal::NoMeans);
         }
-        let wanting = match installations.standing(name, stale, call.deadline) {
+        let standing = installations.standing(name, stale, client.home(), call.deadline);
+        let wanting = match standing {
             Standing::Newer(credentials) => {
                 client.adopt(&credentials);
                 return Ok(Renewal::TakenOver(credentials));
@@ -56,6 +57,7 @@ pub(crate) fn renew(
                     process: Arc::clone(&call.process),
                     attempt: Arc::clone(wanting.attempt()),
                     name,
+                    refused: stale.clone(),
                 };
                 let listener = client.on_renewal.as_ref().and_then(|choose| choose());
                 renewing.begin(newest, listener);
@@ -103,6 +105,8 @@ struct Renewing {
     process: Arc<Process>,
     attempt: Arc<Attempt>,
     name: Name,
+    /// What the portal has refused.
+    refused: Credentials,
 }
 
 impl Renewing {
@@ -117,7 +121,7 @@ impl Renewing {
                 .spawn(move || self.run(&newest, listener))
         });
         if let Err(why) = spawned {
-            process.installations.finish(name, None, 0);
+            process.installations.finish(name, None, None);
             let error = Error::new(
                 ErrorKind::Internal,
                 format!(
@@ -159,7 +163,7 @@ impl Renewing {
                 && record.credentials.tokens.access_token != stale.tokens.access_token;
             if by_host_alone || record.replaces(client_id, &stale) {
                 stale = record.credentials.clone();
-                if !stale.have_expired() {
+                if stale.are_good_after(newest) {
                     log::debug!(target: LOG, "portal={} token taken over from another process", client.portal);
                     client.adopt(&stale);
                     return Ok(Renewal::TakenOver(stale));
@@ -172,6 +176,15 @@ impl Renewing {
         }
         if stale.tokens.refresh_token.is_empty() || client.settings.client_id.is_empty() {
             return Ok(Renewal::NoMeans);
+        }
+        #[cfg(unix)]
+        if stale.are_good_after(&self.refused) {
+            if let Some(mut held) = held {
+                held.make_room().map_err(|fault| fault.in_a_call())?;
+                self.store(*held, &self.refused, &stale);
+            }
+            client.adopt(&stale);
+            return Ok(Renewal::TakenOver(stale));
         }
         let asking = asking(client, &stale);
         if let Some(refusal) = self.process.installations.refusal(self.name, asking) {
@@ -192,11 +205,7 @@ impl Renewing {
         let fresh = credentials(client, &stale, renewed);
         #[cfg(unix)]
         if let Some(held) = held {
-            let stored = held.store(&stale, &fresh, &self.call(ANSWER_WITHIN));
-            if let Err(fault) = stored {
-                // The pair may exist nowhere else: to fail here would lose it for certain.
-                log::error!(target: LOG, "portal={} the renewed tokens may be in memory only: {fault}", client.portal);
-            }
+            self.store(*held, &stale, &fresh);
         }
         if let Some(listener) = listener {
             let told = AssertUnwindSafe(|| listener(&fresh.tokens));
@@ -207,6 +216,16 @@ impl Renewing {
         client.adopt(&fresh);
         log::info!(target: LOG, "portal={} token renewed", client.portal);
         Ok(Renewal::Renewed(fresh))
+    }
+
+    /// Stores a pair in the state directory, and with it what could not be stored before.
+    #[cfg(unix)]
+    fn store(&self, held: Held<'_>, used: &Credentials, fresh: &Credentials) {
+        let former = self.process.installations.tokens_of(self.name);
+        if let Err(fault) = held.store(used, fresh, &former, &self.call(ANSWER_WITHIN)) {
+            // The pair may exist nowhere else: to fail here would lose it for certain.
+            log::error!(target: LOG, "portal={} the renewed tokens may be in memory only: {fault}", self.client.portal);
+        }
     }
 
     /// The installation's place in the state directory, if there is one, when nobody else renews.
@@ -314,13 +333,9 @@ impl Ending {
             }
             _ => None,
         };
-        let max_names = match client.state {
-            Some(_) => Installations::FEW_NAMES,
-            None => Installations::MANY_NAMES,
-        };
         self.process
             .installations
-            .finish(self.name, newest, max_names);
+            .finish(self.name, newest, client.home());
         self.attempt.end(Outcome {
             asker: self.asker,
             result,
@@ -332,7 +347,7 @@ impl Drop for Ending {
     fn drop(&mut self) {
         // After a panic; otherwise the outcome is there already.
         if std::thread::panicking() {
-            self.process.installations.finish(self.name, None, 0);
+            self.process.installations.finish(self.name, None, None);
         }
         self.attempt.end(Outcome {
             asker: self.asker,

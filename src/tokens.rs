@@ -64,6 +64,11 @@ impl Credentials {
     pub(crate) fn have_expired(&self) -> bool {
         self.expires_here.is_some_and(|at| at <= unix_now())
     }
+
+    /// Whether these may be good though the others were refused.
+    pub(crate) fn are_good_after(&self, refused: &Self) -> bool {
+        self.tokens.access_token != refused.tokens.access_token && !self.have_expired()
+    }
 }
 
 /// Tells a refresh token of an application from all others, and nothing else of it. The same in every

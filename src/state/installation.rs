@@ -13,7 +13,8 @@
 //!
 //! An answer is first written into the link of the token that was spent for it, together with the
 //! place it leads to; then into the file there. A process killed in between leaves a link with a
-//! pair in it, which whoever comes next moves to its place.
+//! pair in it, which whoever comes next moves to its place. A token that has a link was spent: the
+//! newest token is the one where links end.
 
 use super::{Fault, Record, escaped};
 use crate::tokens::{Credentials, fingerprint};
@@ -24,12 +25,16 @@ use super::lock::{Lock, Unlocked};
 #[cfg(unix)]
 use super::{Room, StateDir, file_name};
 #[cfg(unix)]
+use crate::LOG;
+#[cfg(unix)]
 use crate::address::Origin;
 #[cfg(unix)]
 use crate::wait::Call;
 
 /// What the name of an installation begins with when its portal's `member_id` is known.
 const MEMBER: &str = "member-";
+/// What a name begins with that is known by a refresh token only.
+const TOKEN: &str = "token-";
 
 /// What a link holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,25 +43,34 @@ struct Link {
     version: u32,
     /// The name that it leads to.
     to: String,
-    /// A pair that has not been moved there yet.
-    pending: Option<Credentials>,
+    pending: Option<Pending>,
+}
+
+/// A pair that has not been moved yet to where its link leads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pending {
+    pair: Credentials,
+    /// The refresh token that was the newest there, as a fingerprint: where it still is, this pair is
+    /// newer. Clocks are not asked, for they may be wrong.
+    over: Option<u64>,
 }
 
 impl Link {
     const VERSION: u32 = 2;
 
-    fn new(to: &str, pending: Option<&Credentials>) -> Self {
+    fn new(to: &str, pending: Option<Pending>) -> Self {
         Self {
             version: Self::VERSION,
             to: to.to_owned(),
-            pending: pending.cloned(),
+            pending,
         }
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let link: Self = serde_json::from_slice(bytes).ok()?;
         // A name that would lead out of the directory is not one of ours.
-        let plain = [MEMBER, "token-", "host-"]
+        let plain = [MEMBER, TOKEN, "host-"]
             .iter()
             .any(|kind| link.to.starts_with(kind))
             && !link.to.contains('/');
@@ -76,7 +90,12 @@ fn member_name(client_id: &str, member_id: &str) -> String {
 }
 
 fn token_name(client_id: &str, refresh_token: &str) -> String {
-    format!("token-{:016x}", fingerprint(client_id, refresh_token))
+    format!("{TOKEN}{:016x}", fingerprint(client_id, refresh_token))
+}
+
+/// The refresh token, as a fingerprint, that something is named after.
+fn named_token(name: &str) -> Option<u64> {
+    u64::from_str_radix(name.strip_prefix(TOKEN)?, 16).ok()
 }
 
 /// Whose installation is looked for.
@@ -89,19 +108,25 @@ pub(crate) struct Seeker<'a> {
     pub(crate) portals: &'a [Origin],
 }
 
-/// The name of an installation, and a pair that waits in a link to be moved there.
+/// The name of an installation, and the links that led to it, by name.
 #[cfg(unix)]
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Default)]
 struct Place {
     name: String,
-    pending: Option<Pending>,
+    links: Vec<(String, Link)>,
 }
 
+/// What is known at a place.
 #[cfg(unix)]
-#[derive(Debug, PartialEq)]
-struct Pending {
-    link: String,
-    pair: Credentials,
+#[derive(Debug)]
+struct Found {
+    record: Option<Record>,
+    /// Whether the record is the one in the file.
+    stored: bool,
+    /// The links whose pairs it has now.
+    moved: Vec<String>,
+    /// The newest refresh token here, if its link leads to another place.
+    further: Option<String>,
 }
 
 /// An installation's tokens, which no other process or copy of this library changes until this is
@@ -123,15 +148,16 @@ impl StateDir {
     /// The record of an installation, if any process has stored one. Nothing is locked: it may be
     /// replaced at any moment.
     pub(crate) fn look_up(&self, seeker: Seeker<'_>) -> Result<Option<Record>, Fault> {
-        let place = match self.linked(seeker)? {
-            Some(place) => place,
-            None => unlinked(seeker),
-        };
-        let mut record = self.read_record(&place.name)?;
-        if let Some(pending) = &place.pending {
-            merge(&mut record, seeker, &pending.pair);
+        let mut former = Former::default();
+        let client_id = seeker.client_id;
+        loop {
+            let seeker = former.newest_of(seeker);
+            let place = self.linked(seeker)?.unwrap_or_else(|| unlinked(seeker));
+            let found = self.gather(client_id, &place)?;
+            if let Some(found) = former.follow(client_id, &place.name, found) {
+                return Ok(found.record);
+            }
         }
-        Ok(record)
     }
 
     /// Waits until nobody else renews the tokens of this installation, and reads them. `go_on` is
@@ -142,13 +168,11 @@ impl StateDir {
         call: &Call,
         go_on: &dyn Fn() -> bool,
     ) -> Result<Held<'_>, Unlocked> {
-        let mut token = seeker.refresh_token.to_owned();
+        let mut former = Former::default();
+        let (client_id, portals) = (seeker.client_id, seeker.portals);
         loop {
             call.check()?;
-            let seeker = Seeker {
-                refresh_token: &token,
-                ..seeker
-            };
+            let seeker = former.newest_of(seeker);
             let name = match self.linked(seeker)? {
                 Some(place) => place.name,
                 None => match self.search(seeker)? {
@@ -158,39 +182,71 @@ impl StateDir {
             };
             let lock = self.lock(&name, call, go_on)?;
             // Whoever had the lock before may have found out where the installation belongs.
-            let place = self.linked(seeker)?;
-            if place.as_ref().is_some_and(|now| now.name != name) {
+            let place = match self.linked(seeker)? {
+                Some(now) if now.name != name => continue,
+                Some(now) => now,
+                None => Place {
+                    name,
+                    links: Vec::new(),
+                },
+            };
+            let found = self.gather(client_id, &place)?;
+            let Some(found) = former.follow(client_id, &place.name, found) else {
                 continue;
-            }
-            let mut record = self.read_record(&name)?;
-            // What is known by host alone is known by the token in its file from now on.
-            if !name.starts_with(MEMBER)
-                && let Some(known) = &record
-                && let newest = &known.credentials.tokens.refresh_token
-                && !newest.is_empty()
-                && let by_token = self.resolve(token_name(seeker.client_id, newest))?
-                && by_token.name.starts_with(MEMBER)
+            };
+            let name = place.name;
+            if !found.stored
+                && let Some(record) = &found.record
             {
-                token = newest.clone();
-                continue;
+                self.write_record(&name, record)?;
             }
-            if let Some(pending) = place.and_then(|place| place.pending) {
-                merge(&mut record, seeker, &pending.pair);
-                if let Some(record) = &record {
-                    self.write_record(&name, record)?;
-                }
-                self.link(&pending.link, &name)?;
+            let left = former.names.iter().filter(|name| !name.starts_with(MEMBER));
+            for link in found.moved.iter().chain(left) {
+                self.link(link, &name)?;
             }
             return Ok(Held {
                 directory: self,
-                client_id: seeker.client_id.to_owned(),
-                portals: seeker.portals.to_vec(),
+                client_id: client_id.to_owned(),
+                portals: portals.to_vec(),
                 name,
-                record,
+                record: found.record,
                 room: None,
                 _lock: lock,
             });
         }
+    }
+
+    /// The record of a place, with the pairs that wait in links to be moved there.
+    fn gather(&self, client_id: &str, place: &Place) -> Result<Found, Fault> {
+        let stored = self.read_record(&place.name)?;
+        let mut found = Found {
+            record: stored.clone(),
+            stored: true,
+            moved: Vec::new(),
+            further: None,
+        };
+        for (from, link) in &place.links {
+            found.take_over(client_id, from, link);
+        }
+        while let Some(record) = &found.record
+            && let newest = &record.credentials.tokens.refresh_token
+            && !newest.is_empty()
+        {
+            let from = token_name(client_id, newest);
+            let next = self.resolve(from.clone())?;
+            if next.name != place.name && next.name != from {
+                found.further = Some(newest.clone());
+                break;
+            }
+            match next.links.first() {
+                Some((_, link)) if link.pending.is_some() && !found.moved.contains(&from) => {
+                    found.take_over(client_id, &from, link);
+                }
+                _ => break,
+            }
+        }
+        found.stored = found.record == stored;
+        Ok(found)
     }
 
     /// Where links lead: the one of the refresh token, or one of a host if the refresh token is of
@@ -231,7 +287,7 @@ impl StateDir {
         const LONGEST: usize = 4;
         let mut place = Place {
             name,
-            pending: None,
+            links: Vec::new(),
         };
         for _ in 0..LONGEST {
             if place.name.starts_with(MEMBER) {
@@ -240,11 +296,8 @@ impl StateDir {
             let Some(link) = self.read_link(&place.name)? else {
                 break;
             };
-            let from = std::mem::replace(&mut place.name, link.to);
-            place.pending = link
-                .pending
-                .map(|pair| Pending { link: from, pair })
-                .or(place.pending);
+            let from = std::mem::replace(&mut place.name, link.to.clone());
+            place.links.push((from, link));
         }
         Ok(place)
     }
@@ -263,7 +316,7 @@ impl StateDir {
             let Some(name) = file.to_str().and_then(|name| name.strip_suffix(".tokens")) else {
                 continue;
             };
-            if (name.ends_with(&of_client) || name.starts_with("token-"))
+            if (name.ends_with(&of_client) || name.starts_with(TOKEN))
                 && self
                     .read_record(name)?
                     .is_some_and(|record| record.knows(seeker.client_id, seeker.refresh_token))
@@ -337,11 +390,13 @@ impl Held<'_> {
         Ok(())
     }
 
-    /// Stores the pair that the renewal of `used` has brought. When this returns it is on the disk.
+    /// Stores the pair that the renewal of `used` has brought, and that these refresh tokens, as
+    /// fingerprints, came before it. When this returns it is on the disk.
     pub(crate) fn store(
         mut self,
         used: &Credentials,
         fresh: &Credentials,
+        former: &[u64],
         call: &Call,
     ) -> Result<(), Fault> {
         let member_id = &fresh.tokens.member_id;
@@ -351,12 +406,13 @@ impl Held<'_> {
             member_name(&self.client_id, member_id)
         };
         if name != self.name {
-            return self.store_elsewhere(&name, used, fresh, call);
+            return self.store_elsewhere(&name, used, fresh, former, call);
         }
         // A link that cannot be written must not keep the pair from being written.
         let linked = self.link_hosts(&name, fresh);
         let mut record = self.record.take().unwrap_or_default();
         record.renew(&self.client_id, used, fresh);
+        record.replace(&self.client_id, former.iter().copied());
         let file = format!("{name}.tokens");
         let bytes = self.directory.written(&file, record.to_bytes())?;
         self.write(&file, &bytes)?;
@@ -369,17 +425,35 @@ impl Held<'_> {
         name: &str,
         used: &Credentials,
         fresh: &Credentials,
+        former: &[u64],
         call: &Call,
     ) -> Result<(), Fault> {
         let spent = token_name(&self.client_id, &used.tokens.refresh_token);
+        // What is damaged there is told when it is read to be used.
+        let there = self.directory.read_record(name).ok().flatten();
+        let pending = Link::new(
+            name,
+            Some(Pending {
+                pair: fresh.clone(),
+                over: there.and_then(|record| record.newest(&self.client_id)),
+            }),
+        );
         let file = format!("{spent}.link");
-        let pending = serde_json::to_vec(&Link::new(name, Some(fresh)));
-        self.write(&file, &self.directory.written(&file, pending)?)?;
+        let bytes = self
+            .directory
+            .written(&file, serde_json::to_vec(&pending))?;
+        self.write(&file, &bytes)?;
         let _lock = match self.directory.lock(name, call, &|| true) {
             Ok(lock) => lock,
             Err(Unlocked::Storage(fault)) => return Err(fault),
-            // Another process renews it just now. Whoever comes next moves the pair.
-            Err(Unlocked::Stopped(_)) => return Ok(()),
+            // Another process renews it just now. Whoever comes next moves the pair, and who has
+            // the new token is to find that place too.
+            Err(Unlocked::Stopped(_)) => {
+                let also = token_name(&self.client_id, &fresh.tokens.refresh_token);
+                return self
+                    .directory
+                    .replace_any_time(&format!("{also}.link"), &bytes);
+            }
         };
         let linked = self.link_hosts(name, fresh);
         let mut record = self.directory.read_record(name)?.unwrap_or_default();
@@ -391,6 +465,7 @@ impl Held<'_> {
             record.absorb(&self.client_id, &former);
         }
         record.renew(&self.client_id, used, fresh);
+        record.replace(&self.client_id, former.iter().copied());
         self.directory.write_record(name, &record)?;
         self.directory.link(&spent, name)?;
         if !self.name.starts_with(MEMBER) {
@@ -416,10 +491,13 @@ impl Held<'_> {
     }
 
     fn write(&mut self, name: &str, content: &[u8]) -> Result<(), Fault> {
-        match self.room.take() {
-            Some(room) => room.fill(name, content),
-            None => self.directory.replace(name, content),
+        if let Some(room) = self.room.take() {
+            match room.fill(name, content) {
+                Ok(()) => return Ok(()),
+                Err(fault) => log::warn!(target: LOG, "{fault}; it is written anew"),
+            }
         }
+        self.directory.replace(name, content)
     }
 }
 
@@ -432,24 +510,72 @@ fn unlinked(seeker: Seeker<'_>) -> Place {
     };
     Place {
         name,
-        pending: None,
+        links: Vec::new(),
     }
 }
 
-/// Records a pair that waited in a link, unless it has been recorded already.
 #[cfg(unix)]
-fn merge(record: &mut Option<Record>, seeker: Seeker<'_>, pair: &Credentials) {
-    let record = record.get_or_insert_default();
-    let is_newer = match (record.credentials.expires_here, pair.expires_here) {
-        (Some(recorded), Some(waiting)) => waiting > recorded,
-        _ => true,
-    };
-    if is_newer && !record.knows(seeker.client_id, &pair.tokens.refresh_token) {
-        let mut used = Credentials::default();
-        seeker
-            .refresh_token
-            .clone_into(&mut used.tokens.refresh_token);
-        record.renew(seeker.client_id, &used, pair);
+impl Found {
+    /// Records what a link says of the installation: the pair that waits in it, if that is newer than
+    /// the recorded one, and that the token was replaced which it is named after.
+    fn take_over(&mut self, client_id: &str, from: &str, link: &Link) {
+        let token = named_token(from);
+        if let Some(Pending { pair, over }) = &link.pending {
+            let record = self.record.get_or_insert_default();
+            let newest = record.newest(client_id);
+            let is_newer = newest.is_none() || newest == *over || newest == token;
+            if is_newer && !record.knows(client_id, &pair.tokens.refresh_token) {
+                record.renew(client_id, &Credentials::default(), pair);
+            }
+            let waited = fingerprint(client_id, &pair.tokens.refresh_token);
+            record.replace(client_id, [waited]);
+            self.moved.push(from.to_owned());
+        }
+        if let Some(record) = &mut self.record {
+            record.replace(client_id, token);
+        }
+    }
+}
+
+/// The places that were left behind on the way to where an installation is.
+#[cfg(unix)]
+#[derive(Debug, Default)]
+struct Former {
+    record: Record,
+    names: Vec<String>,
+    /// The newest refresh token that they know.
+    newest: Option<String>,
+}
+
+#[cfg(unix)]
+impl Former {
+    /// Looks for the newest token known so far.
+    fn newest_of<'a>(&'a self, seeker: Seeker<'a>) -> Seeker<'a> {
+        Seeker {
+            refresh_token: self.newest.as_deref().unwrap_or(seeker.refresh_token),
+            ..seeker
+        }
+    }
+
+    /// Takes note of a place whose newest token leads further: then there is nothing to be had yet.
+    /// What was found where the way ends is given all that those before it knew.
+    fn follow(&mut self, client_id: &str, name: &str, mut found: Found) -> Option<Found> {
+        if let Some(token) = found.further.take()
+            && !self.names.iter().any(|known| known == name)
+        {
+            if let Some(record) = &found.record {
+                self.record.absorb(client_id, record);
+            }
+            self.names.push(name.to_owned());
+            self.newest = Some(token);
+            return None;
+        }
+        if let Some(record) = &mut found.record {
+            let before = record.clone();
+            record.absorb(client_id, &self.record);
+            found.stored &= *record == before;
+        }
+        Some(found)
     }
 }
 

@@ -67,7 +67,7 @@ impl StateDir {
         call: &Call,
         go_on: &dyn Fn() -> bool,
     ) -> Result<Lock, Unlocked> {
-        let own_name = format!("{name}.{}.lock", process_name());
+        let own_name = format!("{name}.{}.lock", process_name(self)?);
         let own = self.lock_file(&own_name, call, go_on, |file| {
             sys::flock(file, FlockOperation::NonBlockingLockExclusive)
         })?;
@@ -138,18 +138,26 @@ impl StateDir {
     }
 }
 
-/// A name that no other process has or had: its id, and when it was started.
-fn process_name() -> String {
-    // The 22nd field; the second is the program's name in brackets and may hold anything.
-    let started = std::fs::read_to_string("/proc/self/stat")
-        .ok()
-        .and_then(|stat| {
-            let (_, fields) = stat.rsplit_once(')')?;
-            fields.split_whitespace().nth(19).map(str::to_owned)
-        });
+/// A name that no other process has or had: its id, and when it was started. Copies of this library
+/// in one process must come to the same name, or they are not separated: so without the time only
+/// where no copy can have it, as there is no `/proc`.
+fn process_name(directory: &StateDir) -> Result<String, Fault> {
+    const STAT: &str = "/proc/self/stat";
     let id = std::process::id();
+    let stat = match std::fs::read_to_string(STAT) {
+        Ok(stat) => stat,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(id.to_string()),
+        Err(e) => {
+            let what = format!("cannot be locked, as {STAT} cannot be read");
+            return Err(super::io_fault(&directory.path, &what, &e));
+        }
+    };
+    // The 22nd field; the second is the program's name in brackets and may hold anything.
+    let started = stat
+        .rsplit_once(')')
+        .and_then(|(_, fields)| fields.split_whitespace().nth(19));
     match started {
-        Some(started) => format!("{id}-{started}"),
-        None => id.to_string(),
+        Some(started) => Ok(format!("{id}-{started}")),
+        None => Ok(id.to_string()),
     }
 }

@@ -75,6 +75,13 @@ impl Fault {
     }
 }
 
+impl StateDir {
+    /// Where it is, by its one name.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
 #[cfg(not(unix))]
 impl StateDir {
     pub(crate) fn open(path: &Path) -> Result<Self, Fault> {

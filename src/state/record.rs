@@ -45,6 +45,12 @@ struct Head {
 impl Record {
     const VERSION: u32 = 2;
 
+    /// The newest refresh token as a fingerprint, if there is one.
+    pub(super) fn newest(&self, client_id: &str) -> Option<u64> {
+        let token = &self.credentials.tokens.refresh_token;
+        (!token.is_empty()).then(|| fingerprint(client_id, token))
+    }
+
     /// Whether this refresh token is the newest of the installation or one that it replaced.
     pub(crate) fn knows(&self, client_id: &str, refresh_token: &str) -> bool {
         !refresh_token.is_empty()
@@ -57,36 +63,39 @@ impl Record {
     /// Whether the recorded pair is to be used instead of this one, which is of the same
     /// installation if its refresh token is known here.
     pub(crate) fn replaces(&self, client_id: &str, mine: &Credentials) -> bool {
-        let newest = &self.credentials.tokens;
-        if newest.access_token == mine.tokens.access_token {
-            return false;
+        let (newest, mine) = (&self.credentials.tokens, &mine.tokens);
+        if mine.refresh_token.is_empty() {
+            return mine.access_token.is_empty() && !newest.access_token.is_empty();
         }
-        if mine.tokens.refresh_token.is_empty() {
-            return mine.tokens.access_token.is_empty();
-        }
-        self.knows(client_id, &mine.tokens.refresh_token)
+        let same =
+            newest.access_token == mine.access_token && newest.refresh_token == mine.refresh_token;
+        !same && self.knows(client_id, &mine.refresh_token)
     }
 
     /// Records the pair that the renewal of `used` has brought.
     pub(crate) fn renew(&mut self, client_id: &str, used: &Credentials, fresh: &Credentials) {
-        for old in [&self.credentials, used] {
-            let token = &old.tokens.refresh_token;
-            if !token.is_empty() && *token != fresh.tokens.refresh_token {
-                self.replaced.push(fingerprint(client_id, token));
-            }
-        }
+        let former = self.newest(client_id);
         self.credentials = fresh.clone();
+        let token = &used.tokens.refresh_token;
+        let used = (!token.is_empty()).then(|| fingerprint(client_id, token));
+        self.replace(client_id, former.into_iter().chain(used));
     }
 
-    /// Takes over what another record of the same installation knows.
-    pub(crate) fn absorb(&mut self, client_id: &str, former: &Self) {
-        for fingerprint in &former.replaced.0 {
-            self.replaced.push(*fingerprint);
+    /// Records that these refresh tokens, as fingerprints, are of this installation and older than
+    /// its newest.
+    pub(crate) fn replace(&mut self, client_id: &str, older: impl IntoIterator<Item = u64>) {
+        let newest = self.newest(client_id);
+        for fingerprint in older {
+            if Some(fingerprint) != newest {
+                self.replaced.push(fingerprint);
+            }
         }
-        let token = &former.credentials.tokens.refresh_token;
-        if !token.is_empty() {
-            self.replaced.push(fingerprint(client_id, token));
-        }
+    }
+
+    /// Takes over what an older record of the same installation knows.
+    pub(super) fn absorb(&mut self, client_id: &str, older: &Self) {
+        let tokens = older.replaced.0.iter().copied();
+        self.replace(client_id, tokens.chain(older.newest(client_id)));
     }
 
     /// A line of JSON, and eight bytes for each replaced token.

@@ -6,6 +6,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod attack;
 mod batch;
 mod cancel;
 mod chaos;

@@ -1,0 +1,357 @@
+//! What could spend a refresh token twice: pairs left between two files, wrong clocks, settings that
+//! mix old and new, a disk that was full for a while.
+
+use super::{Directory, WORKER, worker};
+use b24_messageservice::Status;
+use b24_stress::{CODE, Fixture, RENEWAL};
+use rustix::fs::{FlockOperation, fcntl_lock};
+use serde_json::{Value, json};
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// An installation whose processes share a directory, and the tokens of its life so far.
+struct Installation {
+    fixture: Fixture,
+    directory: Directory,
+    pairs: Vec<(String, String)>,
+}
+
+impl Installation {
+    fn new(name: &str) -> Self {
+        let fixture = Fixture::new(&json!({"expired": true}));
+        let pairs = vec![(
+            fixture.own("access-0000000000000001"),
+            fixture.own(RENEWAL[0].1),
+        )];
+        Self {
+            directory: Directory::new(&format!("attack-{name}")),
+            fixture,
+            pairs,
+        }
+    }
+
+    /// Settings with this pair of tokens.
+    fn options(&self, access: &str, refresh: &str) -> Vec<(String, String)> {
+        self.fixture.options(&[
+            ("access_token", access),
+            ("refresh_token", refresh),
+            ("client_id", RENEWAL[1].1),
+            ("client_secret", RENEWAL[2].1),
+            ("state_dir", self.directory.path()),
+        ])
+    }
+
+    /// Settings with a pair of its life, the first being 0.
+    fn with(&self, pair: usize) -> Vec<(String, String)> {
+        let (access, refresh) = &self.pairs[pair];
+        self.options(access, refresh)
+    }
+
+    /// Takes note of the pair that was granted last.
+    fn granted(&mut self) -> String {
+        let tokens = self.fixture.portal.tokens();
+        let text = |name: &str| tokens[name].as_str().expect(name).to_owned();
+        self.pairs
+            .push((text("access_token"), text("refresh_token")));
+        text("access_token")
+    }
+
+    fn expire(&self) {
+        self.fixture
+            .fault(&json!([{"kind": "expire", "at": "update"}]));
+    }
+
+    /// The user installs the application anew: a pair that comes from no renewal.
+    fn authorize(&mut self, refresh: &str) {
+        let refresh = self.fixture.own(refresh);
+        let access = format!("access-of-{refresh}");
+        let settings = json!({"access_token": access, "refresh_token": refresh, "expired": true});
+        self.fixture.portal.set(&settings).expect("settings");
+        self.pairs.push((access, refresh));
+    }
+
+    /// One call of a process with these settings, which must succeed and cost no installation.
+    fn succeeds(&self, options: &[(String, String)]) {
+        let mut worker = worker(&["one", "1"], options);
+        worker.go();
+        let report = worker.report();
+        let seen = self.fixture.portal.seen();
+        assert_eq!(
+            (&report["kind"], seen.spent_tokens),
+            (&json!("OK"), 0),
+            "{report}, {:?}",
+            self.files()
+        );
+        assert_eq!(self.fixture.portal.tokens()["lost"], false);
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let listed = std::fs::read_dir(&self.directory.0).expect("the state directory");
+        listed.map(|file| file.expect("a file").path()).collect()
+    }
+
+    /// The files of one kind that hold a text. No other is opened: to close a file is to lose the
+    /// locks that this process has on it.
+    fn holding(&self, kind: &str, text: &str) -> Vec<PathBuf> {
+        let mut files = self.files();
+        files.retain(|file| file.extension().is_some_and(|ending| ending == kind));
+        files.retain(|file| {
+            let content = std::fs::read(file).unwrap_or_default();
+            let mut parts = content.windows(text.len());
+            parts.any(|part| part == text.as_bytes())
+        });
+        files
+    }
+
+    /// Locks the file of a member, as a process that renews its tokens does.
+    fn lock(&self, member: &str) -> File {
+        let path = self.directory.0.join(format!("member-{member}~app.1.lock"));
+        let open = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path);
+        let file = open.expect("the lock of the member");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        file.set_permissions(mode).expect("a mode");
+        fcntl_lock(&file, FlockOperation::LockExclusive).expect("nobody else has it");
+        file
+    }
+
+    /// Lets a process renew with these settings, and kills it when the pair is in the link of the
+    /// token that was spent, on its way to the file of the member.
+    fn killed_on_the_way(&mut self, options: &[(String, String)], member: &str) {
+        let _lock = self.lock(member);
+        let before = self.fixture.portal.seen().renewals;
+        let mut killed = worker(&["one", "1"], options);
+        killed.go();
+        while self.fixture.portal.seen().renewals == before {
+            std::thread::yield_now();
+        }
+        let access = self.granted();
+        while self.holding("link", &access).is_empty() {
+            std::thread::yield_now();
+        }
+        assert!(self.holding("tokens", &access).is_empty());
+        killed.kill();
+    }
+
+    /// The link of the first token, as a renewal that was killed before its answer has named it.
+    fn link_of_first(&self) -> String {
+        self.fixture
+            .fault(&json!([{"kind": "hang", "at": "oauth"}]));
+        let mut killed = worker(&["one", "1"], &self.with(0));
+        killed.go();
+        while self.fixture.portal.seen().renewal_requests == 0 {
+            std::thread::yield_now();
+        }
+        killed.kill();
+        self.fixture.portal.release();
+        let files = self.files();
+        let room = files
+            .iter()
+            .find(|file| file.extension().is_some_and(|ending| ending == "new"));
+        let link = room.expect("room").with_extension("link");
+        link.to_str().expect("a path that is text").to_owned()
+    }
+}
+
+/// Runs a worker whose system calls meet faults.
+fn under_strace(faults: &[&str], words: &[&str], options: &[(String, String)]) -> Value {
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-o", "/dev/null"]);
+    strace.args(faults).arg(WORKER).args(words);
+    strace.args(options.iter().map(|(n, v)| format!("{n}={v}")));
+    let output = strace.stdin(Stdio::null()).output().expect("strace");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let report = text.lines().last().unwrap_or_default();
+    serde_json::from_str(report).unwrap_or_else(|fault| panic!("{output:?}: {fault}"))
+}
+
+const MEMBER: &str = "a223c6b3710f85df22e9377d6c4f7553";
+
+/// The pair in the file of the member was granted by a clock that was ahead, or for longer.
+#[test]
+fn a_pair_left_in_a_link_is_newer_whatever_the_clock_said() {
+    let mut attacked = Installation::new("clock");
+    let longer = json!({"expires_in": 100_000});
+    attacked.fixture.portal.set(&longer).expect("settings");
+    attacked.succeeds(&attacked.with(0));
+    attacked.authorize("refresh-of-0000000000000001");
+    let shorter = json!({"expires_in": 60, "expired": true});
+    attacked.fixture.portal.set(&shorter).expect("settings");
+    attacked.killed_on_the_way(&attacked.with(1), MEMBER);
+    for pair in [1, 1, 2] {
+        attacked.succeeds(&attacked.with(pair));
+        attacked.expire();
+    }
+}
+
+/// Whoever was told the pair on its way has renewed it since: the one in the link is the older one.
+#[test]
+fn a_pair_left_in_a_link_is_older_than_what_was_renewed_since() {
+    let mut attacked = Installation::new("older");
+    attacked.succeeds(&attacked.with(0));
+    attacked.authorize("refresh-of-0000000000000001");
+    attacked.killed_on_the_way(&attacked.with(1), MEMBER);
+    attacked.authorize("refresh-again-0000000000000001");
+    attacked.succeeds(&attacked.with(3));
+    attacked.granted();
+    for pair in [1, 0, 1, 3, 4] {
+        attacked.expire();
+        attacked.succeeds(&attacked.with(pair));
+    }
+}
+
+/// A client begins with the pair on its way, which is good: nothing has to be refused or renewed first.
+#[test]
+fn a_client_begins_with_the_pair_in_the_link() {
+    let mut attacked = Installation::new("begin");
+    attacked.killed_on_the_way(&attacked.with(0), MEMBER);
+    let before = attacked.fixture.portal.seen();
+    attacked.succeeds(&attacked.with(0));
+    let after = attacked.fixture.portal.seen();
+    assert_eq!(after.requests - before.requests, 1);
+    assert_eq!(after.renewal_requests, before.renewal_requests);
+}
+
+/// The portal told its id late, and the process was killed when the pair was on its way there: the
+/// file under the first token still has the pair that was spent.
+#[test]
+fn a_file_left_behind_leads_to_the_newest_pair() {
+    let mut attacked = Installation::new("behind");
+    let silent = json!({"member_id": ""});
+    attacked.fixture.portal.set(&silent).expect("settings");
+    attacked.succeeds(&attacked.with(0));
+    attacked.granted();
+    let telling = json!({"member_id": MEMBER});
+    attacked.fixture.portal.set(&telling).expect("settings");
+    attacked.expire();
+    attacked.killed_on_the_way(&attacked.with(0), MEMBER);
+    // By a host, by the first token, by each of the others.
+    let mut host_only = attacked.options(&attacked.pairs[0].0, "");
+    host_only.retain(|(_, value)| !value.is_empty());
+    attacked.succeeds(&host_only);
+    for pair in [0, 1, 2, 0] {
+        attacked.expire();
+        attacked.succeeds(&attacked.with(pair));
+    }
+}
+
+/// Somebody has put the newest access token into settings, and left the refresh token.
+#[test]
+fn the_newest_access_token_beside_an_old_refresh_token() {
+    let mut attacked = Installation::new("mixed");
+    attacked.succeeds(&attacked.with(0));
+    let newest = attacked.granted();
+    attacked.expire();
+    let refresh = attacked.pairs[0].1.clone();
+    attacked.succeeds(&attacked.options(&newest, &refresh));
+    attacked.expire();
+    attacked.succeeds(&attacked.with(0));
+}
+
+/// While the disk was full the pair was in memory only. The next one to be stored brings with it what
+/// the process knew: settings are as old as they were.
+#[test]
+fn what_could_not_be_stored_is_known_when_the_next_pair_is() {
+    let mut attacked = Installation::new("full");
+    drop(
+        attacked
+            .fixture
+            .client(&[("state_dir", attacked.directory.path())]),
+    );
+    let link = attacked.link_of_first();
+    attacked.fixture.fault(&json!([
+        {"kind": "ok", "at": "update", "count": 2},
+        {"kind": "expire", "at": "update"},
+    ]));
+    // As it is renamed to it from the room that was made, and from a file that was written anew.
+    let (room, anew) = (link.replace(".link", ".new"), format!("{link}.new"));
+    let full = ["-P", &room, "-P", &anew, "-e", "inject=rename:error=ENOSPC"];
+    let report = under_strace(&full, &["calls", "2"], &attacked.with(0));
+    assert!(report["threads"].is_i64(), "{report}");
+    assert_eq!(attacked.fixture.portal.seen().renewals, 2);
+    assert!(!std::path::Path::new(&link).exists(), "it was stored");
+    let newest = attacked.granted();
+    assert_eq!(attacked.holding("tokens", &newest).len(), 1);
+    for _ in 0..2 {
+        attacked.succeeds(&attacked.with(0));
+        attacked.expire();
+    }
+}
+
+/// Something cleans the directory: the room that was made is gone when the answer has come.
+#[test]
+fn a_pair_is_stored_though_its_room_was_taken() {
+    let mut attacked = Installation::new("room");
+    drop(
+        attacked
+            .fixture
+            .client(&[("state_dir", attacked.directory.path())]),
+    );
+    let gone = ["-e", "inject=rename:error=ENOENT:when=1"];
+    let report = under_strace(&gone, &["one", "1"], &attacked.with(0));
+    assert_eq!(report["kind"], "OK");
+    let newest = attacked.granted();
+    assert_eq!(attacked.holding("tokens", &newest).len(), 1);
+    attacked.succeeds(&attacked.with(0));
+}
+
+/// Two copies in one process are separated by the process's name: without it nothing is renewed.
+#[test]
+fn nothing_is_renewed_under_half_a_lock() {
+    let attacked = Installation::new("half");
+    let faults = ["-P", "/proc/self/stat", "-e", "inject=openat:error=EMFILE"];
+    let report = under_strace(&faults, &["one", "1"], &attacked.with(0));
+    assert_eq!(report["kind"], "STORAGE");
+    assert_eq!(attacked.fixture.portal.seen().renewal_requests, 0);
+    attacked.succeeds(&attacked.with(0));
+}
+
+/// Another process holds the installation's place for longer than it is waited for: the pair is in
+/// links, and both who has the spent token and who has the new one find the place through them.
+#[test]
+fn a_place_that_stays_locked_is_found_by_the_new_token_too() {
+    let mut attacked = Installation::new("locked");
+    let lock = attacked.lock(MEMBER);
+    let mut options = attacked.with(0);
+    options.push(("timeout_ms".to_owned(), "60000".to_owned()));
+    let mut patient = worker(&["one", "1"], &options);
+    patient.go();
+    assert_eq!(patient.report()["kind"], "OK");
+    let access = attacked.granted();
+    assert_eq!(attacked.holding("link", &access).len(), 2);
+    drop(lock);
+    for pair in [1, 0, 1] {
+        attacked.expire();
+        attacked.succeeds(&attacked.with(pair));
+    }
+}
+
+/// One client of a process has no state directory, another one has: what the first one renews is in
+/// the directory as soon as the second one needs it.
+#[test]
+fn a_pair_renewed_without_the_directory_gets_there() {
+    let attacked = Installation::new("without");
+    let directory = attacked.directory.path();
+    let without = attacked.fixture.client(&RENEWAL);
+    let mut options = RENEWAL.to_vec();
+    options.push(("state_dir", directory));
+    let with = attacked.fixture.client(&options);
+    for renewals in 1..4 {
+        for client in [&without, &with] {
+            let outcome = client.message_status_update(CODE, "m1", Status::Sent);
+            outcome.expect("renewed and stored");
+        }
+        assert_eq!(attacked.fixture.portal.seen().renewals, renewals);
+        let tokens = attacked.fixture.portal.tokens();
+        let access = tokens["access_token"].as_str().expect("a token");
+        assert_eq!(attacked.holding("tokens", access).len(), 1);
+        attacked.succeeds(&attacked.with(0));
+        assert_eq!(attacked.fixture.portal.seen().renewals, renewals);
+        // The one without the directory is the first to find it expired.
+        attacked.expire();
+    }
+}
