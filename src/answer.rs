@@ -7,6 +7,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// The longest text of a portal's that is passed on.
@@ -210,19 +211,33 @@ pub(crate) struct Renewed {
     pub(crate) expires_in: Option<i64>,
 }
 
+/// The members of what the authorization server wrote, each kept raw as those of an [`Envelope`].
+/// A pair in them exists nowhere else: what PHP writes before or after them does not spoil it.
+fn members(text: &str) -> Option<HashMap<String, &RawValue>> {
+    let json = text.get(text.find('{')?..)?;
+    serde_json::Deserializer::from_str(json)
+        .into_iter()
+        .next()?
+        .ok()
+}
+
+/// Whether the pair is in so much of an answer of the authorization server's.
+pub(crate) fn has_pair(body: &[u8]) -> bool {
+    members(&body_text(body)).is_some_and(|told| told.contains_key("access_token"))
+}
+
 /// The answer of the authorization server.
 pub(crate) fn read_renewal(answer: &Answer, source: Source<'_>) -> Result<Renewed, Fault> {
-    let text = body_text(answer);
+    let text = body_text(&answer.body);
     let page = |what| unreadable(source.server, answer.status, what, answer.retry_after);
-    let told: serde_json::Map<String, Value> =
-        serde_json::from_str(&text).map_err(|_| page(describe(&text)))?;
-    let member = |name: &str| told.get(name).map(plain_text).unwrap_or_default();
-    let number = |name: &str| {
-        let value = told.get(name)?;
-        value.as_i64().or_else(|| plain_text(value).parse().ok())
+    let told = members(&text).ok_or_else(|| page(describe(&text)))?;
+    let member = |name: &str| {
+        let text = told.get(name).map(|value| raw_text(value));
+        text.filter(|text| text != "null").unwrap_or_default()
     };
+    let number = |name: &str| member(name).parse().ok();
     let code = source.clean(&member("error"));
-    if !code.is_empty() {
+    if is_error(&code) {
         return Err(Refusal {
             server: source.server,
             renewal: true,
@@ -253,7 +268,7 @@ fn read<T>(
     source: Source<'_>,
     success: impl FnOnce(&Envelope<'_>) -> Result<T, &'static str>,
 ) -> Result<T, Fault> {
-    let text = body_text(answer);
+    let text = body_text(&answer.body);
     let page = |what| unreadable(source.server, answer.status, what, answer.retry_after);
     let envelope = Envelope::read(&text).map_err(|_| page(describe(&text)))?;
     if let Some(code) = envelope.error.map(raw_text).filter(|code| is_error(code)) {
@@ -285,9 +300,8 @@ fn raw_text(value: &RawValue) -> String {
     serde_json::from_str::<String>(value.get()).unwrap_or_else(|_| value.get().to_owned())
 }
 
-fn body_text(answer: &Answer) -> Cow<'_, str> {
-    let body = answer.body.strip_prefix(b"\xEF\xBB\xBF");
-    let body = body.unwrap_or(&answer.body);
+fn body_text(body: &[u8]) -> Cow<'_, str> {
+    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     // Nearly every body is UTF-8, which this finds out much faster than the lossy reading does.
     match std::str::from_utf8(body) {
         Ok(text) => Cow::Borrowed(text),

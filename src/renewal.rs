@@ -6,7 +6,7 @@
 //! becomes of the calls that wait for it. The new pair is stored before it is used.
 
 use crate::address::Origin;
-use crate::answer::{Renewed, Source, read_renewal};
+use crate::answer::{Renewed, Source, has_pair, read_renewal};
 use crate::client::Inner;
 use crate::config::Listener;
 use crate::fault::{Fault, Repeat};
@@ -277,6 +277,7 @@ impl Renewing {
                 uri: &uri,
                 body: None,
                 user_agent: &self.client.user_agent,
+                suffices: has_pair,
             };
             let source = Source {
                 server: &server,

@@ -119,6 +119,8 @@ pub(crate) struct Request<'a> {
     /// JSON to post, or nothing to get.
     pub(crate) body: Option<&'a [u8]>,
     pub(crate) user_agent: &'a HeaderValue,
+    /// Whether so much of an answer will do where the rest of it does not come.
+    pub(crate) suffices: fn(&[u8]) -> bool,
 }
 
 /// An answer, whatever its status.
@@ -264,12 +266,14 @@ impl Pool {
             }
             Some(_) => self.agent.run(http),
         }?;
-        let length = length_of(response.body_mut().with_config().limit(MAX_ANSWER).reader())?;
+        let length = length_of(response.body_mut().with_config().limit(MAX_ANSWER).reader());
         let mut body = Exchange::with(|exchange| std::mem::take(&mut exchange.body))?;
-        if body.len() < length {
-            return Err(ureq::Error::BodyStalled);
+        match length {
+            Ok(length) if body.len() < length => return Err(ureq::Error::BodyStalled),
+            Ok(length) => body.truncate(length),
+            Err(_) if (request.suffices)(&body) => {}
+            Err(fault) => return Err(fault.into()),
         }
-        body.truncate(length);
         Ok(Answer {
             status: response.status().as_u16(),
             location: text(response.headers(), &LOCATION),
