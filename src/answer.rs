@@ -1,5 +1,6 @@
 //! Answers: what the portal or the authorization server wrote, read without trusting it.
 
+use crate::batch::percent_encode;
 use crate::fault::{Fault, Refusal, Repeat, unreadable};
 use crate::transport::Answer;
 use serde::Deserialize;
@@ -325,8 +326,12 @@ impl Source<'_> {
     fn clean(&self, text: &str) -> String {
         let mut text = Cow::Borrowed(text);
         for secret in self.secrets.iter().filter(|secret| !secret.is_empty()) {
-            if text.contains(secret) {
-                text = Cow::Owned(text.replace(secret, "***"));
+            let mut encoded = String::new();
+            percent_encode(secret, &mut encoded);
+            for form in [secret, encoded.as_str(), &encoded.to_ascii_lowercase()] {
+                if text.contains(form) {
+                    text = Cow::Owned(text.replace(form, "***"));
+                }
             }
         }
         text.chars()

@@ -2,8 +2,8 @@
 //!
 //! At level `Trace` ureq writes the address of a request, and every byte of an answer, to the log,
 //! and a program may have its log open for all targets. So the query of an address, where a renewal
-//! has its secrets, is put into the request here, below ureq; and the body of an answer stays here,
-//! while ureq gets as many asterisks in its place.
+//! has its secrets, is put into the request here, below ureq; and of an answer, which may repeat them,
+//! ureq gets what it has to know and asterisks in the place of the rest.
 
 use super::Exchange;
 use rustls::{ClientConnection, StreamOwned};
@@ -92,7 +92,7 @@ impl Transport for Connection {
         let free = self.buffers.input_append_buf();
         let amount = self.stream.read(free)?;
         if let (Some(answer), Some(input)) = (&mut self.answer, free.get_mut(..amount)) {
-            Exchange::with(|exchange| answer.hide(input, &mut exchange.body))?;
+            Exchange::with(|exchange| answer.hide(input, &mut exchange.hidden))?;
         }
         self.buffers.input_appended(amount);
         Ok(amount > 0)
@@ -121,6 +121,13 @@ fn with_query(head: &[u8], query: &str) -> io::Result<Vec<u8>> {
         .and_then(|(at, _)| head.split_at_checked(at))
         .ok_or_else(|| io::Error::other("the request's first line is not whole"))?;
     Ok([before, b"?", query.as_bytes(), after].concat())
+}
+
+/// What ureq does not get of an answer.
+#[derive(Debug, Default)]
+pub(super) struct Hidden {
+    pub(super) body: Vec<u8>,
+    pub(super) location: Option<String>,
 }
 
 /// How far an answer has come, as far as its body must be told from the rest. What an odd answer
@@ -160,8 +167,16 @@ impl Answer {
         self.line.clear();
     }
 
-    /// Moves what is body in `input` to `body`, and leaves asterisks.
-    fn hide(&mut self, input: &mut [u8], body: &mut Vec<u8>) {
+    /// What ureq, or who reads the answer through it, has to know.
+    const SHOWN: [&[u8]; 4] = [
+        b"content-length",
+        b"transfer-encoding",
+        b"connection",
+        b"retry-after",
+    ];
+
+    /// Moves what is hidden of `input` to `hidden`, and leaves asterisks.
+    fn hide(&mut self, input: &mut [u8], hidden: &mut Hidden) {
         let mut rest = input;
         while !rest.is_empty() {
             let amount = match self.part {
@@ -174,29 +189,58 @@ impl Answer {
             };
             let (piece, after) = rest.split_at_mut(amount);
             match self.part {
-                Part::Body => cover(piece, body),
+                Part::Body => cover(piece, &mut hidden.body),
                 Part::Chunk(left) => {
-                    cover(piece, body);
+                    cover(piece, &mut hidden.body);
                     self.part = match left - piece.len() {
                         0 => Part::ChunkEnd,
                         left => Part::Chunk(left),
                     };
                 }
-                _ => self.take_of_line(piece),
+                _ => self.take_of_line(piece, hidden),
             }
             rest = after;
         }
     }
 
-    fn take_of_line(&mut self, piece: &[u8]) {
-        if self.line.len() < Self::LONGEST_LINE {
+    fn take_of_line(&mut self, piece: &mut [u8], hidden: &mut Hidden) {
+        let before = self.line.len();
+        if before < Self::LONGEST_LINE {
             self.line.extend_from_slice(piece);
         }
-        if piece.ends_with(b"\n") {
+        let ends = piece.ends_with(b"\n");
+        let shown = self.shown().saturating_sub(before);
+        let rest = piece.get_mut(shown..).unwrap_or_default();
+        for byte in rest.iter_mut().filter(|byte| !b"\r\n".contains(byte)) {
+            *byte = b'*';
+        }
+        if ends {
             let line = std::mem::take(&mut self.line);
+            if let (Part::Fields, Some(value)) = (self.part, value_of(&line, b"location")) {
+                let value = || String::from_utf8_lossy(value).into_owned();
+                hidden.location.get_or_insert_with(value);
+            }
             self.part = self.after_line(line.trim_ascii_end());
             self.line = line;
             self.line.clear();
+        }
+    }
+
+    /// How much of the line, from its beginning, ureq gets.
+    fn shown(&self) -> usize {
+        let is_of_word = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_".contains(byte);
+        let word = self.line.iter().take_while(|byte| is_of_word(byte)).count();
+        match self.part {
+            Part::Status => b"HTTP/1.1 200 ".len(),
+            Part::Fields
+                if Self::SHOWN
+                    .iter()
+                    .any(|name| value_of(&self.line, name).is_some()) =>
+            {
+                usize::MAX
+            }
+            Part::Fields | Part::ChunkSize | Part::Trailer => word + 1,
+            Part::ChunkEnd | Part::Chunk(_) | Part::Body => 0,
         }
     }
 
@@ -234,11 +278,18 @@ fn cover(bytes: &mut [u8], body: &mut Vec<u8>) {
     bytes.fill(b'*');
 }
 
+/// What a line of a head says, if it is of this name.
+fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
+    let (found, value) = line.split_at_checked(name.len())?;
+    let value = value.strip_prefix(b":")?.trim_ascii();
+    found.eq_ignore_ascii_case(name).then_some(value)
+}
+
 fn is_chunked(field: &[u8]) -> bool {
-    let field = field.to_ascii_lowercase();
-    field
-        .strip_prefix(b"transfer-encoding:")
-        .is_some_and(|value| value.windows(7).any(|word| word == b"chunked"))
+    value_of(field, b"transfer-encoding").is_some_and(|value| {
+        let mut codings = value.split(|byte| *byte == b',');
+        codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked"))
+    })
 }
 
 /// The number before a chunk's extensions.
@@ -255,13 +306,13 @@ mod tests {
     fn hidden(answer: &str) -> (String, String) {
         let mut outcomes: Vec<_> = (1..=answer.len())
             .map(|size| {
-                let (mut seen, mut body) = (answer.as_bytes().to_vec(), Vec::new());
+                let (mut seen, mut hidden) = (answer.as_bytes().to_vec(), Hidden::default());
                 let mut state = Answer::default();
                 for piece in seen.chunks_mut(size) {
-                    state.hide(piece, &mut body);
+                    state.hide(piece, &mut hidden);
                 }
                 let text = |bytes| String::from_utf8(bytes).unwrap_or_default();
-                (text(seen), text(body))
+                (text(seen), text(hidden.body))
             })
             .collect();
         outcomes.dedup();
@@ -274,7 +325,7 @@ mod tests {
         assert_eq!(
             hidden("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret"),
             (
-                "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n******".to_owned(),
+                "HTTP/1.1 200 **\r\nContent-Length: 6\r\n\r\n******".to_owned(),
                 "secret".to_owned()
             )
         );
@@ -288,8 +339,8 @@ mod tests {
                  3;x=y\r\nsec\r\nA\r\nret\r\n\r\n:-)\r\n0\r\nX: y\r\n\r\nmore"
             ),
             (
-                "HTTP/1.1 200 OK\r\ntransfer-encoding:  gzip, Chunked\r\n\r\n\
-                 3;x=y\r\n***\r\nA\r\n**********\r\n0\r\nX: y\r\n\r\n****"
+                "HTTP/1.1 200 **\r\ntransfer-encoding:  gzip, Chunked\r\n\r\n\
+                 3;***\r\n***\r\nA\r\n**********\r\n0\r\nX:**\r\n\r\n****"
                     .to_owned(),
                 "secret\r\n\r\n:-)more".to_owned()
             )
@@ -304,12 +355,28 @@ mod tests {
                  HTTP/1.0 200 OK\nTransfer-Encoding: chunked\n\n3\r\n"
             ),
             (
-                "HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n\
-                 HTTP/1.0 200 OK\nTransfer-Encoding: chunked\n\n***"
+                "HTTP/1.1 103 ***********\r\nLink:**\r\n\r\n\
+                 HTTP/1.0 200 **\nTransfer-Encoding: chunked\n\n***"
                     .to_owned(),
                 "3\r\n".to_owned()
             )
         );
+    }
+
+    #[test]
+    fn of_a_head_only_what_ureq_has_to_know_is_shown() {
+        let head = "HTTP/1.1 302 secret\r\nLocation: https://secret\r\nLOCATION: other\r\n\
+                    not a field secret\r\n folded: secret\r\nRetry-After: 1\r\n\
+                    Transfer-Encoding: xchunked\r\n\r\n5\r\nsecret";
+        let (seen, body) = hidden(head);
+        assert!(
+            !seen.contains("secret") && seen.contains("Retry-After: 1\r\n"),
+            "{seen}"
+        );
+        assert_eq!(body, "5\r\nsecret");
+        let (mut seen, mut hidden) = (head.as_bytes().to_vec(), Hidden::default());
+        Answer::default().hide(&mut seen, &mut hidden);
+        assert_eq!(hidden.location.as_deref(), Some("https://secret"));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
-use ureq::http::header::{ACCEPT, CONTENT_TYPE, LOCATION, RETRY_AFTER, USER_AGENT};
+use ureq::http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use ureq::http::{HeaderMap, HeaderValue, Method, Uri};
 use ureq::unversioned::transport::Connector;
 
@@ -242,7 +242,8 @@ impl Pool {
         let (uri, query) = without_query(request.uri)?;
         Exchange::with(|exchange| {
             exchange.query = query;
-            exchange.body = Vec::with_capacity(USUAL_ANSWER);
+            exchange.hidden = hidden::Hidden::default();
+            exchange.hidden.body.reserve(USUAL_ANSWER);
         })?;
         *http.uri_mut() = uri;
         let headers = http.headers_mut();
@@ -267,7 +268,8 @@ impl Pool {
             Some(_) => self.agent.run(http),
         }?;
         let length = length_of(response.body_mut().with_config().limit(MAX_ANSWER).reader());
-        let mut body = Exchange::with(|exchange| std::mem::take(&mut exchange.body))?;
+        let hidden = Exchange::with(|exchange| std::mem::take(&mut exchange.hidden))?;
+        let mut body = hidden.body;
         match length {
             Ok(length) if body.len() < length => return Err(ureq::Error::BodyStalled),
             Ok(length) => body.truncate(length),
@@ -276,7 +278,7 @@ impl Pool {
         }
         Ok(Answer {
             status: response.status().as_u16(),
-            location: text(response.headers(), &LOCATION),
+            location: hidden.location,
             retry_after: text(response.headers(), &RETRY_AFTER).and_then(|v| read_retry_after(&v)),
             body,
         })
@@ -361,8 +363,8 @@ struct Exchange {
     call: Call,
     /// To be put into the request. Empty if there is none, or it is there already.
     query: String,
-    /// The body of the answer, as far as it has come.
-    body: Vec<u8>,
+    /// Of the answer, as far as it has come.
+    hidden: hidden::Hidden,
     /// Whether the connection that is being opened is the one to the proxy.
     to_proxy: bool,
     /// Connections opened for it; 0 says that the one it used was pooled.
@@ -376,7 +378,7 @@ impl Exchange {
         let mine = Self {
             call: call.clone(),
             query: String::new(),
-            body: Vec::new(),
+            hidden: hidden::Hidden::default(),
             to_proxy: false,
             opened: 0,
             ready_by: None,
