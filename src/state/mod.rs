@@ -206,8 +206,9 @@ impl StateDir {
     }
 
     fn read_all(&self, name: &str, file: &OwnedFd) -> Result<Vec<u8>, Fault> {
-        /// More than any file of ours.
-        const MAX: usize = 1024 * 1024;
+        /// More than any file of ours: an answer of 1 MiB, whose bytes may each become three, and
+        /// the tokens that its pair replaced.
+        const MAX: usize = 4 * 1024 * 1024;
         self.check_owner(name, file)?;
         let mut bytes = vec![0; 4096];
         let mut filled = 0;

@@ -355,3 +355,23 @@ fn a_pair_renewed_without_the_directory_gets_there() {
         attacked.expire();
     }
 }
+
+/// The largest pair that an answer can hold makes files that can be read again.
+#[test]
+fn a_pair_as_large_as_an_answer_is_read_again() {
+    let attacked = Installation::new("large");
+    let any = json!({"access_token": "*", "expired": false});
+    attacked.fixture.portal.set(&any).expect("settings");
+    let refresh = attacked.fixture.own(&format!("{}.2", RENEWAL[0].1));
+    let pair = json!({"access_token": "a".repeat(1_048_400), "refresh_token": refresh});
+    attacked.fixture.fault(&json!([
+        {"kind": "error", "at": "update", "status": 401, "error": "expired_token"},
+        {"kind": "wrong_json", "at": "oauth", "body": pair.to_string()},
+        {"kind": "ok", "at": "update", "count": 2},
+        {"kind": "error", "at": "update", "status": 401, "error": "expired_token"},
+    ]));
+    for renewals in [1, 1, 2] {
+        attacked.succeeds(&attacked.with(0));
+        assert_eq!(attacked.fixture.portal.seen().renewals, renewals);
+    }
+}
