@@ -129,23 +129,20 @@ impl Installations {
         self.lock().get_or_make(name).refused = Some((asking, error.clone()));
     }
 
-    /// Notes that an attempt of a client with this state directory has ended, and the newest pair and
-    /// what the installation is found by from now on, if it has brought one.
-    pub(crate) fn finish(
-        &self,
-        name: Name,
-        newest: Option<(Name, &Credentials)>,
-        home: Option<&Path>,
-    ) {
+    /// Notes the newest pair, which a client with this state directory has got, and what else the
+    /// installation is found by from now on.
+    pub(crate) fn note(&self, name: Name, also: Name, newest: &Credentials, home: Option<&Path>) {
         let mut known = self.lock();
         let installation = known.get_or_make(name);
-        installation.attempt = None;
-        if let Some((also, credentials)) = newest {
-            installation.newest = Some(credentials.clone());
-            installation.home = home.map(Path::to_owned);
-            let max = home.map_or(Self::MANY_NAMES, |_| Self::FEW_NAMES);
-            known.add_name(name, also, max);
-        }
+        installation.newest = Some(newest.clone());
+        installation.home = home.map(Path::to_owned);
+        let max = home.map_or(Self::MANY_NAMES, |_| Self::FEW_NAMES);
+        known.add_name(name, also, max);
+    }
+
+    /// Notes that an attempt has ended.
+    pub(crate) fn finish(&self, name: Name) {
+        self.lock().get_or_make(name).attempt = None;
     }
 
     /// The refresh tokens, as fingerprints, that the installation is found by. (A host's is among
@@ -371,7 +368,8 @@ mod tests {
             };
             assert!(stale == old);
             assert!(wanting.attempt().is_wanted());
-            known.finish(name(&old), Some((name(&new), &new)), None);
+            known.note(name(&old), name(&new), &new, None);
+            known.finish(name(&old));
         }
     }
 
@@ -409,7 +407,7 @@ mod tests {
         drop(first);
         assert!(!attempt.is_wanted());
         assert_eq!(known.attempts().len(), 1);
-        known.finish(name(&pair(0)), None, None);
+        known.finish(name(&pair(0)));
         assert_eq!(known.attempts().len(), 0);
     }
 
@@ -417,7 +415,7 @@ mod tests {
     fn the_least_recently_used_are_forgotten() {
         let known = Installations::default();
         for number in 0..=Installations::MANY {
-            known.finish(name(&pair(number)), None, None);
+            known.finish(name(&pair(number)));
         }
         let known = known.lock();
         assert_eq!(known.installations.len(), known.ids.len());
@@ -451,7 +449,7 @@ mod tests {
                 newest.tokens.member_id = "m".repeat(32);
                 for number in 0..264_u64 {
                     let also = Name(fingerprint("", &format!("{portal}-{number}")));
-                    known.finish(first, Some((also, &newest)), home);
+                    known.note(first, also, &newest, home);
                 }
             }
             let grown = resident() - before;

@@ -45,6 +45,7 @@ pub(crate) fn renew(
             return Ok(Renewal::NoMeans);
         }
         let standing = installations.standing(name, stale, client.home(), call.deadline);
+        let mut begun = false;
         let wanting = match standing {
             Standing::Newer(credentials) => {
                 client.adopt(&credentials);
@@ -61,6 +62,7 @@ pub(crate) fn renew(
                 };
                 let listener = client.on_renewal.as_ref().and_then(|choose| choose());
                 renewing.begin(newest, listener);
+                begun = true;
                 wanting
             }
         };
@@ -70,6 +72,9 @@ pub(crate) fn renew(
             .map_err(|stop| stop.error("waiting for the token to be renewed"))?;
         match outcome.result {
             Ok(Renewal::Abandoned) => {}
+            // The caller was told the pair before the renewal that brought it had ended.
+            Ok(Renewal::Renewed(pair))
+                if !begun && pair.tokens.access_token == stale.tokens.access_token => {}
             Ok(renewal) => {
                 if let Renewal::Renewed(credentials) | Renewal::TakenOver(credentials) = &renewal {
                     client.adopt(credentials);
@@ -121,7 +126,7 @@ impl Renewing {
                 .spawn(move || self.run(&newest, listener))
         });
         if let Err(why) = spawned {
-            process.installations.finish(name, None, None);
+            process.installations.finish(name);
             let error = Error::new(
                 ErrorKind::Internal,
                 format!(
@@ -207,6 +212,12 @@ impl Renewing {
         if let Some(held) = held {
             self.store(*held, &stale, &fresh);
         }
+        // Whoever is told the pair and finds it refused waits for this renewal.
+        let (installations, also) = (
+            &self.process.installations,
+            client.installation_name(&fresh),
+        );
+        installations.note(self.name, also, &fresh, client.home());
         if let Some(listener) = listener {
             let told = AssertUnwindSafe(|| listener(&fresh.tokens));
             if catch_unwind(told).is_err() {
@@ -328,15 +339,12 @@ struct Ending {
 
 impl Ending {
     fn with(self, client: &Inner, result: Result<Renewal, Error>) {
-        let newest = match &result {
-            Ok(Renewal::Renewed(credentials) | Renewal::TakenOver(credentials)) => {
-                Some((client.installation_name(credentials), credentials))
-            }
-            _ => None,
-        };
-        self.process
-            .installations
-            .finish(self.name, newest, client.home());
+        let installations = &self.process.installations;
+        if let Ok(Renewal::TakenOver(credentials)) = &result {
+            let also = client.installation_name(credentials);
+            installations.note(self.name, also, credentials, client.home());
+        }
+        installations.finish(self.name);
         self.attempt.end(Outcome {
             asker: self.asker,
             result,
@@ -348,7 +356,7 @@ impl Drop for Ending {
     fn drop(&mut self) {
         // After a panic; otherwise the outcome is there already.
         if std::thread::panicking() {
-            self.process.installations.finish(self.name, None, None);
+            self.process.installations.finish(self.name);
         }
         self.attempt.end(Outcome {
             asker: self.asker,

@@ -1,5 +1,5 @@
 use super::{Directory, worker};
-use b24_messageservice::Status;
+use b24_messageservice::{Client, Status};
 use b24_stress::{CODE, Fixture, RENEWAL, Worker};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -195,4 +195,37 @@ fn processes_with_old_and_new_settings_renew_once() {
         "{ROUNDS} rounds of 5 processes with 3 threads: {} renewals, none of a spent token",
         fixture.portal.seen().renewals
     );
+}
+
+/// Whoever is told a pair may find it refused at once, and renew it while the process that told it has
+/// not ended the renewal before.
+#[test]
+fn whoever_is_told_a_pair_shares_its_renewals() {
+    let fixture = Fixture::new(&json!({"expired": true}));
+    let mut config = b24_stress::config(&fixture.options(&RENEWAL)).expect("a configuration");
+    let (tell, told) = std::sync::mpsc::channel();
+    config.on_renewal(move |tokens| {
+        if tell.send(tokens.clone()).is_ok() {
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    });
+    let teller = Client::new(&config).expect("a client");
+    let update = |client: &Client, id| client.message_status_update(CODE, id, Status::Sent);
+    std::thread::scope(|scope| {
+        // The portal refuses the new pair too, and a call renews once: the second one renews again.
+        scope.spawn(|| {
+            update(&teller, "m1").expect_err("refused");
+            update(&teller, "m1").expect("renewed again");
+        });
+        let tokens = told.recv().expect("a renewed pair");
+        drop(told);
+        let again = json!({"expired": true, "oauth_latency_ms": 1000});
+        fixture.portal.set(&again).expect("settings");
+        let mut options = RENEWAL.to_vec();
+        options[0].1 = tokens.refresh_token();
+        options.push(("access_token", tokens.access_token()));
+        update(&fixture.client(&options), "m2").expect("renewed again");
+    });
+    let seen = fixture.portal.seen();
+    assert_eq!((seen.spent_tokens, seen.bad), (0, Vec::new()));
 }
