@@ -111,7 +111,7 @@ typedef void (*b24_renewal_callback)(const struct b24_tokens *tokens, void *user
 // library speaks, and begins with "b24_messageservice"; `message` is one line of UTF-8 without a
 // secret. Both texts are lent for the call. `user` is the pointer given to b24_log_set. Called on
 // the thread whose call is logged, several at once if several threads make calls. It must not
-// throw.
+// throw, and must not make calls of this library: they could wait for the one that is logged.
 typedef void (*b24_log_callback)(int32_t level, const char *target, const char *message, void *user);
 
 // The version of this library, such as "1.2.3".

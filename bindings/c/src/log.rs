@@ -13,7 +13,7 @@ use std::sync::{Arc, Once};
 /// library speaks, and begins with "b24_messageservice"; `message` is one line of UTF-8 without a
 /// secret. Both texts are lent for the call. `user` is the pointer given to b24_log_set. Called on
 /// the thread whose call is logged, several at once if several threads make calls. It must not
-/// throw.
+/// throw, and must not make calls of this library: they could wait for the one that is logged.
 pub type b24_log_callback = Option<
     unsafe extern "C" fn(
         level: i32,
