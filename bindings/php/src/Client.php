@@ -22,9 +22,11 @@ final class Client
     private const OK = 0;
 
     private static bool $waitsAtShutdown = false;
+    /** Whether the program ends: what is destroyed from then on may have begun a renewal. */
+    private static bool $ends = false;
 
     private readonly \FFI $ffi;
-    private readonly \FFI\CData $client;
+    private ?\FFI\CData $client = null;
 
     /**
      * @param string $portal `portal.bitrix24.com`, an origin, or a `client_endpoint` URL
@@ -56,8 +58,12 @@ final class Client
 
     public function __destruct()
     {
-        if (isset($this->client)) {
+        if ($this->client !== null) {
             $this->ffi->b24_client_free($this->client);
+            $this->client = null;
+        }
+        if (self::$ends) {
+            self::finishRenewals();
         }
     }
 
@@ -80,7 +86,7 @@ final class Client
         [$code, $messageId, $status] = self::update($code, $messageId, $status);
         $error = $this->place();
         $this->check(
-            $this->ffi->b24_message_status_update($this->client, $code, $messageId, $status, \FFI::addr($error)),
+            $this->ffi->b24_message_status_update($this->client(), $code, $messageId, $status, \FFI::addr($error)),
             $error
         );
     }
@@ -110,7 +116,7 @@ final class Client
                     $outcomes[] = $fault;
                 }
             }
-            $this->ffi->b24_message_status_update_batch($this->client, $batch, null);
+            $this->ffi->b24_message_status_update_batch($this->client(), $batch, null);
             $count = count($outcomes);
             $index = 0;
             $last = null;
@@ -141,7 +147,7 @@ final class Client
      */
     public function tokens(): Tokens
     {
-        $tokens = $this->ffi->b24_client_tokens($this->client);
+        $tokens = $this->ffi->b24_client_tokens($this->client());
         if ($tokens === null) {
             throw new InternalError('the library has no tokens to tell; please report it');
         }
@@ -207,17 +213,29 @@ final class Client
             return;
         }
         self::$waitsAtShutdown = true;
-        $wait = static function (): void {
-            try {
-                self::renewalsWait(45.0);
-            } catch (MessageServiceException $late) {
-                error_log("the program ends in the middle of a renewal: {$late->getMessage()}");
-            }
-        };
         // From within, so that it comes after all that the program has registered: that may make calls.
-        register_shutdown_function(static function () use ($wait): void {
-            register_shutdown_function($wait);
+        register_shutdown_function(static function (): void {
+            self::$ends = true;
+            register_shutdown_function(self::finishRenewals(...));
         });
+    }
+
+    private static function finishRenewals(): void
+    {
+        try {
+            self::renewalsWait(45.0);
+        } catch (MessageServiceException $late) {
+            error_log("the program ends in the middle of a renewal: {$late->getMessage()}");
+        }
+    }
+
+    /**
+     * When PHP ends it destroys objects that others still use, in the order in which they were made.
+     */
+    private function client(): \FFI\CData
+    {
+        return $this->client
+            ?? throw new InvalidArgument('the client is destroyed already, as PHP ends: make its calls before');
     }
 
     private function set(\FFI\CData $config, string $name, #[\SensitiveParameter] string $value): void

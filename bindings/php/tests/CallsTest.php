@@ -260,6 +260,11 @@ final class CallsTest extends TestCase
             'exit' => ['exit(3);', 3],
             'an exception' => ['ini_set("display_errors", "0"); throw new Exception;', 255],
             'a call at shutdown' => ['register_shutdown_function($call);', 0],
+            'a call in a destructor' => [
+                '$last = new class ($call) { function __construct(private Closure $call) {}'
+                . ' function __destruct() { ($this->call)(); } };',
+                0,
+            ],
         ];
     }
 
@@ -286,6 +291,42 @@ final class CallsTest extends TestCase
             self::assertStringContainsString($tokens['refresh_token'], $stored);
             self::assertSame([1, 0], [$portal->seen()['renewals'], $portal->seen()['spent_tokens']]);
         });
+    }
+
+    /**
+     * When PHP ends it destroys objects that others still use, in the order in which they were made.
+     */
+    public function testADestroyedClientMakesNoCalls(): void
+    {
+        $done = Program::code(<<<'PHP'
+            final class Last
+            {
+                public ?Last $self = null;
+                public function __construct(private B24\MessageService\Client $client)
+                {
+                    $this->self = $this;
+                }
+                public function __destruct()
+                {
+                    foreach ([
+                        fn () => $this->client->tokens(),
+                        fn () => $this->client->messageStatusUpdate('provider1', 'm1', 'sent'),
+                        fn () => $this->client->messageStatusUpdateBatch([['provider1', 'm1', 'sent']]),
+                    ] as $call) {
+                        try {
+                            $call();
+                        } catch (B24\MessageService\Exception\InvalidArgument $e) {
+                            echo $e->getMessage(), "\n";
+                        }
+                    }
+                    $this->client->__destruct();
+                }
+            }
+            $client = new B24\MessageService\Client('p.bitrix24.test', ['access_token' => 't', 'proxy' => 'none']);
+            $last = new Last($client);
+            PHP);
+        $refusal = "the client is destroyed already, as PHP ends: make its calls before\n";
+        self::assertSame([0, str_repeat($refusal, 3)], [$done->exit, $done->output], $done->errors);
     }
 
     public function testAForkedChildDoesNotWaitForARenewalOfItsParent(): void
