@@ -288,7 +288,7 @@ impl Renewing {
                 uri: &uri,
                 body: None,
                 user_agent: &self.client.user_agent,
-                suffices: has_pair,
+                suffices: Some(has_pair),
             };
             let source = Source {
                 server: &server,

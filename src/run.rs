@@ -248,7 +248,7 @@ impl<'c> Run<'c> {
             uri: address.uri(method),
             body: Some(body),
             user_agent: &self.client.user_agent,
-            suffices: |_| false,
+            suffices: None,
         };
         let answer = match self.bound.transport.send(&self.attempt_call(), &request) {
             Ok(answer) => answer,

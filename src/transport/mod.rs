@@ -30,6 +30,8 @@ use ureq::unversioned::transport::Connector;
 const MAX_ANSWER: u64 = 1024 * 1024;
 /// The answer to a single update fits, so that its buffer need not grow.
 const USUAL_ANSWER: usize = 512;
+/// For how long it is looked, after the time is over, for an answer that must not be lost.
+const LAST_LOOK: Duration = Duration::from_millis(500);
 /// ureq compares every idle connection with every other at each call: more would cost calls to
 /// many portals more than they save.
 const MAX_IDLE: usize = 64;
@@ -119,8 +121,9 @@ pub(crate) struct Request<'a> {
     /// JSON to post, or nothing to get.
     pub(crate) body: Option<&'a [u8]>,
     pub(crate) user_agent: &'a HeaderValue,
-    /// Whether so much of an answer will do where the rest of it does not come.
-    pub(crate) suffices: fn(&[u8]) -> bool,
+    /// Of a request whose answer must not be lost: whether so much of it will do where the rest does
+    /// not come. What has come when the time is over is read too.
+    pub(crate) suffices: Option<fn(&[u8]) -> bool>,
 }
 
 /// An answer, whatever its status.
@@ -192,7 +195,7 @@ impl Transport {
 
     fn send_once(&self, call: &Call, request: &Request<'_>) -> Result<Answer, Failure> {
         call.check().map_err(Failure::Stopped)?;
-        let _scope = Exchange::begin(call);
+        let _scope = Exchange::begin(call, request);
         let pool = self.present.load_full();
         match pool.exchange(request, false) {
             Err(fault) if Exchange::opened() == 0 && call.check().is_ok() && was_closed(&fault) => {
@@ -273,7 +276,7 @@ impl Pool {
         match length {
             Ok(length) if body.len() < length => return Err(ureq::Error::BodyStalled),
             Ok(length) => body.truncate(length),
-            Err(_) if (request.suffices)(&body) => {}
+            Err(_) if request.suffices.is_some_and(|suffices| suffices(&body)) => {}
             Err(fault) => return Err(fault.into()),
         }
         Ok(Answer {
@@ -361,6 +364,8 @@ thread_local! {
 /// A request under way on this thread, with the parts of it that ureq does not see.
 struct Exchange {
     call: Call,
+    /// Time for what has come when the time is over: the process may have been stopped meanwhile.
+    last_look: Option<Duration>,
     /// To be put into the request. Empty if there is none, or it is there already.
     query: String,
     /// Of the answer, as far as it has come.
@@ -374,9 +379,10 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn begin(call: &Call) -> Scope {
+    fn begin(call: &Call, request: &Request<'_>) -> Scope {
         let mine = Self {
             call: call.clone(),
+            last_look: request.suffices.map(|_| LAST_LOOK),
             query: String::new(),
             hidden: hidden::Hidden::default(),
             to_proxy: false,
@@ -408,6 +414,18 @@ impl Exchange {
             }
             call
         })
+    }
+
+    /// The same, when an answer is awaited.
+    fn awaiting() -> io::Result<Call> {
+        Self::with(|exchange| {
+            if exchange.call.remaining().is_zero()
+                && let Some(last_look) = exchange.last_look.take()
+            {
+                exchange.call.deadline = Instant::now() + last_look;
+            }
+        })?;
+        Self::call()
     }
 
     /// A connection is being opened: TCP, a proxy's answer, TLS.

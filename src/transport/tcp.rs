@@ -366,9 +366,9 @@ impl TcpTransport {
     }
 
     fn receive(&mut self) -> io::Result<usize> {
-        let call = Exchange::call()?;
         let mut exact = false;
         loop {
+            let call = Exchange::awaiting()?;
             let timeout = time_to_wait(&call, exact)?;
             if self.read_timeout != Some(timeout) {
                 self.socket.stream.set_read_timeout(Some(timeout))?;

@@ -259,6 +259,17 @@ impl Worker {
         report.unwrap_or_else(|fault| panic!("{line:?}, {status:?}: {fault}"))
     }
 
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// If it is gone.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let id = rustix::process::Pid::from_child(&self.child);
+        if let Err(fault) = rustix::process::kill_process(id, signal) {
+            panic!("the worker is gone: {fault}");
+        }
+    }
+
     /// Kills it without a warning.
     ///
     /// # Panics

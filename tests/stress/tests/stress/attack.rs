@@ -5,6 +5,7 @@ use super::{Directory, WORKER, worker};
 use b24_messageservice::Status;
 use b24_stress::{CODE, Fixture, RENEWAL};
 use rustix::fs::{FlockOperation, fcntl_lock};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::path::PathBuf;
@@ -374,4 +375,27 @@ fn a_pair_as_large_as_an_answer_is_read_again() {
         attacked.succeeds(&attacked.with(0));
         assert_eq!(attacked.fixture.portal.seen().renewals, renewals);
     }
+}
+
+/// The process was stopped, as by Ctrl-Z, for longer than an answer is awaited: it has come meanwhile.
+#[test]
+fn an_answer_that_came_while_the_process_was_stopped_is_read() {
+    let mut attacked = Installation::new("stopped");
+    let slow = json!({"oauth_latency_ms": 500});
+    attacked.fixture.portal.set(&slow).expect("settings");
+    let mut options = attacked.with(0);
+    options.push(("timeout_ms".to_owned(), "60000".to_owned()));
+    options.push(("connect_timeout_ms".to_owned(), "1000".to_owned()));
+    let mut stopped = worker(&["one", "1"], &options);
+    stopped.go();
+    while attacked.fixture.portal.seen().renewal_requests == 0 {
+        std::thread::yield_now();
+    }
+    stopped.signal(Signal::STOP);
+    std::thread::sleep(std::time::Duration::from_secs(33));
+    stopped.signal(Signal::CONT);
+    assert_eq!(stopped.report()["kind"], "OK");
+    let newest = attacked.granted();
+    assert_eq!(attacked.holding("tokens", &newest).len(), 1);
+    attacked.succeeds(&attacked.with(0));
 }
