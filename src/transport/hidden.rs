@@ -216,9 +216,13 @@ impl Answer {
         }
         if ends {
             let line = std::mem::take(&mut self.line);
-            if let (Part::Fields, Some(value)) = (self.part, value_of(&line, b"location")) {
-                let value = || String::from_utf8_lossy(value).into_owned();
-                hidden.location.get_or_insert_with(value);
+            match (self.part, value_of(&line, b"location")) {
+                (Part::Status, _) => hidden.location = None,
+                (Part::Fields, Some(value)) => {
+                    let value = || String::from_utf8_lossy(value).into_owned();
+                    hidden.location.get_or_insert_with(value);
+                }
+                _ => {}
             }
             self.part = self.after_line(line.trim_ascii_end());
             self.line = line;
@@ -365,7 +369,7 @@ mod tests {
 
     #[test]
     fn of_a_head_only_what_ureq_has_to_know_is_shown() {
-        let head = "HTTP/1.1 302 secret\r\nLocation: https://secret\r\nLOCATION: other\r\n\
+        let head = "HTTP/1.1 103 x\r\nLocation: of another\r\n\r\nHTTP/1.1 302 secret\r\nLocation: https://secret\r\nLOCATION: other\r\n\
                     not a field secret\r\n folded: secret\r\nRetry-After: 1\r\n\
                     Transfer-Encoding: xchunked\r\n\r\n5\r\nsecret";
         let (seen, body) = hidden(head);
