@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The longest text of a portal's that is passed on.
@@ -214,7 +214,7 @@ pub(crate) struct Renewed {
 
 /// The members of what the authorization server wrote, each kept raw as those of an [`Envelope`].
 /// A pair in them exists nowhere else: what PHP writes before or after them does not spoil it.
-fn members(text: &str) -> Option<HashMap<String, &RawValue>> {
+fn members(text: &str) -> Option<BTreeMap<String, &RawValue>> {
     let json = text.get(text.find('{')?..)?;
     serde_json::Deserializer::from_str(json)
         .into_iter()
