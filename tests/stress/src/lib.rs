@@ -259,6 +259,18 @@ impl Worker {
         report.unwrap_or_else(|fault| panic!("{line:?}, {status:?}: {fault}"))
     }
 
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// If it is gone.
+    #[cfg(unix)]
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        use rustix::process::{Pid, kill_process};
+        if let Err(fault) = kill_process(Pid::from_child(&self.child), signal) {
+            panic!("the worker is gone: {fault}");
+        }
+    }
+
     /// Kills it without a warning.
     ///
     /// # Panics

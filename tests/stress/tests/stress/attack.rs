@@ -5,6 +5,7 @@ use super::{Directory, WORKER, worker};
 use b24_messageservice::Status;
 use b24_stress::{CODE, Fixture, RENEWAL};
 use rustix::fs::{FlockOperation, fcntl_lock};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::path::PathBuf;
@@ -450,6 +451,32 @@ impl Life {
         self.granted();
     }
 
+    /// One process is stopped while it renews, and goes on when others have tried.
+    fn stopped(&mut self) {
+        self.expire();
+        let options = self.settings();
+        let mut stopped = worker(&["one", "1"], &options);
+        let before = self.attacked.fixture.portal.seen().renewal_requests;
+        stopped.go();
+        while self.attacked.fixture.portal.seen().renewal_requests == before {
+            std::thread::yield_now();
+        }
+        stopped.signal(Signal::STOP);
+        let mut impatient = self.settings();
+        impatient.push(("timeout_ms".to_owned(), "200".to_owned()));
+        let mut other = worker(&["one", "1"], &impatient);
+        other.go();
+        let kind = other.report()["kind"].clone();
+        stopped.signal(Signal::CONT);
+        // What the other one could do depends on where the first one was stopped.
+        assert!(
+            ["OK", "TIMEOUT"].contains(&kind.as_str().expect("a kind")),
+            "{kind}"
+        );
+        assert_eq!(stopped.report()["kind"], "OK");
+        self.granted();
+    }
+
     fn at_once(&mut self) {
         let all: Vec<_> = (0..3).map(|_| self.settings()).collect();
         let mut workers: Vec<_> = all
@@ -497,6 +524,7 @@ fn any_life_of_an_installation_ends_with_a_good_pair() {
         match life.random.u8(0..8) {
             0 if round > 10 => life.authorize(),
             1 => life.at_once(),
+            2 => life.stopped(),
             _ => life.killed(),
         }
         life.expire();
