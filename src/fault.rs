@@ -103,8 +103,8 @@ const TABLE: &[Row] = &[
         "expired_token",
         Auth,
         Repeat::Renewed,
-        "Set refresh_token, client_id and client_secret so that it is renewed, or give a fresh \
-         access_token",
+        "It is renewed once where refresh_token, client_id and client_secret are set: set them, or \
+         give a fresh access_token of this portal's application",
     ),
     row(
         "invalid_token",

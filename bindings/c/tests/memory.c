@@ -64,7 +64,7 @@ int main(void)
         const b24_error *error = b24_batch_error(batch, i);
         applied += error == NULL;
         late += b24_error_code(error) == B24_TIMEOUT;
-        told_so += strstr(b24_error_message(error), "deadline") != NULL;
+        told_so += strstr(b24_error_message(error), "raise timeout_ms") != NULL;
     }
     long peak = told("VmHWM:") - before;
     CHECK(applied > 0);

@@ -263,9 +263,10 @@ impl Worker {
     ///
     /// # Panics
     /// If it is gone.
+    #[cfg(unix)]
     pub fn signal(&self, signal: rustix::process::Signal) {
-        let id = rustix::process::Pid::from_child(&self.child);
-        if let Err(fault) = rustix::process::kill_process(id, signal) {
+        use rustix::process::{Pid, kill_process};
+        if let Err(fault) = kill_process(Pid::from_child(&self.child), signal) {
             panic!("the worker is gone: {fault}");
         }
     }

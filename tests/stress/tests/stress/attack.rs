@@ -34,7 +34,11 @@ impl Installation {
 
     /// Settings with this pair of tokens.
     fn options(&self, access: &str, refresh: &str) -> Vec<(String, String)> {
+        let port = self.fixture.portal.http_port();
+        let names = (0..NAMES).map(|number| format!("name{number}.bitrix24.test:{port}:127.0.0.1"));
+        let resolve = names.collect::<Vec<_>>().join(",");
         self.fixture.options(&[
+            ("resolve", &resolve),
             ("access_token", access),
             ("refresh_token", refresh),
             ("client_id", RENEWAL[1].1),
@@ -170,6 +174,8 @@ fn under_strace(faults: &[&str], words: &[&str], options: &[(String, String)]) -
     serde_json::from_str(report).unwrap_or_else(|fault| panic!("{output:?}: {fault}"))
 }
 
+/// By how many names a portal may be called.
+const NAMES: u8 = 4;
 const MEMBER: &str = "a223c6b3710f85df22e9377d6c4f7553";
 
 /// The pair in the file of the member was granted by a clock that was ahead, or for longer.
@@ -398,4 +404,186 @@ fn an_answer_that_came_while_the_process_was_stopped_is_read() {
     let newest = attacked.granted();
     assert_eq!(attacked.holding("tokens", &newest).len(), 1);
     attacked.succeeds(&attacked.with(0));
+}
+
+/// What happens to an installation in its life, as chance has it: renamed portals, settings with any
+/// of its tokens, member ids that are told late, processes killed at any step, several at once.
+struct Life {
+    attacked: Installation,
+    random: fastrand::Rng,
+    /// The pairs that settings may have: of this and former authorizations.
+    usable: Vec<usize>,
+    /// Whether a renewal has told the portal's id.
+    is_told: bool,
+    /// Times that a granted pair had not come as far as the disk.
+    unread: u32,
+    killed: u32,
+}
+
+impl Life {
+    const STEPS: [&str; 10] = [
+        "openat", "rename", "unlink", "fsync", "fcntl", "flock", "close", "pwrite64", "write",
+        "fstat",
+    ];
+
+    fn settings(&mut self) -> Vec<(String, String)> {
+        let port = self.attacked.fixture.portal.http_port();
+        let name = format!("name{}.bitrix24.test:{port}", self.random.u8(0..NAMES));
+        let pair = self.usable[self.random.usize(0..self.usable.len())];
+        let mut options = self.attacked.with(pair);
+        options.push(("portal".to_owned(), format!("http://{name}")));
+        options
+    }
+
+    /// Whether the newest pair that was granted can be found in the directory.
+    fn is_stored(&self) -> bool {
+        let tokens = self.attacked.fixture.portal.tokens();
+        let access = tokens["access_token"].as_str().expect("a token");
+        ["tokens", "link"]
+            .iter()
+            .any(|kind| !self.attacked.holding(kind, access).is_empty())
+    }
+
+    fn killed(&mut self) {
+        let step = Self::STEPS[self.random.usize(0..Self::STEPS.len())];
+        let at = self.random.u32(1..6);
+        let options = self.settings();
+        self.expire();
+        let before = self.attacked.fixture.portal.seen().renewals;
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-qq", "-o", "/dev/null", "-e"]);
+        strace.arg(format!("inject={step}:signal=KILL:when={at}"));
+        strace.arg(WORKER).args(["one", "1"]);
+        strace.args(options.iter().map(|(n, v)| format!("{n}={v}")));
+        let status = strace.stdin(Stdio::null()).output().expect("strace").status;
+        self.killed += u32::from(!status.success());
+        let granted = self.attacked.fixture.portal.seen().renewals > before;
+        if granted && !self.is_stored() {
+            self.unread += 1;
+            self.authorize();
+        } else if granted {
+            self.granted();
+        }
+    }
+
+    fn expire(&self) {
+        let settings = json!({"expired": true});
+        self.attacked
+            .fixture
+            .portal
+            .set(&settings)
+            .expect("settings");
+    }
+
+    fn granted(&mut self) {
+        self.attacked.granted();
+        self.usable.push(self.attacked.pairs.len() - 1);
+    }
+
+    /// The user installs the application again, and the settings get the new pair.
+    fn authorize(&mut self) {
+        let refresh = format!("refresh-{}-0000000000000001", self.attacked.pairs.len());
+        self.attacked.authorize(&refresh);
+        let pair = self.attacked.pairs.len() - 1;
+        let before = std::mem::replace(&mut self.usable, vec![pair]);
+        self.attacked.succeeds(&self.attacked.with(pair));
+        // Without its id nothing says that it is the portal that the former tokens are of.
+        if self.is_told {
+            self.usable.extend(before);
+        }
+        self.granted();
+    }
+
+    /// One process is stopped while it renews, and goes on when others have tried.
+    fn stopped(&mut self) {
+        self.expire();
+        let options = self.settings();
+        let mut stopped = worker(&["one", "1"], &options);
+        let before = self.attacked.fixture.portal.seen().renewal_requests;
+        stopped.go();
+        while self.attacked.fixture.portal.seen().renewal_requests == before {
+            std::thread::yield_now();
+        }
+        stopped.signal(Signal::STOP);
+        let mut impatient = self.settings();
+        impatient.push(("timeout_ms".to_owned(), "200".to_owned()));
+        let mut other = worker(&["one", "1"], &impatient);
+        other.go();
+        let kind = other.report()["kind"].clone();
+        stopped.signal(Signal::CONT);
+        // What the other one could do depends on where the first one was stopped.
+        assert!(
+            ["OK", "TIMEOUT"].contains(&kind.as_str().expect("a kind")),
+            "{kind}"
+        );
+        assert_eq!(stopped.report()["kind"], "OK");
+        self.granted();
+    }
+
+    fn at_once(&mut self) {
+        let all: Vec<_> = (0..3).map(|_| self.settings()).collect();
+        let mut workers: Vec<_> = all
+            .iter()
+            .map(|one| worker(&["threads", "2"], one))
+            .collect();
+        workers.iter_mut().for_each(b24_stress::Worker::go);
+        for worker in workers {
+            let report = worker.report();
+            assert_eq!(report["faults"], json!([]), "{report}");
+        }
+    }
+}
+
+#[test]
+fn any_life_of_an_installation_ends_with_a_good_pair() {
+    let seed =
+        std::env::var("B24_LIFE_SEED").map_or(20_261_125, |seed| seed.parse().expect("a number"));
+    let rounds =
+        std::env::var("B24_LIFE_ROUNDS").map_or(60, |rounds| rounds.parse().expect("a number"));
+    println!("a life of {rounds} rounds, seed {seed}");
+    let mut life = Life {
+        attacked: Installation::new(&format!("life-{seed}")),
+        random: fastrand::Rng::with_seed(seed),
+        usable: vec![0],
+        is_told: false,
+        unread: 0,
+        killed: 0,
+    };
+    let tell = |life: &Life, member: &str| {
+        let settings = json!({"member_id": member});
+        life.attacked
+            .fixture
+            .portal
+            .set(&settings)
+            .expect("settings");
+    };
+    tell(&life, "");
+    life.attacked.succeeds(&life.attacked.with(0));
+    life.granted();
+    for round in 0..rounds {
+        if round == 10 {
+            tell(&life, MEMBER);
+        }
+        match life.random.u8(0..8) {
+            0 if round > 10 => life.authorize(),
+            1 => life.at_once(),
+            2 => life.stopped(),
+            _ => life.killed(),
+        }
+        life.expire();
+        let before = life.attacked.fixture.portal.seen().renewals;
+        let settings = life.settings();
+        life.attacked.succeeds(&settings);
+        if life.attacked.fixture.portal.seen().renewals > before {
+            life.granted();
+        }
+        life.is_told = round >= 10;
+    }
+    println!(
+        "{} kills, {} of them between the grant and the disk; {} renewals, none of a spent token",
+        life.killed,
+        life.unread,
+        life.attacked.fixture.portal.seen().renewals
+    );
+    assert!(life.killed > 0);
 }
