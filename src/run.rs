@@ -172,7 +172,7 @@ impl<'c> Run<'c> {
         let present = self.client.credentials.load_full();
         if present.have_expired() && self.may_renew() {
             // The clock may be wrong, and the token good: half of the time is left to try it.
-            let ahead = self.call.until(self.halfway());
+            let ahead = self.call.half();
             match self.renew(&ahead, &present) {
                 Ok(_) => {}
                 Err(error) if error.is_retryable() && !self.call.remaining().is_zero() => {
@@ -198,11 +198,6 @@ impl<'c> Run<'c> {
         }
         self.rebind()?;
         Ok(true)
-    }
-
-    /// When half of the time that is left will have passed.
-    fn halfway(&self) -> Instant {
-        Instant::now() + self.call.remaining() / 2
     }
 
     fn asker(&self) -> Asker<'_> {
@@ -279,7 +274,7 @@ impl<'c> Run<'c> {
     /// that a second one fits where a server hangs; a repeat has all of it.
     fn attempt_call(&self) -> Call {
         if self.retries.are_untouched() {
-            self.call.until(self.halfway())
+            self.call.half()
         } else {
             self.call.clone()
         }

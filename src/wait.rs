@@ -110,10 +110,12 @@ impl Call {
         }
     }
 
-    /// The same with an earlier deadline.
-    pub(crate) fn until(&self, deadline: Instant) -> Self {
+    /// The same with half of the time that is left.
+    pub(crate) fn half(&self) -> Self {
+        let now = Instant::now();
+        let left = self.deadline.saturating_duration_since(now);
         Self {
-            deadline: self.deadline.min(deadline),
+            deadline: self.deadline.min(now + left / 2),
             ..self.clone()
         }
     }

@@ -167,14 +167,6 @@ impl Answer {
         self.line.clear();
     }
 
-    /// What ureq, or who reads the answer through it, has to know.
-    const SHOWN: [&[u8]; 4] = [
-        b"content-length",
-        b"transfer-encoding",
-        b"connection",
-        b"retry-after",
-    ];
-
     /// Moves what is hidden of `input` to `hidden`, and leaves asterisks.
     fn hide(&mut self, input: &mut [u8], hidden: &mut Hidden) {
         let mut rest = input;
@@ -182,10 +174,7 @@ impl Answer {
             let amount = match self.part {
                 Part::Body => rest.len(),
                 Part::Chunk(left) => left.min(rest.len()),
-                _ => rest
-                    .iter()
-                    .position(|byte| *byte == b'\n')
-                    .map_or(rest.len(), |at| at + 1),
+                _ => memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1),
             };
             let (piece, after) = rest.split_at_mut(amount);
             match self.part {
@@ -205,47 +194,54 @@ impl Answer {
 
     fn take_of_line(&mut self, piece: &mut [u8], hidden: &mut Hidden) {
         let before = self.line.len();
-        if before < Self::LONGEST_LINE {
-            self.line.extend_from_slice(piece);
-        }
         let ends = piece.ends_with(b"\n");
-        let shown = self.shown().saturating_sub(before);
-        let rest = piece.get_mut(shown..).unwrap_or_default();
-        for byte in rest.iter_mut().filter(|byte| !b"\r\n".contains(byte)) {
-            *byte = b'*';
-        }
-        if ends {
-            let line = std::mem::take(&mut self.line);
-            match (self.part, value_of(&line, b"location")) {
-                (Part::Status, _) => hidden.location = None,
-                (Part::Fields, Some(value)) => {
-                    let value = || String::from_utf8_lossy(value).into_owned();
-                    hidden.location.get_or_insert_with(value);
-                }
-                _ => {}
+        let shown = if before == 0 && ends {
+            self.read_line(piece, ends, hidden)
+        } else {
+            let mut line = std::mem::take(&mut self.line);
+            if before < Self::LONGEST_LINE {
+                line.extend_from_slice(piece);
             }
-            self.part = self.after_line(line.trim_ascii_end());
+            let shown = self.read_line(&line, ends, hidden);
+            if ends {
+                line.clear();
+            }
             self.line = line;
-            self.line.clear();
+            shown
+        };
+        let is_hidden = |byte: &u8| !b"\r\n".contains(byte);
+        let end = piece.iter().rposition(is_hidden).map_or(0, |at| at + 1);
+        if let Some(rest) = piece.get_mut(shown.saturating_sub(before)..end) {
+            rest.fill(b'*');
         }
     }
 
-    /// How much of the line, from its beginning, ureq gets.
-    fn shown(&self) -> usize {
-        let is_of_word = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_".contains(byte);
-        let word = self.line.iter().take_while(|byte| is_of_word(byte)).count();
-        match self.part {
-            Part::Status => b"HTTP/1.1 200 ".len(),
-            Part::Fields
-                if Self::SHOWN
-                    .iter()
-                    .any(|name| value_of(&self.line, name).is_some()) =>
-            {
-                usize::MAX
+    /// How much of a line, from its beginning, ureq gets. At its end, what comes after it is known.
+    fn read_line(&mut self, line: &[u8], ends: bool, hidden: &mut Hidden) -> usize {
+        let name = memchr::memchr3(b':', b';', b' ', line).unwrap_or(line.len());
+        let field = match self.part {
+            Part::Fields => Field::of(line, name),
+            _ => Field::Other,
+        };
+        let shown = match (self.part, &field) {
+            (Part::Status, _) => b"HTTP/1.1 200 ".len(),
+            (Part::Fields, Field::Shown | Field::TransferEncoding(_)) => usize::MAX,
+            (Part::Fields | Part::ChunkSize | Part::Trailer, _) => name + 1,
+            (Part::ChunkEnd | Part::Chunk(_) | Part::Body, _) => 0,
+        };
+        if ends {
+            match (self.part, &field) {
+                (Part::Status, _) => hidden.location = None,
+                (_, Field::Location(value)) => {
+                    let value = || String::from_utf8_lossy(value).into_owned();
+                    hidden.location.get_or_insert_with(value);
+                }
+                (_, Field::TransferEncoding(value)) => self.chunked |= is_chunked(value),
+                _ => {}
             }
-            Part::Fields | Part::ChunkSize | Part::Trailer => word + 1,
-            Part::ChunkEnd | Part::Chunk(_) | Part::Body => 0,
+            self.part = self.after_line(line.trim_ascii_end());
         }
+        shown
     }
 
     /// What comes after this line.
@@ -261,10 +257,7 @@ impl Answer {
             (Part::Fields, []) if self.interim => Part::Status,
             (Part::Fields, []) if self.chunked && !self.old => Part::ChunkSize,
             (Part::Fields, []) => Part::Body,
-            (Part::Fields, _) => {
-                self.chunked |= is_chunked(line);
-                Part::Fields
-            }
+            (Part::Fields, _) => Part::Fields,
             (Part::ChunkSize, _) => match chunk_size(line) {
                 Some(0) => Part::Trailer,
                 Some(size) => Part::Chunk(size),
@@ -282,18 +275,37 @@ fn cover(bytes: &mut [u8], body: &mut Vec<u8>) {
     bytes.fill(b'*');
 }
 
-/// What a line of a head says, if it is of this name.
-fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let (found, value) = line.split_at_checked(name.len())?;
-    let value = value.strip_prefix(b":")?.trim_ascii();
-    found.eq_ignore_ascii_case(name).then_some(value)
+/// A field of a head, as far as it matters here.
+enum Field<'a> {
+    /// Another that ureq, or who reads the answer through it, has to know.
+    Shown,
+    TransferEncoding(&'a [u8]),
+    Location(&'a [u8]),
+    Other,
 }
 
-fn is_chunked(field: &[u8]) -> bool {
-    value_of(field, b"transfer-encoding").is_some_and(|value| {
-        let mut codings = value.split(|byte| *byte == b',');
-        codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked"))
-    })
+impl<'a> Field<'a> {
+    /// The field of a line that begins with a name of so many bytes.
+    fn of(line: &'a [u8], name: usize) -> Self {
+        let Some((name, [b':', value @ ..])) = line.split_at_checked(name) else {
+            return Self::Other;
+        };
+        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        if is(b"transfer-encoding") {
+            Self::TransferEncoding(value)
+        } else if is(b"location") {
+            Self::Location(value.trim_ascii())
+        } else if is(b"content-length") || is(b"connection") || is(b"retry-after") {
+            Self::Shown
+        } else {
+            Self::Other
+        }
+    }
+}
+
+fn is_chunked(codings: &[u8]) -> bool {
+    let mut codings = codings.split(|byte| *byte == b',');
+    codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked"))
 }
 
 /// The number before a chunk's extensions.

@@ -407,25 +407,28 @@ impl Exchange {
     /// The call this thread is sending a request of. While a connection is being opened its
     /// deadline is the one for that.
     fn call() -> io::Result<Call> {
-        Self::with(|exchange| {
-            let mut call = exchange.call.clone();
-            if let Some(ready_by) = exchange.ready_by {
-                call.deadline = call.deadline.min(ready_by);
-            }
-            call
-        })
+        Self::with(|exchange| exchange.present_call())
+    }
+
+    fn present_call(&self) -> Call {
+        let mut call = self.call.clone();
+        if let Some(ready_by) = self.ready_by {
+            call.deadline = call.deadline.min(ready_by);
+        }
+        call
     }
 
     /// The same, when an answer is awaited.
     fn awaiting() -> io::Result<Call> {
         Self::with(|exchange| {
-            if exchange.call.remaining().is_zero()
-                && let Some(last_look) = exchange.last_look.take()
+            if let Some(last_look) = exchange.last_look
+                && exchange.call.remaining().is_zero()
             {
+                exchange.last_look = None;
                 exchange.call.deadline = Instant::now() + last_look;
             }
-        })?;
-        Self::call()
+            exchange.present_call()
+        })
     }
 
     /// A connection is being opened: TCP, a proxy's answer, TLS.
