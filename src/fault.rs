@@ -103,8 +103,8 @@ const TABLE: &[Row] = &[
         "expired_token",
         Auth,
         Repeat::Renewed,
-        "It is renewed once where refresh_token, client_id and client_secret are set: set them, or \
-         give a fresh access_token of this portal's application",
+        "Set refresh_token, client_id and client_secret so that it is renewed, or give a fresh \
+         access_token",
     ),
     row(
         "invalid_token",
@@ -262,6 +262,24 @@ impl Refusal<'_> {
             .with_retryable(may_succeed_later(&repeat))
             .with_retry_after(self.retry_after);
         Fault { error, repeat }
+    }
+}
+
+/// The same refusal of a token that was renewed just now: to set up renewal is no advice then.
+pub(crate) fn refused_though_renewed(server: &str, error: &Error) -> Error {
+    let code = error.portal_code();
+    let again = Error::new(
+        error.kind(),
+        format!(
+            "{server} answered {code} to a token that was renewed just now. Call again later; if this \
+             lasts, check that oauth_url is the authorization server of this portal, or have the \
+             application authorized again"
+        ),
+    );
+    let again = again.told_by_portal(code, error.description());
+    match error.http_status() {
+        Some(http_status) => again.with_http_status(http_status),
+        None => again,
     }
 }
 

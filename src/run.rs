@@ -5,7 +5,7 @@ use crate::answer::{Operating, Source};
 use crate::bucket::{Asker, Spender};
 use crate::client::{Bound, Inner};
 use crate::config::Rate;
-use crate::fault::{Fault, Repeat};
+use crate::fault::{Fault, Repeat, refused_though_renewed};
 use crate::installations::Renewal;
 use crate::process::Active;
 use crate::renewal;
@@ -306,6 +306,9 @@ impl<'c> Run<'c> {
         let error = fault.error.clone();
         match &fault.repeat {
             Repeat::Renewed if self.may_renew() => Settled::Renew(error),
+            Repeat::Renewed if self.client.can_renew() => {
+                Settled::Fail(refused_though_renewed(&self.bound.address.name, &error))
+            }
             Repeat::Never | Repeat::Renewed => Settled::Fail(error),
             Repeat::At(origin) => Settled::Move(origin.clone()),
             Repeat::WhenTimeGivenBack => match self.bound.bucket.note_spent(self.spender()) {

@@ -67,6 +67,13 @@ impl Link {
         }
     }
 
+    /// Whether the pair with this refresh token waits here to be moved.
+    #[cfg(unix)]
+    fn brings(&self, refresh_token: &str) -> bool {
+        let pair = self.pending.as_ref().map(|pending| &pending.pair);
+        pair.is_some_and(|pair| pair.tokens.refresh_token == refresh_token)
+    }
+
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let link: Self = serde_json::from_slice(bytes).ok()?;
         // A name that would lead out of the directory is not one of ours.
@@ -304,24 +311,33 @@ impl StateDir {
 
     /// The installation, of all that are here, whose refresh token it is or was. It is looked for
     /// when settings are renewed whose host and token are both new here: at an installation's
-    /// first renewal, or after its portal was renamed.
+    /// first renewal, after its portal was renamed, or with a pair that waits in a link.
     fn search(&self, seeker: Seeker<'_>) -> Result<Option<String>, Fault> {
-        if seeker.refresh_token.is_empty() {
+        let Seeker {
+            client_id,
+            refresh_token,
+            ..
+        } = seeker;
+        if refresh_token.is_empty() {
             return Ok(None);
         }
         let fault = |e: &std::io::Error| super::io_fault(&self.path, "cannot be read", e);
-        let of_client = format!("~{}", escaped(seeker.client_id));
+        let of_client = format!("~{}", escaped(client_id));
         for entry in std::fs::read_dir(&self.path).map_err(|e| fault(&e))? {
             let file = entry.map_err(|e| fault(&e))?.file_name();
-            let Some(name) = file.to_str().and_then(|name| name.strip_suffix(".tokens")) else {
+            let Some((name, kind)) = file.to_str().and_then(|name| name.rsplit_once('.')) else {
                 continue;
             };
-            if (name.ends_with(&of_client) || name.starts_with(TOKEN))
-                && self
-                    .read_record(name)?
-                    .is_some_and(|record| record.knows(seeker.client_id, seeker.refresh_token))
-            {
-                return Ok(Some(name.to_owned()));
+            if kind == "tokens" && (name.ends_with(&of_client) || name.starts_with(TOKEN)) {
+                let record = self.read_record(name)?;
+                if record.is_some_and(|record| record.knows(client_id, refresh_token)) {
+                    return Ok(Some(name.to_owned()));
+                }
+            } else if kind == "link" && name.starts_with(TOKEN) {
+                let link = self.read_link(name)?;
+                if let Some(link) = link.filter(|link| link.brings(refresh_token)) {
+                    return Ok(Some(link.to));
+                }
             }
         }
         Ok(None)
@@ -446,14 +462,8 @@ impl Held<'_> {
         let _lock = match self.directory.lock(name, call, &|| true) {
             Ok(lock) => lock,
             Err(Unlocked::Storage(fault)) => return Err(fault),
-            // Another process renews it just now. Whoever comes next moves the pair, and who has
-            // the new token is to find that place too.
-            Err(Unlocked::Stopped(_)) => {
-                let also = token_name(&self.client_id, &fresh.tokens.refresh_token);
-                return self
-                    .directory
-                    .replace_any_time(&format!("{also}.link"), &bytes);
-            }
+            // Another process renews it just now. Whoever comes next moves the pair.
+            Err(Unlocked::Stopped(_)) => return Ok(()),
         };
         let linked = self.link_hosts(name, fresh);
         let mut record = self.directory.read_record(name)?.unwrap_or_default();

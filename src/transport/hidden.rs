@@ -211,23 +211,34 @@ impl Answer {
         };
         let is_hidden = |byte: &u8| !b"\r\n".contains(byte);
         let end = piece.iter().rposition(is_hidden).map_or(0, |at| at + 1);
-        if let Some(rest) = piece.get_mut(shown.saturating_sub(before)..end) {
+        if let Some(rest) = piece.get_mut(shown.first.saturating_sub(before)..end) {
             rest.fill(b'*');
+        }
+        if let Some(colon) = shown.colon.and_then(|at| at.checked_sub(before))
+            && let Some(byte) = piece.get_mut(colon)
+        {
+            *byte = b':';
         }
     }
 
-    /// How much of a line, from its beginning, ureq gets. At its end, what comes after it is known.
-    fn read_line(&mut self, line: &[u8], ends: bool, hidden: &mut Hidden) -> usize {
-        let name = memchr::memchr3(b':', b';', b' ', line).unwrap_or(line.len());
-        let field = match self.part {
-            Part::Fields => Field::of(line, name),
+    /// What of a line ureq gets. At its end, what comes after it is known.
+    fn read_line(&mut self, line: &[u8], ends: bool, hidden: &mut Hidden) -> Shown {
+        let colon = match self.part {
+            Part::Fields | Part::Trailer => memchr::memchr(b':', line),
+            _ => None,
+        };
+        let field = match (self.part, colon) {
+            (Part::Fields, Some(colon)) => Field::of(line, colon),
             _ => Field::Other,
         };
-        let shown = match (self.part, &field) {
+        let is_digit = |byte: &&u8| byte.is_ascii_hexdigit();
+        let first = match (self.part, &field) {
             (Part::Status, _) => b"HTTP/1.1 200 ".len(),
             (Part::Fields, Field::Shown | Field::TransferEncoding(_)) => usize::MAX,
-            (Part::Fields | Part::ChunkSize | Part::Trailer, _) => name + 1,
-            (Part::ChunkEnd | Part::Chunk(_) | Part::Body, _) => 0,
+            (Part::Fields, _) => Field::common_with_shown(line),
+            // And the semicolon, if more follows.
+            (Part::ChunkSize, _) => line.iter().take_while(is_digit).count() + 1,
+            (Part::Trailer | Part::ChunkEnd | Part::Chunk(_) | Part::Body, _) => 0,
         };
         if ends {
             match (self.part, &field) {
@@ -241,7 +252,7 @@ impl Answer {
             }
             self.part = self.after_line(line.trim_ascii_end());
         }
-        shown
+        Shown { first, colon }
     }
 
     /// What comes after this line.
@@ -275,6 +286,14 @@ fn cover(bytes: &mut [u8], body: &mut Vec<u8>) {
     bytes.fill(b'*');
 }
 
+/// What ureq gets of a line.
+struct Shown {
+    /// How many of its first bytes.
+    first: usize,
+    /// Where its name ends: without it, it would be no field.
+    colon: Option<usize>,
+}
+
 /// A field of a head, as far as it matters here.
 enum Field<'a> {
     /// Another that ureq, or who reads the answer through it, has to know.
@@ -285,21 +304,33 @@ enum Field<'a> {
 }
 
 impl<'a> Field<'a> {
-    /// The field of a line that begins with a name of so many bytes.
-    fn of(line: &'a [u8], name: usize) -> Self {
-        let Some((name, [b':', value @ ..])) = line.split_at_checked(name) else {
-            return Self::Other;
-        };
+    const TRANSFER_ENCODING: &'static [u8] = b"transfer-encoding";
+    const SHOWN: [&'static [u8]; 3] = [b"content-length", b"connection", b"retry-after"];
+
+    /// The field of a line whose name ends there.
+    fn of(line: &'a [u8], colon: usize) -> Self {
+        let (name, value) = line.split_at_checked(colon).unwrap_or_default();
+        let value = value.get(1..).unwrap_or_default();
         let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
-        if is(b"transfer-encoding") {
+        if is(Self::TRANSFER_ENCODING) {
             Self::TransferEncoding(value)
         } else if is(b"location") {
             Self::Location(value.trim_ascii())
-        } else if is(b"content-length") || is(b"connection") || is(b"retry-after") {
+        } else if Self::SHOWN.into_iter().any(is) {
             Self::Shown
         } else {
             Self::Other
         }
+    }
+
+    /// How much of a line is the beginning of a name that is shown: more of it may be to come.
+    fn common_with_shown(line: &[u8]) -> usize {
+        let common = |name: &[u8]| {
+            let pairs = name.iter().zip(line);
+            pairs.take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count()
+        };
+        let names = Self::SHOWN.into_iter().chain([Self::TRANSFER_ENCODING]);
+        names.map(common).max().unwrap_or_default()
     }
 }
 
@@ -356,7 +387,7 @@ mod tests {
             ),
             (
                 "HTTP/1.1 200 **\r\ntransfer-encoding:  gzip, Chunked\r\n\r\n\
-                 3;***\r\n***\r\nA\r\n**********\r\n0\r\nX:**\r\n\r\n****"
+                 3;***\r\n***\r\nA\r\n**********\r\n0\r\n*:**\r\n\r\n****"
                     .to_owned(),
                 "secret\r\n\r\n:-)more".to_owned()
             )
@@ -371,7 +402,7 @@ mod tests {
                  HTTP/1.0 200 OK\nTransfer-Encoding: chunked\n\n3\r\n"
             ),
             (
-                "HTTP/1.1 103 ***********\r\nLink:**\r\n\r\n\
+                "HTTP/1.1 103 ***********\r\n****:**\r\n\r\n\
                  HTTP/1.0 200 **\nTransfer-Encoding: chunked\n\n***"
                     .to_owned(),
                 "3\r\n".to_owned()
@@ -381,12 +412,14 @@ mod tests {
 
     #[test]
     fn of_a_head_only_what_ureq_has_to_know_is_shown() {
-        let head = "HTTP/1.1 103 x\r\nLocation: of another\r\n\r\nHTTP/1.1 302 secret\r\nLocation: https://secret\r\nLOCATION: other\r\n\
-                    not a field secret\r\n folded: secret\r\nRetry-After: 1\r\n\
-                    Transfer-Encoding: xchunked\r\n\r\n5\r\nsecret";
+        let head = "HTTP/1.1 103 x\r\nLocation: of another\r\n\r\n\
+                    HTTP/1.1 302 secret\r\nLocation: https://secret\r\nLOCATION: other\r\n\
+                    not a field secret\r\nsecret\r\nx=secret&y\r\n folded: secret\r\n\
+                    Cookie-secret: x\r\nRetry-After: 1\r\nTransfer-Encoding: xchunked\r\n\
+                    \r\n5\r\nsecret";
         let (seen, body) = hidden(head);
         assert!(
-            !seen.contains("secret") && seen.contains("Retry-After: 1\r\n"),
+            !seen.contains("secret") && seen.contains("\r\nCo***********:**\r\nRetry-After: 1\r\n"),
             "{seen}"
         );
         assert_eq!(body, "5\r\nsecret");
@@ -399,7 +432,7 @@ mod tests {
     fn a_chunk_without_a_size_and_all_after_it_is_hidden() {
         let (seen, body) =
             hidden("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nsecret");
-        assert!(seen.ends_with("\r\n\r\nzz\r\n******"), "{seen}");
+        assert!(seen.ends_with("\r\n\r\nz*\r\n******"), "{seen}");
         assert_eq!(body, "secret");
     }
 

@@ -32,6 +32,11 @@ impl Installation {
         }
     }
 
+    /// Lets what opening the directory takes be done before system calls are counted.
+    fn open(&self) {
+        drop(self.fixture.client(&[("state_dir", self.directory.path())]));
+    }
+
     /// Settings with this pair of tokens.
     fn options(&self, access: &str, refresh: &str) -> Vec<(String, String)> {
         let port = self.fixture.portal.http_port();
@@ -109,9 +114,9 @@ impl Installation {
         files
     }
 
-    /// Locks the file of a member, as a process that renews its tokens does.
-    fn lock(&self, member: &str) -> File {
-        let path = self.directory.0.join(format!("member-{member}~app.1.lock"));
+    /// Locks the member's file, as a process that renews its tokens does.
+    fn lock(&self) -> File {
+        let path = self.directory.0.join(format!("member-{MEMBER}~app.1.lock"));
         let open = File::options()
             .create(true)
             .truncate(false)
@@ -126,8 +131,8 @@ impl Installation {
 
     /// Lets a process renew with these settings, and kills it when the pair is in the link of the
     /// token that was spent, on its way to the file of the member.
-    fn killed_on_the_way(&mut self, options: &[(String, String)], member: &str) {
-        let _lock = self.lock(member);
+    fn killed_on_the_way(&mut self, options: &[(String, String)]) {
+        let _lock = self.lock();
         let before = self.fixture.portal.seen().renewals;
         let mut killed = worker(&["one", "1"], options);
         killed.go();
@@ -188,7 +193,7 @@ fn a_pair_left_in_a_link_is_newer_whatever_the_clock_said() {
     attacked.authorize("refresh-of-0000000000000001");
     let shorter = json!({"expires_in": 60, "expired": true});
     attacked.fixture.portal.set(&shorter).expect("settings");
-    attacked.killed_on_the_way(&attacked.with(1), MEMBER);
+    attacked.killed_on_the_way(&attacked.with(1));
     for pair in [1, 1, 2] {
         attacked.succeeds(&attacked.with(pair));
         attacked.expire();
@@ -201,7 +206,7 @@ fn a_pair_left_in_a_link_is_older_than_what_was_renewed_since() {
     let mut attacked = Installation::new("older");
     attacked.succeeds(&attacked.with(0));
     attacked.authorize("refresh-of-0000000000000001");
-    attacked.killed_on_the_way(&attacked.with(1), MEMBER);
+    attacked.killed_on_the_way(&attacked.with(1));
     attacked.authorize("refresh-again-0000000000000001");
     attacked.succeeds(&attacked.with(3));
     attacked.granted();
@@ -215,7 +220,7 @@ fn a_pair_left_in_a_link_is_older_than_what_was_renewed_since() {
 #[test]
 fn a_client_begins_with_the_pair_in_the_link() {
     let mut attacked = Installation::new("begin");
-    attacked.killed_on_the_way(&attacked.with(0), MEMBER);
+    attacked.killed_on_the_way(&attacked.with(0));
     let before = attacked.fixture.portal.seen();
     attacked.succeeds(&attacked.with(0));
     let after = attacked.fixture.portal.seen();
@@ -235,7 +240,7 @@ fn a_file_left_behind_leads_to_the_newest_pair() {
     let telling = json!({"member_id": MEMBER});
     attacked.fixture.portal.set(&telling).expect("settings");
     attacked.expire();
-    attacked.killed_on_the_way(&attacked.with(0), MEMBER);
+    attacked.killed_on_the_way(&attacked.with(0));
     // By a host, by the first token, by each of the others.
     let mut host_only = attacked.options(&attacked.pairs[0].0, "");
     host_only.retain(|(_, value)| !value.is_empty());
@@ -246,29 +251,12 @@ fn a_file_left_behind_leads_to_the_newest_pair() {
     }
 }
 
-/// Somebody has put the newest access token into settings, and left the refresh token.
-#[test]
-fn the_newest_access_token_beside_an_old_refresh_token() {
-    let mut attacked = Installation::new("mixed");
-    attacked.succeeds(&attacked.with(0));
-    let newest = attacked.granted();
-    attacked.expire();
-    let refresh = attacked.pairs[0].1.clone();
-    attacked.succeeds(&attacked.options(&newest, &refresh));
-    attacked.expire();
-    attacked.succeeds(&attacked.with(0));
-}
-
 /// While the disk was full the pair was in memory only. The next one to be stored brings with it what
 /// the process knew: settings are as old as they were.
 #[test]
 fn what_could_not_be_stored_is_known_when_the_next_pair_is() {
     let mut attacked = Installation::new("full");
-    drop(
-        attacked
-            .fixture
-            .client(&[("state_dir", attacked.directory.path())]),
-    );
+    attacked.open();
     let link = attacked.link_of_first();
     attacked.fixture.fault(&json!([
         {"kind": "ok", "at": "update", "count": 2},
@@ -289,15 +277,33 @@ fn what_could_not_be_stored_is_known_when_the_next_pair_is() {
     }
 }
 
+/// The pair in the link has expired. One process has the token that was spent for it, another one has
+/// found the pair itself: they meet at one lock.
+#[test]
+fn who_has_the_spent_token_and_who_has_the_pair_in_the_link_renew_once() {
+    let mut attacked = Installation::new("meet");
+    let old = b24_stress::client(&attacked.with(0)).expect("a client");
+    let lifetime = |attacked: &Installation, seconds: u32| {
+        let settings = json!({"expires_in": seconds, "oauth_latency_ms": 300});
+        attacked.fixture.portal.set(&settings).expect("settings");
+    };
+    lifetime(&attacked, 0);
+    attacked.killed_on_the_way(&attacked.with(0));
+    lifetime(&attacked, 3600);
+    let mut new = worker(&["one", "1"], &attacked.with(0));
+    new.go();
+    let outcome = old.message_status_update(CODE, "m1", Status::Sent);
+    outcome.expect("renewed");
+    assert_eq!(new.report()["kind"], "OK");
+    let seen = attacked.fixture.portal.seen();
+    assert_eq!((seen.renewals, seen.spent_tokens), (2, 0));
+}
+
 /// Something cleans the directory: the room that was made is gone when the answer has come.
 #[test]
 fn a_pair_is_stored_though_its_room_was_taken() {
     let mut attacked = Installation::new("room");
-    drop(
-        attacked
-            .fixture
-            .client(&[("state_dir", attacked.directory.path())]),
-    );
+    attacked.open();
     let gone = ["-e", "inject=rename:error=ENOENT:when=1"];
     let report = under_strace(&gone, &["one", "1"], &attacked.with(0));
     assert_eq!(report["kind"], "OK");
@@ -318,48 +324,22 @@ fn nothing_is_renewed_under_half_a_lock() {
 }
 
 /// Another process holds the installation's place for longer than it is waited for: the pair is in
-/// links, and both who has the spent token and who has the new one find the place through them.
+/// the link, and both who has the spent token and who has the new one find the place through it.
 #[test]
 fn a_place_that_stays_locked_is_found_by_the_new_token_too() {
     let mut attacked = Installation::new("locked");
-    let lock = attacked.lock(MEMBER);
+    let lock = attacked.lock();
     let mut options = attacked.with(0);
     options.push(("timeout_ms".to_owned(), "60000".to_owned()));
     let mut patient = worker(&["one", "1"], &options);
     patient.go();
     assert_eq!(patient.report()["kind"], "OK");
     let access = attacked.granted();
-    assert_eq!(attacked.holding("link", &access).len(), 2);
+    assert_eq!(attacked.holding("link", &access).len(), 1);
     drop(lock);
     for pair in [1, 0, 1] {
         attacked.expire();
         attacked.succeeds(&attacked.with(pair));
-    }
-}
-
-/// One client of a process has no state directory, another one has: what the first one renews is in
-/// the directory as soon as the second one needs it.
-#[test]
-fn a_pair_renewed_without_the_directory_gets_there() {
-    let attacked = Installation::new("without");
-    let directory = attacked.directory.path();
-    let without = attacked.fixture.client(&RENEWAL);
-    let mut options = RENEWAL.to_vec();
-    options.push(("state_dir", directory));
-    let with = attacked.fixture.client(&options);
-    for renewals in 1..4 {
-        for client in [&without, &with] {
-            let outcome = client.message_status_update(CODE, "m1", Status::Sent);
-            outcome.expect("renewed and stored");
-        }
-        assert_eq!(attacked.fixture.portal.seen().renewals, renewals);
-        let tokens = attacked.fixture.portal.tokens();
-        let access = tokens["access_token"].as_str().expect("a token");
-        assert_eq!(attacked.holding("tokens", access).len(), 1);
-        attacked.succeeds(&attacked.with(0));
-        assert_eq!(attacked.fixture.portal.seen().renewals, renewals);
-        // The one without the directory is the first to find it expired.
-        attacked.expire();
     }
 }
 
