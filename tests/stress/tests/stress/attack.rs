@@ -251,6 +251,39 @@ fn a_file_left_behind_leads_to_the_newest_pair() {
     }
 }
 
+/// The same, and what is in that file has expired meanwhile. A process that still has the first token
+/// comes to the file, and may renew what is there no more: it goes on to where the installation is.
+#[test]
+fn a_process_with_the_first_token_goes_on_from_a_file_left_behind() {
+    let mut attacked = Installation::new("onward");
+    let old = b24_stress::client(&attacked.with(0)).expect("a client");
+    let silent = json!({"member_id": ""});
+    attacked.fixture.portal.set(&silent).expect("settings");
+    attacked.succeeds(&attacked.with(0));
+    let access = attacked.granted();
+    let behind = attacked.holding("tokens", &access);
+    let telling = json!({"member_id": MEMBER, "expired": true});
+    attacked.fixture.portal.set(&telling).expect("settings");
+    attacked.killed_on_the_way(&attacked.with(0));
+    let content = std::fs::read(&behind[0]).expect("the file under the first token");
+    let end = content
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .expect("a line");
+    let head = std::str::from_utf8(&content[..end]).expect("text");
+    let mut record: Value = serde_json::from_str(head).expect("JSON");
+    record["credentials"]["expires_here"] = json!(1_000_000_000);
+    let content = [record.to_string().as_bytes(), &content[end..]].concat();
+    std::fs::write(&behind[0], content).expect("the file under the first token");
+    for _ in 0..2 {
+        let outcome = old.message_status_update(CODE, "m1", Status::Sent);
+        outcome.expect("renewed, or taken over");
+        attacked.succeeds(&attacked.with(0));
+        attacked.expire();
+    }
+    assert_eq!(attacked.fixture.portal.seen().spent_tokens, 0);
+}
+
 /// While the disk was full the pair was in memory only. The next one to be stored brings with it what
 /// the process knew: settings are as old as they were.
 #[test]

@@ -91,8 +91,9 @@ fn a_process_killed_at_any_moment_has_stored_what_it_used() {
         while fixture.portal.seen().renewals == 0 {
             std::thread::yield_now();
         }
-        // The moment is chance, around the storing of the pair.
-        let moment = Instant::now() + Duration::from_micros(random.u64(0..6000));
+        // The moment is chance, around the storing of the pair: how long that takes is the machine's.
+        let latest = 1000 << (round % 8);
+        let moment = Instant::now() + Duration::from_micros(random.u64(0..latest));
         while Instant::now() < moment {
             std::hint::spin_loop();
         }
