@@ -24,25 +24,25 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 .PHONY: demo test build setup lint fmt header install uninstall bench fuzz soak wheels sbom coverage dist audit clean
 
 demo: build
-	@$(PYTHON) tests/demo.py $(TARGET)
+	@$(PYTHON) tools/demo.py $(TARGET)
 
 test: build
 	@$(PYTHON) tests/suites.py --target $(TARGET) $(if $(ALL),--all) $(SUITES)
 
 setup:
-	@tests/setup
+	@tools/setup
 
 # What tests in more than one language use. Cargo knows what is out of date.
 build: setup
 	@cargo build --locked --quiet -p b24-portal -p b24-adapter
 	@$(MAKE) --no-print-directory -C bindings/c library adapter
 	@mkdir -p $(TARGET)/c/bin
-	@$(CC) -std=c99 -Wall -Wextra -pedantic -Werror -Iinclude tests/demo.c -o $(TARGET)/c/bin/demo \
+	@$(CC) -std=c99 -Wall -Wextra -pedantic -Werror -Iinclude tools/demo.c -o $(TARGET)/c/bin/demo \
 	    -L$(TARGET)/c/lib -Wl,-rpath,$(TARGET)/c/lib -lb24_messageservice
 	@VIRTUAL_ENV=$(CURDIR)/.venv maturin develop --quiet --locked
 
 lint: build
-	@tests/lint
+	@tools/lint
 
 fmt: setup
 	cargo fmt --all
@@ -68,13 +68,13 @@ wheels: build
 
 sbom:
 	@mkdir -p dist
-	@python3 tests/sbom.py > dist/sbom.json
+	@python3 tools/sbom.py > dist/sbom.json
 
 coverage: build
-	@tests/coverage
+	@tools/coverage
 
 dist: build
-	@tests/dist
+	@tools/dist
 
 # The advisories come from GitHub; where that is out of reach, the rest is still checked.
 audit:

@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 CORE = ("src", "Cargo.toml", "Cargo.lock")
 C = (*CORE, "bindings/c", "include")
-PORTAL = ("tests/portal",)
+PORTAL = ("emulator",)
 PYTHON = ".venv/bin/python"
 
 
