@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from b24_messageservice import Client, InvalidArgument, InvalidConfig, Status, Tokens
-from b24_messageservice.testing import Portal
+from b24_portal import Portal
 
 
 class Number(enum.IntEnum):

@@ -14,7 +14,7 @@ from typing import Any
 import b24_messageservice as b24
 import pytest
 from b24_messageservice import Tokens
-from b24_messageservice.testing import Portal
+from b24_portal import Portal
 
 UPDATE = ("provider1", "m1", "delivered")
 

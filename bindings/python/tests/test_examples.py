@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 import pytest
 from b24_messageservice import Client
-from b24_messageservice.testing import Portal
+from b24_portal import Portal
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
