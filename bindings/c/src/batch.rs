@@ -1,10 +1,10 @@
 //! `b24_batch`.
 
 use crate::client::b24_client;
-use crate::error::{Failure, b24_code, b24_error};
-use crate::ffi::{Handle, attempt, catch, guard, is_null, read};
+use crate::error::{Failure, attempt, b24_code, b24_error};
+use crate::ffi::{Handle, catch, guard, is_null, read};
 use b24_messageservice::{Client, Error, ErrorKind, Update};
-use std::ffi::c_char;
+use libc::{c_char, size_t};
 use std::sync::{Arc, LazyLock};
 
 /// Updates that are sent together, each with its own outcome. One thread at a time may use it.
@@ -131,7 +131,7 @@ pub unsafe extern "C" fn b24_batch_add(
 ///
 /// One thread at a time. Cannot fail.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn b24_batch_len(batch: *const b24_batch) -> usize {
+pub unsafe extern "C" fn b24_batch_len(batch: *const b24_batch) -> size_t {
     // SAFETY: by the header's conventions, `batch` is NULL or live and not being changed.
     unsafe { b24_batch::borrow(batch) }.map_or(0, |batch| batch.entries.len())
 }
@@ -169,7 +169,7 @@ pub unsafe extern "C" fn b24_message_status_update_batch(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_batch_error(
     batch: *const b24_batch,
-    index: usize,
+    index: size_t,
 ) -> *const b24_error {
     static ABSENT: LazyLock<Failure> = LazyLock::new(|| {
         Failure::new(Error::new(

@@ -1,11 +1,11 @@
 //! `b24_client`.
 
 use crate::config::b24_config;
-use crate::error::{b24_code, b24_error};
-use crate::ffi::{Handle, attempt, give_out, guard, is_null, read, set_out};
+use crate::error::{attempt, b24_code, b24_error};
+use crate::ffi::{Handle, give_out, guard, is_null, read, set_out};
 use crate::tokens::{Snapshot, b24_tokens};
 use b24_messageservice::{Client, Config, Error};
-use std::ffi::c_char;
+use libc::c_char;
 
 /// A light handle to a portal: connections, TLS sessions and rate limits belong to the process.
 /// Any number of threads may use one client at once.

@@ -1,10 +1,10 @@
 //! `b24_config`.
 
-use crate::error::{b24_code, b24_error};
-use crate::ffi::{Handle, attempt, guard, is_null, read};
+use crate::error::{attempt, b24_code, b24_error};
+use crate::ffi::{Handle, guard, is_null, read};
 use crate::tokens::{Snapshot, b24_tokens};
 use b24_messageservice::Config;
-use std::ffi::{c_char, c_void};
+use libc::{c_char, c_void};
 
 /// What clients are made from: options by name. One thread at a time may change it; clients copy
 /// it, so it may be changed or freed as soon as they are made.

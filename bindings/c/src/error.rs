@@ -1,8 +1,9 @@
 //! `b24_error` and `b24_code`.
 
-use crate::ffi::{Handle, c_string, guard};
+use crate::ffi::{Handle, c_string, catch, guard, set_out};
 use b24_messageservice::{Error, ErrorKind};
-use std::ffi::{CString, c_char};
+use libc::c_char;
+use std::ffi::CString;
 use std::sync::{Arc, OnceLock};
 
 /// What a call came to. The values never change; later versions may add some, so treat one that
@@ -114,6 +115,25 @@ impl Failure {
     }
 }
 
+/// Runs the body of a function that returns a code, and reports its failure or panic.
+///
+/// # Safety
+/// `error` is NULL or points to a place for one pointer.
+pub(crate) unsafe fn attempt(
+    error: *mut *mut b24_error,
+    body: impl FnOnce() -> Result<(), Error>,
+) -> b24_code {
+    let outcome = catch(body).unwrap_or_else(Err);
+    let (code, failure) = match outcome {
+        Ok(()) => (b24_code::B24_OK, std::ptr::null_mut()),
+        Err(reason) if error.is_null() => (reason.kind().into(), std::ptr::null_mut()),
+        Err(reason) => (reason.kind().into(), b24_error::give(Failure::new(reason))),
+    };
+    // SAFETY: the caller vouches for `error`.
+    unsafe { set_out(error, failure) };
+    code
+}
+
 /// Looks at an error; `absent` is the answer for NULL.
 ///
 /// # Safety
@@ -207,6 +227,7 @@ pub unsafe extern "C" fn b24_error_free(error: *mut b24_error) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ffi::CStr;
 
     /// The numbers are the ABI, and the core's are documented to be the same.
     #[test]
@@ -231,5 +252,28 @@ mod tests {
             assert_eq!(kind as i32, value);
             assert_eq!(b24_code::from(kind) as i32, value);
         }
+    }
+
+    #[test]
+    fn a_panic_becomes_an_error_that_quotes_no_data() {
+        let mut error = std::ptr::null_mut();
+        // SAFETY: `error` is a place for a pointer.
+        let code = unsafe { attempt(&raw mut error, || panic!("token-0001")) };
+        assert_eq!(code, b24_code::B24_INTERNAL);
+        // SAFETY: `error` was just given, and is freed once.
+        unsafe {
+            assert_eq!(b24_error_code(error), b24_code::B24_INTERNAL);
+            let message = CStr::from_ptr(b24_error_message(error)).to_str().unwrap();
+            assert!(message.contains("error.rs"), "{message}");
+            assert!(!message.contains("token-0001"), "{message}");
+            b24_error_free(error);
+        }
+    }
+
+    #[test]
+    fn a_panic_without_a_place_for_its_error_is_told_by_the_code() {
+        // SAFETY: NULL is allowed.
+        let code = unsafe { attempt(std::ptr::null_mut(), || panic!()) };
+        assert_eq!(code, b24_code::B24_INTERNAL);
     }
 }

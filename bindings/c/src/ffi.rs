@@ -1,9 +1,9 @@
-//! What every function of the ABI does with pointers, strings and panics.
+//! What every function of the ABI does with pointers, strings and panics. Below all other modules.
 
-use crate::error::{Failure, b24_code, b24_error};
 use b24_messageservice::{Error, ErrorKind};
+use libc::c_char;
 use std::cell::RefCell;
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, CString};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::Once;
 
@@ -113,25 +113,6 @@ pub(crate) fn c_string(text: &str) -> CString {
         .unwrap_or_default()
 }
 
-/// Runs the body of a function that returns a code, and reports its failure or panic.
-///
-/// # Safety
-/// `error` is NULL or points to a place for one pointer.
-pub(crate) unsafe fn attempt(
-    error: *mut *mut b24_error,
-    body: impl FnOnce() -> Result<(), Error>,
-) -> b24_code {
-    let outcome = catch(body).unwrap_or_else(Err);
-    let (code, failure) = match outcome {
-        Ok(()) => (b24_code::B24_OK, std::ptr::null_mut()),
-        Err(reason) if error.is_null() => (reason.kind().into(), std::ptr::null_mut()),
-        Err(reason) => (reason.kind().into(), b24_error::give(Failure::new(reason))),
-    };
-    // SAFETY: the caller vouches for `error`.
-    unsafe { set_out(error, failure) };
-    code
-}
-
 /// Runs the body of a function that cannot report a failure; `fallback` is the answer after a
 /// panic.
 pub(crate) fn guard<T>(fallback: T, body: impl FnOnce() -> T) -> T {
@@ -171,7 +152,6 @@ fn note(info: &PanicHookInfo<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{b24_error_code, b24_error_free, b24_error_message};
 
     struct Counted(std::rc::Rc<()>);
 
@@ -184,27 +164,8 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_becomes_an_error_that_quotes_no_data() {
-        let mut error = std::ptr::null_mut();
-        // SAFETY: `error` is a place for a pointer.
-        let code = unsafe { attempt(&raw mut error, || panic!("token-0001")) };
-        assert_eq!(code, b24_code::B24_INTERNAL);
-        // SAFETY: `error` was just given, and is freed once.
-        unsafe {
-            assert_eq!(b24_error_code(error), b24_code::B24_INTERNAL);
-            let message = CStr::from_ptr(b24_error_message(error)).to_str().unwrap();
-            assert!(message.contains("ffi.rs"), "{message}");
-            assert!(!message.contains("token-0001"), "{message}");
-            b24_error_free(error);
-        }
-    }
-
-    #[test]
-    fn a_panic_without_a_place_for_its_error_gives_the_fallback() {
+    fn after_a_panic_the_fallback_is_given() {
         assert_eq!(guard(7, || panic!()), 7);
-        // SAFETY: NULL is allowed.
-        let code = unsafe { attempt(std::ptr::null_mut(), || panic!()) };
-        assert_eq!(code, b24_code::B24_INTERNAL);
     }
 
     #[test]

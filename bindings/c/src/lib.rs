@@ -32,7 +32,8 @@ pub mod error;
 
 pub mod log;
 
-use std::ffi::{CStr, c_char};
+use libc::c_char;
+use std::ffi::CStr;
 
 /// The version of this library, such as "1.2.3".
 ///

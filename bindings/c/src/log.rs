@@ -4,7 +4,7 @@ use crate::config::User;
 use crate::ffi::{c_string, guard};
 use ::log::{LevelFilter, Log, Metadata, Record};
 use arc_swap::ArcSwapOption;
-use std::ffi::{c_char, c_void};
+use libc::{c_char, c_void};
 use std::sync::{Arc, Once};
 
 /// A function that is given each log record.

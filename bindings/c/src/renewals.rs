@@ -1,7 +1,6 @@
 //! `b24_renewals_wait`: the renewals of the process, which belong to no handle.
 
-use crate::error::{b24_code, b24_error};
-use crate::ffi::attempt;
+use crate::error::{attempt, b24_code, b24_error};
 use b24_messageservice::{Error, ErrorKind, renewals_wait};
 use std::time::Duration;
 

@@ -2,7 +2,8 @@
 
 use crate::ffi::{Handle, c_string, guard};
 use b24_messageservice::Tokens;
-use std::ffi::{CString, c_char};
+use libc::c_char;
+use std::ffi::CString;
 
 /// A snapshot of an installation's tokens: what an application keeps to start with next time.
 /// Never changes, so any number of threads may read it at once. The texts are secrets.

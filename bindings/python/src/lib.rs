@@ -9,6 +9,7 @@ mod client;
 mod errors;
 mod logging;
 mod options;
+mod raised;
 mod renewal;
 mod waiting;
 

@@ -1,6 +1,6 @@
 //! The core's log records, handed to Python's `logging`.
 
-use crate::waiting;
+use crate::raised;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -46,8 +46,8 @@ impl Log for Bridge {
         }
         // None while the interpreter shuts down: there is nobody left to tell.
         Python::try_attach(|py| {
-            if let Err(raised) = emit(py, record) {
-                waiting::report(py, raised, None);
+            if let Err(exception) = emit(py, record) {
+                raised::report(py, exception, None);
             }
         });
     }

@@ -3,7 +3,7 @@
 // The doc comment of the function is a Python docstring, where a name is no Markdown.
 #![allow(clippy::doc_markdown)]
 
-use crate::{errors, waiting};
+use crate::{errors, raised, waiting};
 use b24_messageservice::{Error, ErrorKind, Tokens};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -62,9 +62,10 @@ pub(crate) fn callback_of_this_thread() -> Option<Listener> {
     Some(Box::new(move |tokens| {
         Python::try_attach(|py| {
             let callback = callback.into_bound(py);
-            if let Err(raised) = to_python(py, tokens).and_then(|tokens| callback.call1((tokens,)))
+            if let Err(exception) =
+                to_python(py, tokens).and_then(|tokens| callback.call1((tokens,)))
             {
-                waiting::report(py, raised, Some(&callback));
+                raised::report(py, exception, Some(&callback));
             }
         });
     }))

@@ -1,18 +1,9 @@
 //! How the core is called: without the GIL, with signals answered, and with panics caught.
 
-use crate::{errors, logging};
+use crate::{errors, logging, raised};
 use b24_messageservice::{Error, ErrorKind};
-use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
-use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-
-thread_local! {
-    /// What a signal handler or a callback raised during this thread's present call.
-    static RAISED: RefCell<Option<PyErr>> = const { RefCell::new(None) };
-    /// How many calls this thread is inside of; none on the thread of a renewal.
-    static CALLS: Cell<u32> = const { Cell::new(0) };
-}
 
 /// Runs what may wait or take a lock of the core, detached from the interpreter.
 ///
@@ -20,12 +11,7 @@ thread_local! {
 /// lock of the core would deadlock with one that holds the lock and logs.
 pub(crate) fn detached<T: Send>(py: Python<'_>, body: impl FnOnce() -> T + Send) -> PyResult<T> {
     logging::refresh(py);
-    CALLS.set(CALLS.get() + 1);
-    let outcome = py.detach(|| catch_unwind(AssertUnwindSafe(body)));
-    CALLS.set(CALLS.get() - 1);
-    if let Some(raised) = RAISED.take() {
-        return Err(raised);
-    }
+    let outcome = raised::during(|| py.detach(|| catch_unwind(AssertUnwindSafe(body))))?;
     outcome.map_err(|_| {
         // The panic's own text went to standard error; here it could carry anything.
         let fault = "a fault inside the library: please report it with the panic message that was \
@@ -50,26 +36,10 @@ pub(crate) fn give_way(py: Python<'_>, turn: usize) -> PyResult<()> {
 pub(crate) fn on_interrupt() -> bool {
     Python::try_attach(|py| match py.check_signals() {
         Ok(()) => false,
-        Err(raised) => {
-            raise_later(raised);
+        Err(exception) => {
+            raised::at_the_end(exception);
             true
         }
     })
     .unwrap_or(true)
-}
-
-/// Reports what a callback raised and nobody can catch: to `sys.unraisablehook`. Only
-/// `KeyboardInterrupt` and its like are raised, when the call ends that the callback was made from;
-/// on the thread of a renewal there is no such call.
-pub(crate) fn report(py: Python<'_>, raised: PyErr, callback: Option<&Bound<'_, PyAny>>) {
-    if CALLS.get() == 0 || raised.is_instance_of::<PyException>(py) {
-        raised.write_unraisable(py, callback);
-    } else {
-        raise_later(raised);
-    }
-}
-
-fn raise_later(raised: PyErr) {
-    // The former is dropped after the cell is free again: a finalizer may call a client.
-    drop(RAISED.replace(Some(raised)));
 }
