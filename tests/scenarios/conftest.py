@@ -27,8 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def running(pytestconfig: pytest.Config) -> Iterator[Running]:
     """The emulator and the adapters of this process, of which pytest-xdist may start several."""
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
-    program = Path(os.environ.get("B24_PORTAL_BIN", target / "debug" / "b24-portal"))
-    running = Running(target, program, pytestconfig.getoption("valgrind"))
+    running = Running(target, pytestconfig.getoption("valgrind"))
     yield running
     running.close()
 

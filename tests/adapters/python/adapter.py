@@ -45,7 +45,7 @@ class Adapter:
                 self.options[name] = value
         self.clients.pop(self.used, None)
         make = b24.Client if kind == "new" else b24.Client.shared
-        portal = self.options.get("portal")
+        portal: Any = self.options.get("portal")
         others = {name: value for name, value in self.options.items() if name != "portal"}
         self.clients[self.used] = make(portal, on_renewal=self.count_renewal, **others)
 

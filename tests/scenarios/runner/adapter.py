@@ -1,4 +1,4 @@
-"""An adapter's process: started, spoken to in lines of JSON, and listened to in all that it shows."""
+"""An adapter's process: started, spoken to in lines of JSON, and all that it shows kept."""
 
 from __future__ import annotations
 

@@ -90,9 +90,7 @@ def tokens(expected: Json, seen: Json, now: Json, time: float) -> list[str]:
     return found
 
 
-def portal(
-    row: Json, seen: Json, messages: Json, history: Json, now: Json
-) -> Iterable[str]:
+def portal(row: Json, seen: Json, messages: Json, history: Json, now: Json) -> Iterable[str]:
     """What the portal saw and keeps at the end of a row."""
     for bad in seen["bad"]:
         yield f"the portal saw what must not be: {bad}"

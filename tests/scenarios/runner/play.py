@@ -1,4 +1,4 @@
-"""Plays a row in one language: sets the portal up, takes the steps, and judges what came of them."""
+"""Plays a row in one language: sets the portal up, takes the steps, judges what came of them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,21 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+from b24_portal import Portal
 
 from . import checks
 from .adapter import Adapter, Broken, command
 from .leaks import RUN
 from .places import Places, temporary_directory
-from .portal import Portal
 from .table import TABLE, Json
 
 # Longer than any renewal takes.
 RENEWALS_MS = 45_000
+
+# Longer than it takes until the portal has seen what a row waits for.
+WAIT_SECONDS = 30.0
 
 # Each row has a number of its own in place of this one: an installation is known by its tokens.
 NUMBER = "0000000000000001"
@@ -33,11 +37,11 @@ SECRETS = ("access_token", "refresh_token", "client_secret")
 class Running:
     """What a pytest process has running: an emulator, and the adapters that rows have asked for."""
 
-    def __init__(self, target: Path, program: Path, valgrind: bool) -> None:
+    def __init__(self, target: Path, valgrind: bool) -> None:
         self.target = target
         self.valgrind = valgrind
-        self.portal = Portal(program)
-        self.places = Places(int(self.portal.addresses["https_port"]))
+        self.portal = Portal()
+        self.places = Places(self.portal.https_port)
         # By language and number: a row may have steps in a second process.
         self.adapters: dict[str, dict[int, Adapter]] = {}
         self.rows = 0
@@ -162,23 +166,24 @@ class Play:
         """The process that a step is for."""
         return self.running.adapter(self.language, step.get("process", 1))
 
+    def tokens(self) -> Json:
+        """Those that are good at the portal now."""
+        return cast("Json", self.portal.tokens())
+
     def options(self, step: Json) -> dict[str, str]:
         """The options of a client: the usual ones, changed by the row's and the step's own."""
-        host, addresses = self.names["{host}"], self.portal.addresses
+        host, portal = self.names["{host}"], self.portal
         resolve = [
-            *(
-                f"{name}:443:127.0.0.1:{addresses['https_port']}"
-                for name in (host, *self.row.get("hosts", []))
-            ),
-            f"{host}:80:127.0.0.1:{addresses['http_port']}",
-            f"oauth.bitrix24.test:443:127.0.0.1:{addresses['oauth_port']}",
+            *portal.resolve(host),
+            f"{host}:80:127.0.0.1:{portal.http_port}",
+            *(f"{name}:443:127.0.0.1:{portal.https_port}" for name in self.row.get("hosts", [])),
         ]
         options = {
             "portal": host,
             "access_token": self.row["portal"]["access_token"],
             "oauth_url": "https://oauth.bitrix24.test",
             "proxy": "none",
-            "ca_file": addresses["ca_file"],
+            "ca_file": portal.ca_file,
             "resolve": ",".join(resolve),
             **self.row.get("config", {}),
             **step.get("config", {}),
@@ -199,7 +204,7 @@ class Play:
         elif "release" in step:
             self.portal.release()
         elif "wait" in step:
-            self.portal.wait(**step["wait"])
+            self.portal.wait(**step["wait"], timeout=WAIT_SECONDS)
         elif "copy" in step:
             shutil.copyfile(*step["copy"])
         elif "remove" in step:
@@ -217,7 +222,7 @@ class Play:
             return checks.answer(expected, adapter.ask("client", step["client"], options))
         if "tokens" in step:
             seen = adapter.ask("tokens")["result"]
-            return checks.tokens(step["tokens"], seen, self.portal.tokens(), time.time())
+            return checks.tokens(step["tokens"], seen, self.tokens(), time.time())
         if "renewals_wait" in step:
             return checks.answer(expected, adapter.ask("renewals_wait", step["renewals_wait"]))
         if "renewed" in step:
@@ -234,7 +239,7 @@ class Play:
             before = time.monotonic()
             if "cancel_after" in step:
                 adapter.say("cancelled_call", method, arguments)
-                self.portal.wait(**step["cancel_after"])
+                self.portal.wait(**step["cancel_after"], timeout=WAIT_SECONDS)
                 seen = adapter.ask("cancel")
             else:
                 seen = adapter.ask("call", method, arguments)
@@ -263,7 +268,7 @@ class Play:
     # ---- The end
 
     def judge(self) -> None:
-        seen, now, places = self.portal.seen(), self.portal.tokens(), self.running.places
+        seen, now, places = cast("Json", self.portal.seen()), self.tokens(), self.running.places
         self.secrets.update(now[name] for name in ("access_token", "refresh_token") if now[name])
         problems = [
             *checks.portal(self.row, seen, self.portal.messages(), self.portal.history(), now),
