@@ -366,8 +366,8 @@ def test_cancel_ends_each_update_of_a_batch(portal: Portal) -> None:
         call = pool.submit(client.message_status_update_batch, [UPDATE, UPDATE])
         portal.wait(1)
         client.cancel()
-        fates = call.result()
-    assert [type(fate) for fate in fates] == [Cancelled, Cancelled]
+        outcomes = call.result()
+    assert [type(outcome) for outcome in outcomes] == [Cancelled, Cancelled]
     portal.release()
 
 
