@@ -1,4 +1,4 @@
-//! A batch: many commands in one request, with what PHP makes of their query strings.
+//! A batch: many commands in one request, whose query strings are parsed as PHP does.
 
 use std::borrow::Cow;
 use std::time::SystemTime;
@@ -6,7 +6,8 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use crate::answer::{Problem, ProblemBody, Time};
-use crate::methods::{self, Caller};
+use crate::fault::At;
+use crate::methods::{self, Caller, Method};
 use crate::php::{Array, Key, Value, parse_str};
 use crate::settings::Shape;
 use crate::state::State;
@@ -16,7 +17,7 @@ const MAX_COMMANDS: usize = 50;
 /// What a reference may begin with, after its `$`, in any case.
 const NAMES: [&str; 5] = ["result", "next", "total", "time", "error"];
 
-/// What became of the commands.
+/// The results of the commands.
 #[derive(Debug, Serialize)]
 pub(crate) struct Results {
     result: Array<Value>,
@@ -41,9 +42,13 @@ pub(crate) fn run(state: &mut State, caller: Caller, params: &Array<Value>) -> R
     };
     for (index, (key, command)) in commands.iter().enumerate() {
         let start = SystemTime::now();
+        let command = command.to_text().unwrap_or(Cow::Borrowed(""));
+        let command = command.split('#').next().unwrap_or_default();
+        let (method, query) = command.split_once('?').unwrap_or((command, ""));
+        let method = methods::find(&method.to_ascii_lowercase());
         let outcome = if index < MAX_COMMANDS {
             state.seen.commands += 1;
-            execute(state, caller, command, &results)
+            execute(state, caller, method, query, &results)
         } else {
             Err(Problem::new(
                 400,
@@ -54,7 +59,8 @@ pub(crate) fn run(state: &mut State, caller: Caller, params: &Array<Value>) -> R
         match outcome {
             Ok(value) => {
                 results.result.insert(key.clone(), value);
-                if let Some(time) = Time::since(start, state) {
+                let at = method.map_or(At::Any, |method| method.at);
+                if let Some(time) = Time::since(start, state, at) {
                     results.result_time.insert(key.clone(), time);
                 }
             }
@@ -90,23 +96,16 @@ impl Results {
 fn execute(
     state: &mut State,
     caller: Caller,
-    command: &Value,
+    method: Option<&Method>,
+    query: &str,
     earlier: &Results,
 ) -> Result<Value, Problem> {
-    let command = command.to_text().unwrap_or(Cow::Borrowed(""));
-    let command = command.split('#').next().unwrap_or_default();
-    let (method, query) = command.split_once('?').unwrap_or((command, ""));
     let params = parse_str(query);
-    if method == methods::STATUS_UPDATE {
-        let bad: Vec<_> = methods::misspelt_names(&params)
-            .map(|name| format!("batch: parameter {name:?} of an update"))
-            .collect();
-        for text in bad {
-            state.note_bad(text);
-        }
+    for text in method.map_or(Vec::new(), |method| method.misspelt(&params)) {
+        state.note_bad(format!("batch: {text}"));
     }
     let params = resolve_all(params, earlier);
-    methods::call(state, caller, &method.to_ascii_lowercase(), &params)
+    methods::call(state, caller, method, &params)
 }
 
 fn resolve_all(params: Array<Value>, earlier: &Results) -> Array<Value> {
@@ -122,9 +121,9 @@ fn resolve_all(params: Array<Value>, earlier: &Results) -> Array<Value> {
     resolved
 }
 
-/// Puts what is known of earlier commands in the place of references to it. A reference alone
-/// becomes what it leads to, whatever that is; within other text a string or a number is put in,
-/// and anything else leaves the text as it is.
+/// Replaces references to the results of earlier commands. A value that is only a reference becomes
+/// what it refers to, whatever that is. Within other text only a string or a number is inserted;
+/// otherwise the text stays unchanged.
 fn resolve(text: &str, earlier: &Results) -> Value {
     let mut resolved = String::new();
     let mut rest = text;
@@ -183,7 +182,7 @@ fn is_white_space(c: char) -> bool {
     matches!(c, ' ' | '\t'..='\r')
 }
 
-/// All that stands in brackets and is not empty.
+/// Everything in brackets that is not empty.
 fn keys(mut text: &str) -> Vec<&str> {
     let mut keys = Vec::new();
     while let Some((_, inner)) = text.split_once('[') {
@@ -200,7 +199,8 @@ fn keys(mut text: &str) -> Vec<&str> {
 }
 
 impl Results {
-    /// Walks the keys from the member as far as they lead. A name in another case is no member.
+    /// Follows the keys from the member as far as they lead. A name in another case is not a
+    /// member.
     fn look_up(&self, found: &Found<'_>) -> Value {
         let member = match found.name {
             "result" => Value::Array(self.result.clone()),

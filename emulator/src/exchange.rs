@@ -1,4 +1,4 @@
-//! One request to the portal or the authorization server, from what was read to what is sent.
+//! One request to the portal or the authorization server, and its answer.
 
 use std::borrow::Cow;
 use std::sync::MutexGuard;
@@ -26,13 +26,14 @@ pub(crate) struct Origin {
 /// What is sent, and how.
 #[derive(Debug)]
 pub(crate) enum Reply {
-    /// An answer, and what becomes of the connection.
+    /// An answer, and how it is delivered.
     Send(Answer, Delivery),
     /// The connection ends without an answer.
     Close,
     /// The same, with a reset.
     Reset,
-    /// Nothing comes until there have been more releases than these; then the connection ends.
+    /// Nothing is sent until there have been more than this number of releases; then the connection
+    /// ends.
     Hang(u64),
 }
 
@@ -43,7 +44,7 @@ pub(crate) enum Delivery {
     KeepAlive,
     /// The connection is closed, as announced.
     Close,
-    /// The connection is closed without a word.
+    /// The connection is closed without announcing it.
     CloseSilently,
     /// The body comes byte by byte.
     Drip(Duration),
@@ -53,7 +54,7 @@ pub(crate) enum Delivery {
     Truncated,
 }
 
-/// What a path stands for.
+/// What a path means.
 enum Target<'a> {
     Renewal,
     Method(Caller, Cow<'a, str>),
@@ -85,9 +86,9 @@ impl Target<'_> {
     fn at(&self) -> At {
         match self {
             Self::Renewal => At::Oauth,
-            Self::Method(_, method) if method == methods::STATUS_UPDATE => At::Update,
             Self::Method(_, method) if method == "batch" => At::Batch,
-            Self::Method(..) | Self::NoPage => At::Any,
+            Self::Method(_, method) => methods::find(method).map_or(At::Any, |method| method.at),
+            Self::NoPage => At::Any,
         }
     }
 }
@@ -105,7 +106,7 @@ pub(crate) fn serve(shared: &Shared, request: &Request, origin: Origin) -> Reply
     let number = state.note(|| LogEntry::new(request, params.clone(), origin.connection));
     state.seen.count(at);
     shared.notify(&state);
-    check_manners(&mut state, request, &params, at);
+    check_manners(&mut state, request, &params, &target);
     let mut fault = state.faults.take(at);
     match fault {
         Some(Kind::DropBefore) => return Reply::Close,
@@ -214,7 +215,7 @@ fn instead(state: &mut State, fault: &mut Kind, params: &Array<Value>) -> Option
     })
 }
 
-/// Replaces the body of an answer by the one that a fault orders.
+/// Replaces the body of an answer by the one of a fault.
 fn spoil(answer: &mut Answer, fault: Kind) {
     match fault {
         Kind::Garbage => answer.body = b"\x00\xff<?php Fatal error \x1b[0m {".to_vec(),
@@ -313,8 +314,9 @@ fn call(
         authorize(state, request, params)?;
     }
     if method != "batch" {
+        let method = methods::find(method);
         let result = methods::call(state, caller, method, params)?;
-        let time = Time::since(start, state);
+        let time = Time::since(start, state, method.map_or(At::Any, |method| method.at));
         return Ok(Answer::json(200, &Success { result, time }));
     }
     if let Some(refusal) = state
@@ -326,7 +328,8 @@ fn call(
         return Ok(refusal.into());
     }
     let result = batch::run(state, caller, params);
-    let time = Time::since(start, state);
+    // A batch itself costs nothing; only its updates do.
+    let time = Time::since(start, state, At::Update);
     Ok(Answer::json(200, &Success { result, time }))
 }
 
@@ -385,9 +388,12 @@ fn parameters(request: &Request) -> Array<Value> {
     params
 }
 
-/// Notes what a well-behaved client does not do, even where the portal puts up with it.
-fn check_manners(state: &mut State, request: &Request, params: &Array<Value>, at: At) {
-    if !matches!(at, At::Update | At::Batch) {
+/// Notes what a client must not do, even if the portal accepts it.
+fn check_manners(state: &mut State, request: &Request, params: &Array<Value>, target: &Target<'_>) {
+    let Target::Method(_, method) = target else {
+        return;
+    };
+    if !target.at().is_call() {
         return;
     }
     if request.method != "POST" {
@@ -412,12 +418,7 @@ fn check_manners(state: &mut State, request: &Request, params: &Array<Value>, at
     if params.iter().any(secret) {
         state.note_bad("a secret was sent to the portal");
     }
-    if at == At::Update {
-        let bad: Vec<_> = methods::misspelt_names(params)
-            .map(|name| format!("parameter {name:?} of an update"))
-            .collect();
-        for text in bad {
-            state.note_bad(text);
-        }
+    for text in methods::find(method).map_or(Vec::new(), |method| method.misspelt(params)) {
+        state.note_bad(text);
     }
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::fault::{At, Queue};
 use crate::http::Request;
 use crate::limits::{Bucket, Clock, OperatingTime};
+use crate::methods::Senders;
 use crate::php;
 use crate::settings::Settings;
 
@@ -24,7 +25,7 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     /// Something was counted.
     progress: Condvar,
-    /// Everything that hangs or sleeps may look whether it still has to.
+    /// Everything that hangs or sleeps checks whether it still has to.
     release: Condvar,
 }
 
@@ -41,7 +42,8 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins anew with these settings. Every connection ends; what it was about to do is not done.
+    /// Starts again with these settings. Every connection ends, and requests under way are not
+    /// executed.
     pub(crate) fn reset(&self, settings: Settings) {
         let mut state = self.lock();
         let epoch = state.epoch + 1;
@@ -49,14 +51,14 @@ impl Shared {
         state.epoch = epoch;
         drop(state);
         for stream in old.open.values() {
-            // It may be closed already, which is as good.
+            // It may be closed already.
             let _ = stream.shutdown(std::net::Shutdown::Both);
         }
         self.release.notify_all();
         self.progress.notify_all();
     }
 
-    /// Lets go what hangs or sleeps.
+    /// Continues with everything that hangs or sleeps.
     pub(crate) fn release(&self) {
         self.lock().releases += 1;
         self.release.notify_all();
@@ -87,8 +89,8 @@ impl Shared {
         });
     }
 
-    /// Waits until so many calls of the portal and requests for a renewal were seen, or a reset.
-    /// Gives what was seen.
+    /// Waits until that many calls to the portal and requests for a renewal were seen, or for a
+    /// reset. Returns what was seen.
     pub(crate) fn wait(&self, requests: u64, renewal_requests: u64, timeout: Duration) -> Awaited {
         let deadline = Instant::now() + timeout;
         let mut state = self.lock();
@@ -117,7 +119,7 @@ impl Shared {
         }
     }
 
-    /// Tells those who wait for a count.
+    /// Wakes those who wait for a count.
     pub(crate) fn notify(&self, state: &State) {
         if state.waiters > 0 {
             self.progress.notify_all();
@@ -125,7 +127,7 @@ impl Shared {
     }
 }
 
-/// What came of a wait for requests.
+/// The outcome of a wait for requests.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Awaited {
     pub(crate) requests: u64,
@@ -136,20 +138,20 @@ pub(crate) struct Awaited {
 /// What the portal knows.
 #[derive(Debug)]
 pub(crate) struct State {
-    /// Number of the resets so far: what began in an earlier epoch does not count any more.
+    /// Number of the resets so far: what was started in an earlier epoch no longer counts.
     pub(crate) epoch: u64,
     pub(crate) settings: Settings,
     pub(crate) tokens: TokenStore,
     pub(crate) messages: Messages,
     pub(crate) faults: Queue,
     pub(crate) seen: Seen,
-    pub(crate) senders: Vec<String>,
+    pub(crate) senders: Senders,
     pub(crate) clock: Clock,
     pub(crate) buckets: HashMap<String, Bucket>,
-    /// The time budget of each application.
-    operating: HashMap<String, OperatingTime>,
-    /// The application that calls now.
-    application: String,
+    /// The time budget of each application and method.
+    operating: HashMap<(String, At), OperatingTime>,
+    /// The application that calls now; empty if there is only one.
+    pub(crate) application: String,
     /// Scheme and authority under which the portal was last called.
     pub(crate) origin: Option<String>,
     /// The connections that are open, by number.
@@ -167,7 +169,7 @@ impl State {
             messages: Messages::default(),
             faults: Queue::default(),
             seen: Seen::default(),
-            senders: Vec::new(),
+            senders: Senders::preset(&settings.senders),
             clock: Clock::new(settings.speed),
             buckets: HashMap::new(),
             operating: HashMap::new(),
@@ -186,14 +188,15 @@ impl State {
         self.application = if any { token.to_owned() } else { String::new() };
     }
 
-    /// The time budget of the application that calls, if it has spent any.
-    pub(crate) fn operating(&self) -> Option<&OperatingTime> {
-        self.operating.get(&self.application)
+    /// The time budget that the application that calls has for a method, if it has spent any.
+    pub(crate) fn operating(&self, at: At) -> Option<&OperatingTime> {
+        self.operating.get(&(self.application.clone(), at))
     }
 
-    /// The same, to spend of it.
-    pub(crate) fn operating_mut(&mut self) -> &mut OperatingTime {
-        self.operating.entry(self.application.clone()).or_default()
+    /// The same, to use it.
+    pub(crate) fn operating_mut(&mut self, at: At) -> &mut OperatingTime {
+        let budget = (self.application.clone(), at);
+        self.operating.entry(budget).or_default()
     }
 
     /// Changes the settings that `changes` names.
@@ -206,11 +209,14 @@ impl State {
         {
             self.tokens.set(&settings, changes);
         }
+        if changes.get("senders").is_some() {
+            self.senders = Senders::preset(&settings.senders);
+        }
         self.settings = settings;
         Ok(())
     }
 
-    /// Notes a request that came; gives its number in the log.
+    /// Notes a request, and returns its number in the log.
     pub(crate) fn note(&mut self, entry: impl FnOnce() -> LogEntry) -> u64 {
         let number = self.seen.noted + 1;
         self.seen.noted = number;
@@ -249,7 +255,7 @@ impl State {
     }
 }
 
-/// What came to the portal since the last reset.
+/// What the portal received since the last reset.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Seen {
     /// Connections to the portal and the authorization server.
@@ -258,13 +264,13 @@ pub struct Seen {
     pub tls_handshakes_full: u64,
     /// TLS handshakes that resumed a session.
     pub tls_resumed: u64,
-    /// TLS handshakes that failed: the client did not like the certificate, or spoke no TLS.
+    /// TLS handshakes that failed: the client rejected the certificate, or did not use TLS.
     pub tls_failed: u64,
     /// Connections that are open now.
     pub open_connections: usize,
-    /// Calls of the portal, whatever the answer.
+    /// Calls of the portal's methods, whatever the answer.
     pub requests: u64,
-    /// Those for a single update.
+    /// Those for a single update of a status.
     pub updates: u64,
     /// Those for a batch.
     pub batches: u64,
@@ -292,9 +298,9 @@ impl Seen {
             At::Oauth => self.renewal_requests += 1,
             At::Update => self.updates += 1,
             At::Batch => self.batches += 1,
-            At::Any => {}
+            _ => {}
         }
-        if matches!(at, At::Update | At::Batch) {
+        if at.is_call() {
             self.requests += 1;
         }
     }
@@ -350,15 +356,15 @@ pub struct Answered {
 pub(crate) struct TokenStore {
     pub(crate) access: String,
     pub(crate) refresh: String,
-    /// Unix times until which access tokens are good, the present one's included.
+    /// Until when access tokens are valid, in Unix time, the present one included.
     expiry: HashMap<String, i64>,
     spent: HashSet<String>,
-    /// A spent refresh token came again: nothing but a new installation helps.
+    /// A used refresh token was sent again: only a new installation helps.
     pub(crate) lost: bool,
     /// Refresh tokens of the renewals that wait for their execution.
     pub(crate) renewing: Vec<String>,
     granted: u64,
-    /// No two installations are granted the same tokens, if these differ.
+    /// Makes the tokens of two installations different.
     first_refresh: String,
 }
 
@@ -443,7 +449,7 @@ impl TokenStore {
         }
     }
 
-    /// Makes a new pair; the old refresh token is spent.
+    /// Makes a new pair; the old refresh token no longer works.
     pub(crate) fn renew(&mut self, expires_in: i64) {
         self.granted += 1;
         let number = self.granted + 1;
@@ -456,20 +462,20 @@ impl TokenStore {
     }
 }
 
-/// The messages whose status was told, by `CODE|MESSAGE_ID`.
+/// The messages that have a status, by `CODE|MESSAGE_ID`.
 #[derive(Debug, Default)]
 pub(crate) struct Messages(BTreeMap<String, Message>);
 
 #[derive(Debug)]
 struct Message {
     /// The portal's own number of it, counted from 1.
-    number: usize,
+    number: u64,
     statuses: VecDeque<&'static str>,
 }
 
 impl Messages {
     pub(crate) fn store(&mut self, key: String, status: &'static str) {
-        let number = self.0.len() + 1;
+        let number = self.0.len() as u64 + 1;
         let message = self.0.entry(key).or_insert_with(|| Message {
             number,
             statuses: VecDeque::new(),
@@ -481,7 +487,7 @@ impl Messages {
     }
 
     /// The present status of the message that has this number.
-    pub(crate) fn by_number(&self, number: usize) -> Option<&'static str> {
+    pub(crate) fn by_number(&self, number: u64) -> Option<&'static str> {
         let message = self.0.values().find(|message| message.number == number)?;
         message.statuses.back().copied()
     }
