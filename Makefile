@@ -2,10 +2,10 @@
 #
 #   make demo       a portal, and a status update to it from C, Python and PHP
 #   make test       every test; `make test SUITES="core php"` for some, `make test ALL=1` for all again
-#   make lint       formatting, lints, types, header and stub drift
+#   make lint       formatting, lints, types, drift of generated files
 #   make bench      this library beside what a user would pick instead; writes docs/benchmarks.md
 #   make install    PREFIX=/usr/local DESTDIR= (C and C++), and make uninstall
-#   make header     writes include/b24_messageservice.h anew
+#   make generate   writes the C header anew, and what follows from the tables of options and errors
 #   make fmt        formats everything
 #   make fuzz       every fuzz target, SECONDS=60 each
 #   make soak       a million calls in one process: nothing grows
@@ -21,7 +21,7 @@ TARGET := $(CARGO_TARGET_DIR)
 PYTHON := .venv/bin/python
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: demo test build setup lint fmt header install uninstall bench fuzz soak wheels sbom coverage dist audit clean
+.PHONY: demo test build setup lint fmt generate header install uninstall bench fuzz soak wheels sbom coverage dist audit clean
 
 demo: build
 	@$(PYTHON) tools/demo.py $(TARGET)
@@ -50,8 +50,9 @@ fmt: setup
 	cargo fmt --all
 	$(PYTHON) -m ruff format .
 
-header:
-	bindings/c/generate-header.sh
+# `header` is its former name.
+generate header:
+	cargo run --quiet --locked --package b24-generate
 
 install uninstall:
 	@$(MAKE) --no-print-directory -C bindings/c $@

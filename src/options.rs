@@ -230,7 +230,7 @@ pub static CALLBACKS: &[CallbackRow] = &[
         name: "on_renewal",
         bindings: &["Rust", "C", "Python"],
         documentation: "Called with each renewed pair of tokens before it is used, on the renewal's \
-                        own thread. In PHP use `state_dir`, or read `$client->tokens()`.",
+                        own thread.",
     },
     CallbackRow {
         name: "on_interrupt",

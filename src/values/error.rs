@@ -65,7 +65,7 @@ macro_rules! error_kinds {
 }
 
 error_kinds! {
-    /// An argument of the call cannot be sent, or the portal refused it.
+    /// An argument is not valid: it was not sent, or the portal refused it.
     InvalidArgument = 1 {
         name: "INVALID_ARGUMENT",
         advice: "Correct the program that made the call.",

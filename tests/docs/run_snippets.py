@@ -13,8 +13,7 @@ have reached it, whatever it does about errors. Shell snippets are checked by ``
 make targets looked up; settings and JSON are parsed. An HTML comment before a fence,
 ``<!-- not run: REASON -->``, leaves a snippet out; the reason is printed.
 
-Also checked: that docs/options.md lists the options that src/config.rs takes, docs/errors.md the
-codes of src/fault.rs with kind and retryable, and that relative links lead somewhere.
+Also checked: that relative links lead somewhere.
 
 usage: run_snippets.py [--target DIRECTORY] [--python PROGRAM]
 """
@@ -256,39 +255,6 @@ class Runner:
         run(["php", "-n", "-r", "exit(parse_ini_file($argv[1]) ? 0 : 1);", "--", source])
 
 
-def same(what: str, told: object, true: object) -> None:
-    if told != true:
-        raise Failed(f"{what}: the page has {told}, the source {true}")
-
-
-def check_options() -> None:
-    """Exactly the names that Config::set takes, in its order."""
-    source = (ROOT / "src/config.rs").read_text()
-    page = (ROOT / "docs/options.md").read_text()
-    taken = re.findall(r'^            "(\w+)" => settings\.', source, re.MULTILINE)
-    if not taken:
-        raise Failed("src/config.rs is not read as it should be")
-    same("options", re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE), taken)
-
-
-def check_errors() -> None:
-    """Exactly the codes of the two tables, with their kind, and whether they are retryable."""
-    source = (ROOT / "src/fault.rs").read_text()
-    page = (ROOT / "docs/errors.md").read_text()
-    rows = re.findall(r'\brow\(\s*"(\w+)",\s*(\w+),\s*Repeat::(\w+),', source)
-    if not rows:
-        raise Failed("src/fault.rs is not read as it should be")
-    later = ("Later", "WhenBucketDrained", "WhenTimeGivenBack")
-    true = [(code, re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind).upper()) for code, kind, _ in rows]
-    told = re.findall(r"^\| `(\w+)` \| `([A-Z_]+)` \|", page, re.MULTILINE)
-    same("codes", told, true)
-    sentence = re.search(r"^Retryable are (.+?):", page, re.MULTILINE | re.DOTALL)
-    retryable = re.findall(r"`(\w+)`", sentence[1] if sentence else "")
-    same("retryable", retryable, [code for code, _, repeat in rows if repeat in later])
-    kinds = re.findall(r'=> "([A-Z_]+)",', (ROOT / "src/error.rs").read_text())
-    same("kinds", re.findall(r"^\| `([A-Z_]+)` \| `[A-Z][a-z]", page, re.MULTILINE), kinds)
-
-
 def check_links(page: Path) -> None:
     text = FENCE.sub("", page.read_text())
     for link in re.findall(r"\]\(([^)\s]+)\)", text):
@@ -314,8 +280,6 @@ def main() -> None:
         else:
             outcomes["passed"] += 1
 
-    tell("options.md", check_options)
-    tell("errors.md", check_errors)
     for page in dict.fromkeys(LINKED):
         tell(f"links of {page.relative_to(ROOT)}", lambda page=page: check_links(page))  # type: ignore[misc]
 

@@ -191,6 +191,15 @@ static void batch_takes_null(void)
     b24_batch_free(batch);
 }
 
+static void codes_have_names(void)
+{
+    CHECK_TEXT(b24_code_name(B24_OK), "B24_OK");
+    CHECK_TEXT(b24_code_name(B24_TIMEOUT), "B24_TIMEOUT");
+    CHECK_TEXT(b24_code_name(B24_STORAGE), "B24_STORAGE");
+    CHECK_TEXT(b24_code_name((b24_code)1000), "B24_UNKNOWN");
+    CHECK_TEXT(b24_code_name((b24_code)-1), "B24_UNKNOWN");
+}
+
 static void log_takes_null(void)
 {
     b24_log_set(NULL, NULL, 0);
@@ -255,6 +264,7 @@ int main(void)
     clients_take_null();
     update_takes_null();
     batch_takes_null();
+    codes_have_names();
     log_takes_null();
     huge_texts();
 
