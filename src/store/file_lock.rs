@@ -8,7 +8,7 @@
 //! record lock. A forked child may keep holding the lock of the first file, which does no harm,
 //! because its own file has another name.
 
-use super::state_dir::{StateDir, io_fault};
+use super::state_dir::{StateDir, io_error};
 use super::token_store::{LockError, StoreError};
 use crate::process::cancellation::{CallContext, Interrupt};
 use crate::process::per_process::Process;
@@ -92,14 +92,14 @@ impl StateDir {
         loop {
             let file = self
                 .open_file(name, OFlags::RDWR | OFlags::CREATE)
-                .map_err(|e| self.file_fault(name, e))?;
+                .map_err(|e| self.file_error(name, e))?;
             self.check_owner(name, &file)?;
             match try_lock(&file) {
                 Ok(()) if self.is_under_its_name(name, &file)? => return Ok(file),
                 // It was removed in the meantime, as holders of the first file do.
                 Ok(()) => continue,
                 Err(Errno::AGAIN | Errno::ACCESS) => {}
-                Err(e) => return Err(self.file_fault(name, e).into()),
+                Err(e) => return Err(self.file_error(name, e).into()),
             }
             drop(file);
             if !go_on() {
@@ -111,12 +111,12 @@ impl StateDir {
     }
 
     fn is_under_its_name(&self, name: &str, file: &OwnedFd) -> Result<bool, StoreError> {
-        let fault = |e| self.file_fault(name, e);
-        let mine = sys::fstat(file).map_err(fault)?;
+        let error_at = |e| self.file_error(name, e);
+        let mine = sys::fstat(file).map_err(error_at)?;
         match sys::stat(self.path.join(name)) {
             Ok(named) => Ok((named.st_dev, named.st_ino) == (mine.st_dev, mine.st_ino)),
             Err(Errno::NOENT) => Ok(false),
-            Err(e) => Err(fault(e)),
+            Err(e) => Err(error_at(e)),
         }
     }
 }
@@ -132,7 +132,7 @@ fn process_name(directory: &StateDir) -> Result<String, StoreError> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(id.to_string()),
         Err(e) => {
             let what = format!("cannot be locked, as {STAT} cannot be read");
-            return Err(io_fault(&directory.path, &what, &e));
+            return Err(io_error(&directory.path, &what, &e));
         }
     };
     // The 22nd field. The second is the program's name in brackets, which may contain anything.
