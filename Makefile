@@ -16,6 +16,8 @@
 #   make dist       what a release consists of, in dist/
 
 SHELL := /bin/bash
+# Everything but an installation is for this machine.
+unexport CARGO_BUILD_TARGET
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 TARGET := $(CARGO_TARGET_DIR)
 PYTHON := .venv/bin/python
@@ -52,7 +54,7 @@ header:
 	bindings/c/generate-header.sh
 
 install uninstall:
-	@$(MAKE) --no-print-directory -C bindings/c $@
+	@$(MAKE) --no-print-directory -C bindings/c $@ CARGO_BUILD_TARGET=$(CARGO_BUILD_TARGET)
 
 bench: build
 	@benches/run
