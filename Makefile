@@ -34,9 +34,11 @@ test: build
 setup:
 	@tools/setup
 
-# What tests in more than one language use. Cargo knows what is out of date.
+# What tests in more than one language use. Cargo knows what is out of date. The emulator comes with
+# its Python package; a build of it by Cargo itself would select other features of what it depends on.
 build: setup
-	@cargo build --locked --quiet -p b24-portal -p b24-adapter
+	@cargo build --locked --quiet -p b24-adapter
+	@cd emulator && VIRTUAL_ENV=$(CURDIR)/.venv maturin develop --quiet --locked
 	@$(MAKE) --no-print-directory -C bindings/c library adapter
 	@mkdir -p $(TARGET)/c/bin
 	@$(CC) -std=c99 -Wall -Wextra -pedantic -Werror -Iinclude tools/demo.c -o $(TARGET)/c/bin/demo \

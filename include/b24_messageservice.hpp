@@ -24,7 +24,7 @@
 
 namespace b24 {
 
-/// What can be told of a message. Calls take any text: the portal's words may grow.
+/// The statuses of a message. Calls take any text, since the portal may add more.
 namespace status {
 inline constexpr const char *queued = "queued";
 inline constexpr const char *sent = "sent";
@@ -74,7 +74,7 @@ private:
     std::int64_t retry_after_ms_ = -1;
 };
 
-/// What became of an update: nothing if it was applied, else why not.
+/// The outcome of an update: empty if it was applied, else the error.
 using outcome = std::optional<error>;
 
 /// An installation's tokens at one moment. All but the address, the id and the time are secrets.
@@ -115,7 +115,7 @@ struct deleter {
 template <typename T>
 using owner = std::unique_ptr<T, deleter>;
 
-/// Takes over what a call of C returned.
+/// The outcome of a call of the C library.
 inline outcome take(b24_code code, b24_error *from) {
     owner<b24_error> owned(from);
     if (code == B24_OK) {
@@ -130,12 +130,12 @@ inline void raise(outcome failure) {
     }
 }
 
-/// C would cut a text at a NUL inside it, and report another message.
+/// C would cut a text off at a NUL, and report about another message.
 inline outcome refuse_nul(const char *name, const std::string &text) {
     if (text.find('\0') == std::string::npos) {
         return std::nullopt;
     }
-    return error(B24_INVALID_ARGUMENT, std::string(name) + " holds a NUL");
+    return error(B24_INVALID_ARGUMENT, std::string(name) + " contains a NUL");
 }
 
 inline outcome refuse_nul(const std::string &code, const std::string &message_id,
@@ -166,11 +166,11 @@ public:
         return *this;
     }
 
-    /// Sets the function that stores renewed tokens; see b24_renewal_callback. Called on the
-    /// renewal's own thread, it must not throw, and must not make calls of the same installation.
-    /// It is kept as long as it can still be called; see to it that what it refers to is there so
-    /// long, by renewals_wait after the last client is gone. A shared client keeps it until the
-    /// process ends.
+    /// Sets the function that stores renewed tokens; see b24_renewal_callback. It is called on the
+    /// renewal's own thread. It must not throw, and must not make calls for the same installation.
+    /// It is kept as long as it can still be called. What it refers to must stay valid as long:
+    /// call renewals_wait after the last client is gone. A shared client keeps it until the process
+    /// ends.
     config &on_renewal(renewal_callback callback) {
         std::shared_ptr<holder> kept(new holder, &config::retire);
         kept->callback = std::move(callback);
@@ -186,12 +186,12 @@ private:
 
     struct holder {
         renewal_callback callback;
-        // Itself, once a shared client uses it: the process keeps that client, hence this.
+        // Refers to itself once a shared client uses it, because the process keeps that client.
         std::shared_ptr<holder> forever;
         holder *next = nullptr;
     };
 
-    // Deletes what no client uses any more, as soon as no renewal is left that could call it.
+    // Deletes functions that no client uses, as soon as no renewal is left that could call them.
     static void retire(holder *unused) noexcept {
         static std::mutex mutex;
         static holder *retired = nullptr;
@@ -204,7 +204,7 @@ private:
                 std::swap(done, retired);
             }
         }
-        // Unlocked: a function may own a client.
+        // Without the lock, because such a function may own a client.
         while (done != nullptr) {
             delete std::exchange(done, done->next);
         }
@@ -218,14 +218,15 @@ private:
     std::shared_ptr<holder> callback_;
 };
 
-/// A light handle to a portal. Any number of threads may use one at once; moving and destroying it
-/// is for one, when no other is inside a call.
+/// A light handle to a portal. Any number of threads may use one at once. Move or destroy it only
+/// while no thread is inside a call.
 class client {
 public:
     /// Nothing is sent yet. Throws error.
     explicit client(const config &from) : client(from, b24_client_new) {}
 
-    /// The process's one client for an equal configuration: see b24_client_shared. Throws error.
+    /// The client that the process keeps for an equal configuration: see b24_client_shared. Throws
+    /// error.
     static client shared(const config &from) {
         client made(from, b24_client_shared);
         if (made.callback_) {
@@ -234,13 +235,13 @@ public:
         return made;
     }
 
-    /// Tells the portal the status of one message. Throws error.
+    /// Reports the status of one message. Throws error.
     void message_status_update(const std::string &code, const std::string &message_id,
                                const std::string &status) {
         detail::raise(try_message_status_update(code, message_id, status));
     }
 
-    /// The same, with the error as a value.
+    /// The same, but returns the error.
     outcome try_message_status_update(const std::string &code, const std::string &message_id,
                                       const std::string &status) {
         if (outcome failure = detail::refuse_nul(code, message_id, status)) {
@@ -252,35 +253,34 @@ public:
         return detail::take(result, failure);
     }
 
-    /// Tells the portal the status of any number of messages, and what became of each, in order.
-    /// Failures are values: one update's is not another's.
+    /// Reports the status of any number of messages, and returns the outcome of each, in order.
     std::vector<outcome> message_status_update_batch(const std::vector<update> &updates) {
         detail::owner<b24_batch> batch(b24_batch_new());
-        std::vector<outcome> fates;
-        fates.reserve(updates.size());
+        std::vector<outcome> outcomes;
+        outcomes.reserve(updates.size());
         for (const update &one : updates) {
-            fates.push_back(detail::refuse_nul(one.code, one.message_id, one.status));
-            if (!fates.back()) {
+            outcomes.push_back(detail::refuse_nul(one.code, one.message_id, one.status));
+            if (!outcomes.back()) {
                 b24_batch_add(batch.get(), one.code.c_str(), one.message_id.c_str(),
                               one.status.c_str());
             }
         }
         b24_message_status_update_batch(handle_.get(), batch.get(), nullptr);
         std::size_t sent = 0;
-        for (outcome &fate : fates) {
-            if (!fate) {
+        for (outcome &one : outcomes) {
+            if (!one) {
                 if (const b24_error *failure = b24_batch_error(batch.get(), sent++)) {
-                    fate.emplace(*failure);
+                    one.emplace(*failure);
                 }
             }
         }
-        return fates;
+        return outcomes;
     }
 
-    /// Ends the calls under way with B24_CANCELLED, from any thread.
+    /// Ends the calls that are under way with B24_CANCELLED, from any thread.
     void cancel() noexcept { b24_client_cancel(handle_.get()); }
 
-    /// The tokens as they are now.
+    /// The current tokens.
     b24::tokens tokens() const {
         return b24::tokens(detail::owner<b24_tokens>(b24_client_tokens(handle_.get())).get());
     }
@@ -296,13 +296,13 @@ private:
         detail::raise(detail::take(code, failure));
     }
 
-    // Declared first, so that it goes last.
+    // Declared first, so that it is destroyed last.
     std::shared_ptr<config::holder> callback_;
     detail::owner<b24_client> handle_;
 };
 
 /// Waits until no renewal is under way in this process: call it before the process ends; see
-/// b24_renewals_wait. Throws error, with B24_TIMEOUT if one still is.
+/// b24_renewals_wait. Throws error, with B24_TIMEOUT if a renewal is still under way.
 inline void renewals_wait(std::chrono::milliseconds timeout) {
     b24_error *failure = nullptr;
     const b24_code code = b24_renewals_wait(timeout.count(), &failure);

@@ -54,6 +54,12 @@ SUITES = (
         ("cargo", "test", "--locked", "--quiet", "-p", "b24-portal"),
     ),
     Suite(
+        "portal-python",
+        "Python",
+        PORTAL,
+        (PYTHON, "-m", "pytest", "-q", "emulator/python/tests"),
+    ),
+    Suite(
         "scenarios",
         "",
         (*C, *PORTAL, "bindings", "tests"),

@@ -3,7 +3,7 @@
 declare(strict_types=1);
 
 /**
- * Loads the classes of this package where there is no Composer.
+ * Loads the classes of this package in projects without Composer.
  */
 spl_autoload_register(static function (string $class): void {
     $prefix = 'B24\\MessageService\\';

@@ -3,8 +3,8 @@
 declare(strict_types=1);
 
 /**
- * For `opcache.preload`: compiles the package's classes once, before the first web request. Classes so
- * loaded may use FFI under `ffi.enable=preload`, which other code may not.
+ * For `opcache.preload`: compiles the package's classes once, before the first web request. Under
+ * `ffi.enable=preload` only classes that were loaded in this way may use FFI.
  */
 foreach ([...(glob(__DIR__ . '/src/*.php') ?: []), ...(glob(__DIR__ . '/src/Exception/*.php') ?: [])] as $file) {
     opcache_compile_file($file);

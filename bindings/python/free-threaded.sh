@@ -63,5 +63,5 @@ cp "$work/target/debug/lib_native.so" bindings/python/b24_messageservice/_native
 # pytest is pure Python: another interpreter's pip can lay it out.
 python3 -m pip install --quiet --disable-pip-version-check --upgrade --target "$work/packages" \
     $(grep -E '^(pytest|pluggy|iniconfig|packaging|Pygments)==' bindings/python/requirements-dev.txt)
-PYTHONPATH="bindings/python:$work/packages" "$python" -m pytest -q -rs -p no:cacheprovider \
-    bindings/python/tests -k "not distribution"
+PYTHONPATH="bindings/python:emulator/python:$work/packages" "$python" -m pytest -q -rs \
+    -p no:cacheprovider -p b24_portal.pytest_plugin bindings/python/tests -k "not distribution"

@@ -1,8 +1,8 @@
-/* Tells a portal what became of many messages, fifty a request, and says what became of each.
+/* Reports the statuses of many messages, fifty in a request, and prints the outcome of each.
  *
  *     B24_ACCESS_TOKEN=… ./batch portal=portal.bitrix24.com < updates.txt
  *
- * A line of the input holds a provider code, a message id and a status, separated by blanks. */
+ * Each line of the input has a provider code, a message id and a status, separated by blanks. */
 #include "options.h"
 
 int main(int argc, char **argv)
@@ -28,16 +28,16 @@ int main(int argc, char **argv)
         }
     }
 
-    /* The error that this returns is that of the first failure; the loop tells all of them. */
+    /* The code returned is that of the first failure; the loop below prints all of them. */
     code = b24_message_status_update_batch(client, batch, NULL);
     size_t count = b24_batch_len(batch);
     size_t failed = 0;
     for (size_t i = 0; i < count; i++) {
-        const b24_error *fate = b24_batch_error(batch, i);
-        if (fate != NULL) {
+        const b24_error *failure = b24_batch_error(batch, i);
+        if (failure != NULL) {
             failed++;
-            printf("update %zu: %s%s\n", i + 1, b24_error_message(fate),
-                   b24_error_is_retryable(fate) ? " (it may be repeated later)" : "");
+            printf("update %zu: %s%s\n", i + 1, b24_error_message(failure),
+                   b24_error_is_retryable(failure) ? " (try again later)" : "");
         }
     }
     printf("%zu stored, %zu not\n", count - failed, failed);

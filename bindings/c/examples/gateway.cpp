@@ -1,13 +1,13 @@
-// A gateway's last mile: delivery receipts in, statuses at the portal out.
+// The last part of a gateway: reads delivery receipts and reports them as statuses to the portal.
 //
 //     B24_ACCESS_TOKEN=… ./gateway portal=portal.bitrix24.com code=provider1 < receipts.txt
 //
-// A line of the input is a receipt as SMPP carries it in short_message:
+// Each line of the input is a receipt as SMPP has it in short_message:
 //
 //     id:0123456789 sub:001 dlvrd:001 submit date:2601011200 done date:2601011201 stat:DELIVRD err:000
 //
-// One thread reads and queues them, one sends what has gathered: singly when few come, by the
-// hundred when many do, without a timer.
+// One thread reads receipts into a queue, another sends all that have gathered there. So the batches
+// grow with the number of receipts, without a timer.
 #include <b24_messageservice.hpp>
 
 #include <algorithm>
@@ -33,7 +33,7 @@ std::string field(const std::string &receipt, const std::string &name) {
     return receipt.substr(begin, receipt.find(' ', begin) - begin);
 }
 
-// SMPP's state of a message in the portal's words; empty for what tells nothing.
+// The portal's status for SMPP's state of a message; empty if there is none.
 std::string status_of(const std::string &state) {
     if (state == "DELIVRD") {
         return b24::status::delivered;
@@ -59,7 +59,7 @@ public:
         changed_.notify_one();
     }
 
-    // Puts back what may be repeated: at the front, so that nothing newer is overtaken.
+    // Puts updates back to be sent again: at the front, so that they stay before newer ones.
     void put_back(const std::vector<b24::update> &updates) {
         const std::lock_guard<std::mutex> hold(lock_);
         waiting_.insert(waiting_.begin(), updates.begin(), updates.end());
@@ -71,7 +71,7 @@ public:
         changed_.notify_one();
     }
 
-    // Waits for receipts and takes all there are, up to a limit; none at the end.
+    // Waits for receipts and takes all there are, up to a limit. Returns none at the end.
     std::vector<b24::update> take() {
         constexpr std::size_t limit = 500;
         std::unique_lock<std::mutex> hold(lock_);
@@ -96,25 +96,25 @@ struct totals {
     std::size_t refused = 0;
 };
 
-// Sends until the queue is closed and empty. The library has already repeated, within timeout_ms,
-// what is worth it; a portal that is out for longer is waited for here, a few times.
+// Sends until the queue is closed and empty. The library has already retried within timeout_ms. If a
+// portal is down for longer, this function waits for it, a few times.
 totals send(b24::client &client, queue &receipts) {
     constexpr int patience = 5;
     totals total;
     int failures = 0;
     for (auto updates = receipts.take(); !updates.empty(); updates = receipts.take()) {
-        const auto fates = client.message_status_update_batch(updates);
+        const auto outcomes = client.message_status_update_batch(updates);
         std::vector<b24::update> again;
         std::chrono::milliseconds pause(0);
-        for (std::size_t i = 0; i < fates.size(); i++) {
-            if (!fates[i]) {
+        for (std::size_t i = 0; i < outcomes.size(); i++) {
+            if (!outcomes[i]) {
                 total.stored++;
-            } else if (fates[i]->is_retryable() && failures < patience) {
+            } else if (outcomes[i]->is_retryable() && failures < patience) {
                 again.push_back(updates[i]);
-                pause = std::max(pause, fates[i]->retry_after().value_or(std::chrono::seconds(1)));
+                pause = std::max(pause, outcomes[i]->retry_after().value_or(std::chrono::seconds(1)));
             } else {
                 total.refused++;
-                std::cerr << updates[i].message_id << ": " << fates[i]->what() << '\n';
+                std::cerr << updates[i].message_id << ": " << outcomes[i]->what() << '\n';
             }
         }
         failures = again.empty() ? 0 : failures + 1;
@@ -165,7 +165,7 @@ int main(int argc, char **argv) try {
     std::thread sender([&] { total = send(client, receipts); });
     read(std::cin, code, receipts);
     sender.join();
-    // A renewal outlives the call that began it, and has the only good pair of tokens.
+    // A renewal may take longer than its call, and its answer has the only tokens that work.
     b24::renewals_wait(std::chrono::seconds(45));
     std::cout << total.stored << " stored, " << total.refused << " not\n";
     return total.refused == 0 ? EXIT_SUCCESS : EXIT_FAILURE;

@@ -1,4 +1,4 @@
-/* What the examples share: options on the command line, and a way out. */
+/* What the examples share: options on the command line, and the check of a call. */
 #ifndef EXAMPLE_OPTIONS_H
 #define EXAMPLE_OPTIONS_H
 
@@ -8,11 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A renewal of tokens outlives the call that began it, and has the only good pair: so long it is
- * waited for before a program ends. */
+/* How long to wait for renewals of tokens before the program ends. A renewal may take longer than the
+ * call that started it, and only its answer has tokens that work. */
 enum { RENEWALS_MS = 45000 };
 
-/* Ends the program unless the call went well. */
+/* Ends the program if the call failed. */
 static void check(b24_code code, b24_error *error)
 {
     if (code != B24_OK) {
@@ -23,8 +23,8 @@ static void check(b24_code code, b24_error *error)
 }
 
 /* A configuration from the leading NAME=VALUE arguments, such as portal=portal.bitrix24.com; *next
- * is the index of the first argument that is none. The access token comes from the environment, if
- * not from there: other users of a machine can read command lines. */
+ * is the index of the first other argument. The access token may also come from the environment,
+ * because other users of the machine can read command lines. */
 static b24_config *read_options(int argc, char **argv, int *next)
 {
     b24_config *config = b24_config_new();

@@ -1,4 +1,4 @@
-/* Tells a portal what became of one message.
+/* Reports the status of one message to a portal.
  *
  *     B24_ACCESS_TOKEN=… ./single portal=portal.bitrix24.com provider1 MESSAGE_ID delivered */
 #include "options.h"
@@ -26,12 +26,12 @@ int main(int argc, char **argv)
         puts("stored");
         break;
     case B24_MESSAGE_NOT_FOUND:
-        /* Nothing to repeat: the portal forgot the message, or it is another provider's. */
+        /* Do not send it again: the message was deleted, or it is another provider's. */
         puts("the portal does not know this message");
         break;
     default:
         fprintf(stderr, "error %d: %s%s\n", (int)code, b24_error_message(error),
-                b24_error_is_retryable(error) ? " (it may be repeated later)" : "");
+                b24_error_is_retryable(error) ? " (try again later)" : "");
     }
     b24_error_free(error);
     b24_client_free(client);

@@ -1,5 +1,5 @@
-/* Several threads report through one client: it needs no lock, and keeps a connection for each.
- * Renewed tokens are handed to one function, whichever thread needed them.
+/* Several threads use one client, which needs no lock and keeps a connection for each of them.
+ * Renewed tokens are given to one function, whichever thread needed them.
  *
  *     B24_ACCESS_TOKEN=… ./threads portal=portal.bitrix24.com provider1 THREADS UPDATES */
 #include "options.h"
@@ -45,7 +45,7 @@ static void *report(void *argument)
     return NULL;
 }
 
-/* Real programs write the pair to their database here: the old refresh token is spent. */
+/* Store the pair in your database here: the old refresh token no longer works. */
 static void store(const b24_tokens *tokens, void *user)
 {
     (void)user;

@@ -177,9 +177,9 @@ static void batch_takes_null(void)
     CHECK_NUMBER(b24_batch_len(batch), count);
     refused(b24_message_status_update_batch(client, batch, &error), &error, "code");
     for (size_t i = 0; i < count; i++) {
-        const b24_error *fate = b24_batch_error(batch, i);
-        CHECK_NUMBER(b24_error_code(fate), B24_INVALID_ARGUMENT);
-        CHECK(strstr(b24_error_message(fate), entries[i][3]) != NULL);
+        const b24_error *outcome = b24_batch_error(batch, i);
+        CHECK_NUMBER(b24_error_code(outcome), B24_INVALID_ARGUMENT);
+        CHECK(strstr(b24_error_message(outcome), entries[i][3]) != NULL);
     }
     CHECK_NUMBER(b24_error_code(b24_batch_error(batch, count)), B24_INVALID_ARGUMENT);
     CHECK_NUMBER(b24_error_code(b24_batch_error(batch, (size_t)-1)), B24_INVALID_ARGUMENT);

@@ -88,19 +88,19 @@ void a_nul_inside_is_refused() {
 void a_batch_has_a_fate_for_each() {
     portal_reset(R"({"messages":["provider1|one","provider1|four"]})");
     b24::client client(config());
-    const auto fates = client.message_status_update_batch({
+    const auto outcomes = client.message_status_update_batch({
         {"provider1", "one", b24::status::sent},
         {"provider1", std::string("t\0wo", 4), b24::status::sent},
         {"provider1", "three", b24::status::sent},
         {"provider1", "four", b24::status::delivered},
         {"provider1", "five", "lost"},
     });
-    if (CHECK_NUMBER(fates.size(), 5)) {
-        CHECK(!fates[0]);
-        CHECK(fates[1] && fates[1]->code() == B24_INVALID_ARGUMENT);
-        CHECK(fates[2] && fates[2]->code() == B24_MESSAGE_NOT_FOUND);
-        CHECK(!fates[3]);
-        CHECK(fates[4] && fates[4]->code() == B24_INVALID_ARGUMENT);
+    if (CHECK_NUMBER(outcomes.size(), 5)) {
+        CHECK(!outcomes[0]);
+        CHECK(outcomes[1] && outcomes[1]->code() == B24_INVALID_ARGUMENT);
+        CHECK(outcomes[2] && outcomes[2]->code() == B24_MESSAGE_NOT_FOUND);
+        CHECK(!outcomes[3]);
+        CHECK(outcomes[4] && outcomes[4]->code() == B24_INVALID_ARGUMENT);
     }
     CHECK(client.message_status_update_batch({}).empty());
 }

@@ -3,7 +3,7 @@
 declare(strict_types=1);
 
 /**
- * Tells a portal the statuses that it reads from standard input, a line "CODE MESSAGE_ID STATUS" each.
+ * Reads statuses from standard input, one "CODE MESSAGE_ID STATUS" in a line, and reports them to a portal.
  *
  * B24_PORTAL=portal.bitrix24.com B24_ACCESS_TOKEN=… php cli.php <receipts.txt
  */
@@ -41,11 +41,11 @@ try {
     exit(2);
 }
 
-$fates = $client->messageStatusUpdateBatch(receipts());
-$failed = array_filter($fates);
+$outcomes = $client->messageStatusUpdateBatch(receipts());
+$failed = array_filter($outcomes);
 foreach ($failed as $number => $error) {
     $advice = $error->isRetryable() ? ' (may be tried again)' : '';
     fwrite(STDERR, 'line ' . ($number + 1) . ": {$error->kind()}: {$error->getMessage()}$advice\n");
 }
-echo count($fates) - count($failed), ' applied, ', count($failed), " not\n";
+echo count($outcomes) - count($failed), ' applied, ', count($failed), " not\n";
 exit($failed === [] ? 0 : 1);

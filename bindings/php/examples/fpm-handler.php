@@ -3,9 +3,9 @@
 declare(strict_types=1);
 
 /**
- * A provider's handler under PHP-FPM: takes the portal's message, sends it, reports what became of it.
+ * A provider's handler under PHP-FPM: takes a message from the portal, sends it, and reports its status.
  *
- * B24_APPLICATION_TOKEN in the worker's environment is the one kept from the installation.
+ * The worker's environment has the application token of the installation in B24_APPLICATION_TOKEN.
  */
 
 use B24\MessageService\Client;
@@ -15,13 +15,13 @@ use B24\MessageService\Status;
 require __DIR__ . '/../autoload.php'; // with Composer: vendor/autoload.php
 require __DIR__ . '/settings.php';
 
-/** Your gateway comes here. */
+/** Replace this with your gateway. */
 function send(string $to, string $text): bool
 {
     return $to !== '' && $text !== '';
 }
 
-/** Answers the portal, and ends. */
+/** Answers the portal, and ends the program. */
 function refuse(int $status, string $why): never
 {
     http_response_code($status);
@@ -50,14 +50,14 @@ if ($text('message_id') === '' || $text('code') === '') {
 }
 
 echo "accepted\n";
-// The portal waits for the answer, so the work comes after it.
+// The portal waits for the answer, so answer first and send then.
 if (function_exists('fastcgi_finish_request')) {
     fastcgi_finish_request();
 }
 
 $status = send($text('message_to'), $text('message_body')) ? Status::Delivered : Status::Undelivered;
 try {
-    // The token came with the message. A client costs microseconds: connections stay with the worker.
+    // The token came with the message. Making a client takes microseconds: connections stay with the worker.
     $client = new Client(
         $text('auth', 'client_endpoint'),
         ['access_token' => $text('auth', 'access_token')] + options('ca_file', 'resolve', 'proxy', 'state_dir')

@@ -3,7 +3,7 @@
 declare(strict_types=1);
 
 /**
- * The options that the environment gives: B24_STATE_DIR is `state_dir`, and so on.
+ * Options from the environment: B24_STATE_DIR is `state_dir`, and so on.
  *
  * @return array<string, string>
  */

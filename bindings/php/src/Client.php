@@ -10,11 +10,11 @@ use B24\MessageService\Exception\InvalidConfig;
 use B24\MessageService\Exception\MessageServiceException;
 
 /**
- * Tells one portal what became of messages.
+ * Makes calls to one portal.
  *
- * The client behind it is the process's one for an equal configuration, so that an FPM worker keeps
- * its connection, and renewed tokens, from one web request to the next. Calls block until the portal
- * has answered or `timeout_ms` has passed.
+ * Clients with an equal configuration share one client of the process, so that an FPM worker keeps its
+ * connection and the renewed tokens from one web request to the next. Calls block until the portal has
+ * answered or `timeout_ms` has passed.
  */
 final class Client
 {
@@ -22,7 +22,7 @@ final class Client
     private const OK = 0;
 
     private static bool $waitsAtShutdown = false;
-    /** Whether the program ends: what is destroyed from then on may have begun a renewal. */
+    /** Whether the program is ending: an object that is destroyed from then on may have started a renewal. */
     private static bool $ends = false;
 
     private readonly \FFI $ffi;
@@ -34,7 +34,7 @@ final class Client
      *     names of docs/options.md; null leaves an option out
      *
      * @throws InvalidConfig naming the option and what it takes
-     * @throws Exception\LibraryUnavailable if FFI or the shared library is not to be had
+     * @throws Exception\LibraryUnavailable if FFI or the shared library is not available
      */
     public function __construct(private readonly string $portal, #[\SensitiveParameter] array $options = [])
     {
@@ -68,18 +68,18 @@ final class Client
     }
 
     /**
-     * Tells the portal the status of one message, and returns when the portal has stored it. Doing so
-     * again is harmless.
+     * Reports the status of one message, and returns when the portal has stored it. Reporting it again is
+     * harmless.
      *
      * Calls for one message are made one after the other, in the order in which they were begun, across
-     * all clients of the process for one portal; what is told last stands. An attempt whose outcome is
-     * unknown may still be executed by the portal for up to 60 s.
+     * all clients of the process for one portal. The last status stands. An attempt whose outcome is unknown
+     * may still be executed by the portal for up to 60 s.
      *
      * @param string $code the provider code, `[A-Za-z0-9._-]+`
      * @param string|int $messageId what the portal sent to the provider's handler
      * @param Status|string $status a status, or its name in any case
      *
-     * @throws MessageServiceException of each class as it says
+     * @throws MessageServiceException see the classes in the namespace Exception
      */
     public function messageStatusUpdate(string $code, string|int $messageId, Status|string $status): void
     {
@@ -92,16 +92,16 @@ final class Client
     }
 
     /**
-     * Tells the portal the status of any number of messages, 50 a request. If a message is there more
-     * than once, the last status is sent and stands.
+     * Reports the status of any number of messages, 50 in a request. If a message occurs more than once,
+     * only its last status is sent.
      *
      * The deadline counts from when the updates have been read. An update takes its place in the order of
      * the calls for its message when its slice is queued, at most 10,000 updates at a time.
      *
      * @param iterable<array{string, string|int, Status|string}> $updates code, message id and status
      *
-     * @return list<?MessageServiceException> the outcome of each, in their order; null: applied. Updates
-     *     that failed alike may share one object
+     * @return list<?MessageServiceException> the outcome of each update, in their order; null if it was
+     *     applied. Updates that failed for the same reason may share one object
      */
     public function messageStatusUpdateBatch(iterable $updates): array
     {
@@ -129,7 +129,7 @@ final class Client
                 if ($error === null) {
                     continue;
                 }
-                // The same address: updates that failed alike share their error.
+                // The same address: updates that failed for the same reason share their error.
                 if ($last === null || $error != $last) {
                     $last = $error;
                     $exception = $this->exception($error);
@@ -143,13 +143,13 @@ final class Client
     }
 
     /**
-     * The tokens as they are now.
+     * The current tokens.
      */
     public function tokens(): Tokens
     {
         $tokens = $this->ffi->b24_client_tokens($this->client());
         if ($tokens === null) {
-            throw new InternalError('the library has no tokens to tell; please report it');
+            throw new InternalError('the library returned no tokens: please report this');
         }
         try {
             $expires = $this->ffi->b24_tokens_expires($tokens);
@@ -168,20 +168,20 @@ final class Client
     /**
      * Waits until no renewal of tokens is under way in this process.
      *
-     * A renewal outlives the call that began it: once its request has been sent, the answer holds the
-     * only good tokens, so it is awaited and stored after the call is over. On the command line this
-     * is called at shutdown, for 45 seconds at most. Call it before you end the process otherwise. A
-     * forked child has no renewal of its parent: the parent finishes it.
+     * A renewal may take longer than the call that started it. Once its request has been sent, only the
+     * answer has tokens that work, so it is awaited and stored even after the call has ended. On the command
+     * line this method is called at shutdown, for 45 seconds at most. Call it yourself if the process ends
+     * in another way. After a fork, renewals stay with the parent, which finishes them.
      *
-     * @throws Exception\CallTimeout if one is still under way, at once if `$seconds` is 0
-     * @throws InvalidArgument if `$seconds` is no time
+     * @throws Exception\CallTimeout if a renewal is still under way; at once if `$seconds` is 0
+     * @throws InvalidArgument if `$seconds` is negative or too large
      */
     public static function renewalsWait(float $seconds): void
     {
         $ffi = Loader::ffi();
         $milliseconds = round($seconds * 1000);
         if (!($milliseconds >= 0 && $milliseconds < PHP_INT_MAX)) {
-            throw new InvalidArgument('seconds must be a time to wait, 0 or more');
+            throw new InvalidArgument('seconds must be a number of seconds, 0 or more');
         }
         $error = $ffi->new('b24_error *');
         self::check($ffi->b24_renewals_wait((int) $milliseconds, \FFI::addr($error)), $error);
@@ -197,7 +197,7 @@ final class Client
 
     public function __serialize(): array
     {
-        throw new \LogicException(self::class . ' holds a connection: make one where it is needed');
+        throw new \LogicException(self::class . ' holds a connection: make one where you need it');
     }
 
     private function __clone()
@@ -205,7 +205,7 @@ final class Client
     }
 
     /**
-     * A worker of FPM lives on after a web request, and must not hold up its answer.
+     * Not for a worker of FPM: it keeps running after a web request, and waiting would delay its answer.
      */
     private static function waitAtShutdown(): void
     {
@@ -213,7 +213,7 @@ final class Client
             return;
         }
         self::$waitsAtShutdown = true;
-        // From within, so that it comes after all that the program has registered: that may make calls.
+        // Registered from within, so that it runs after the program's own functions, which may make calls.
         register_shutdown_function(static function (): void {
             self::$ends = true;
             register_shutdown_function(self::finishRenewals(...));
@@ -230,12 +230,12 @@ final class Client
     }
 
     /**
-     * When PHP ends it destroys objects that others still use, in the order in which they were made.
+     * When PHP ends, it destroys objects in the order in which they were made, even if others still use them.
      */
     private function client(): \FFI\CData
     {
         return $this->client
-            ?? throw new InvalidArgument('the client is destroyed already, as PHP ends: make its calls before');
+            ?? throw new InvalidArgument('PHP is ending and has destroyed the client already: make its calls earlier');
     }
 
     private function set(\FFI\CData $config, string $name, #[\SensitiveParameter] string $value): void
@@ -245,8 +245,8 @@ final class Client
     }
 
     /**
-     * Where a call leaves its error. Each call has its own: a signal handler that PHP runs as soon as a
-     * call is back, before its error is read, may make another call with the same client.
+     * Where a call puts its error. Each call has a place of its own: PHP may run a signal handler after a call
+     * has returned and before its error is read, and the handler may make another call with the same client.
      */
     private function place(): \FFI\CData
     {
@@ -254,7 +254,7 @@ final class Client
     }
 
     /**
-     * Throws what a call has left as its error, if its code says so.
+     * Throws the error of a call, if its code says that it failed.
      */
     private static function check(int $code, \FFI\CData $error): void
     {
@@ -322,7 +322,7 @@ final class Client
         foreach ($update as $value) {
             if (!is_string($value) && !is_int($value) && !$value instanceof Status) {
                 throw new InvalidArgument(
-                    'an update of a batch has a ' . get_debug_type($value) . ' in it, where text is needed'
+                    'an update of a batch contains a ' . get_debug_type($value) . ' where text is needed'
                 );
             }
         }
@@ -344,7 +344,7 @@ final class Client
     {
         $text = $value instanceof Status ? $value->value : (string) $value;
         if (str_contains($text, "\0")) {
-            throw new InvalidArgument("$name has a NUL in it, at which C would cut it");
+            throw new InvalidArgument("$name contains a NUL, at which C would cut it off");
         }
         return $text;
     }
@@ -366,11 +366,11 @@ final class Client
             is_bool($value) => $value ? 'true' : 'false',
             is_scalar($value), $value instanceof \Stringable => (string) $value,
             default => throw new InvalidConfig(
-                "$name is a " . get_debug_type($value) . '; it takes text, a number or true and false'
+                "$name is a " . get_debug_type($value) . '; it takes text, a number, true or false'
             ),
         };
         if (str_contains($name . $text, "\0")) {
-            throw new InvalidConfig(strtr($name, "\0", ' ') . ' has a NUL in it, at which C would cut it');
+            throw new InvalidConfig(strtr($name, "\0", ' ') . ' contains a NUL, at which C would cut it off');
         }
         return $text;
     }

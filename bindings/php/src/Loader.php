@@ -7,13 +7,13 @@ namespace B24\MessageService;
 use B24\MessageService\Exception\LibraryUnavailable;
 
 /**
- * Finds and loads the shared library. Nothing else of this package loads anything.
+ * Finds and loads the shared library. Only this class loads it.
  *
  * @internal
  */
 final class Loader
 {
-    /** Under this name `ffi.preload` has loaded it, if it has: see bin/b24-preload. */
+    /** The scope in which `ffi.preload` loads the library, if it is set: see bin/b24-preload. */
     public const SCOPE = 'B24_MESSAGESERVICE';
 
     private const LIBRARY = 'libb24_messageservice.so.1';
@@ -30,7 +30,7 @@ final class Loader
         return self::$ffi ??= self::load();
     }
 
-    /** The C header: of the package, or of the checkout that it lies in. */
+    /** The C header: the package's own, or the checkout's. */
     public static function header(): string
     {
         foreach ([__DIR__ . '/../lib', __DIR__ . '/../../../include'] as $directory) {
@@ -40,13 +40,13 @@ final class Loader
         }
         throw new LibraryUnavailable(
             'b24_messageservice.h is not in the lib directory of the package b24/messageservice: '
-            . 'install the package whole, with its lib directory'
+            . 'install the whole package, with its lib directory'
         );
     }
 
     /**
-     * The shared library: B24_MESSAGESERVICE_LIB, the package's own, the checkout's, or else the
-     * name under which the system's loader looks for it.
+     * The shared library: the one that B24_MESSAGESERVICE_LIB names, the package's own, the checkout's, or
+     * else the name for the system's loader.
      */
     public static function library(): string
     {

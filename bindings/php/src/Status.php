@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace B24\MessageService;
 
 /**
- * What became of a message, in the portal's words.
+ * The statuses of a message, under the names that the portal uses.
  */
 enum Status: string
 {

@@ -5,22 +5,22 @@ declare(strict_types=1);
 namespace B24\MessageService;
 
 /**
- * A snapshot of an installation's tokens. Neither dumps nor JSON show the two tokens, so that logs do
- * not, and it is not serialized, so that sessions and queues do not: who stores them reads the
- * properties.
+ * The tokens of an installation at one moment. Dumps and JSON do not show the two tokens, so that they do
+ * not get into logs. The object cannot be serialized, so that they do not get into sessions or queues. To store
+ * them, read the properties.
  */
 final class Tokens implements \JsonSerializable
 {
     public function __construct(
-        /** The token that calls are made with. */
+        /** The token that calls use. */
         #[\SensitiveParameter] public readonly string $accessToken,
-        /** The token of the next renewal, which works once; empty if there is none. */
+        /** The token for the next renewal, which works once; empty if there is none. */
         #[\SensitiveParameter] public readonly string $refreshToken,
-        /** The portal's REST address, moves included. */
+        /** The portal's REST address: the new one if the portal has moved. */
         public readonly string $clientEndpoint,
-        /** The portal's permanent id; empty until a renewal has told it. */
+        /** The portal's permanent id; empty until the first renewal. */
         public readonly string $memberId,
-        /** When the access token expires, in Unix time; null if that is not known. */
+        /** When the access token expires, in Unix time; null if unknown. */
         public readonly ?int $expires,
     ) {
     }

@@ -169,7 +169,7 @@ final class CallsTest extends TestCase
     public function testEachEntryOfABatchHasItsOwnFate(): void
     {
         $portal = Portal::with(['messages' => ['provider1|m1', 'provider1|m2']]);
-        $fates = $portal->client()->messageStatusUpdateBatch([
+        $outcomes = $portal->client()->messageStatusUpdateBatch([
             ['provider1', 'm1', 'sent'],
             'no entry',
             ['provider1', 'm1'],
@@ -183,12 +183,12 @@ final class CallsTest extends TestCase
         $refused = InvalidArgument::class;
         self::assertSame(
             [null, $refused, $refused, $refused, $refused, $refused, $refused, MessageNotFound::class, null],
-            array_map(static fn ($fate) => $fate === null ? null : $fate::class, $fates)
+            array_map(static fn ($outcome) => $outcome === null ? null : $outcome::class, $outcomes)
         );
         $rule = 'an update is an array of code, message id and status';
-        self::assertSame("$rule, not string", $fates[1]?->getMessage());
-        self::assertSame("status is missing: $rule", $fates[2]?->getMessage());
-        self::assertSame("4 values are too many: $rule", $fates[3]?->getMessage());
+        self::assertSame("$rule, not string", $outcomes[1]?->getMessage());
+        self::assertSame("status is missing: $rule", $outcomes[2]?->getMessage());
+        self::assertSame("4 values are too many: $rule", $outcomes[3]?->getMessage());
         self::assertEquals(['provider1|m1' => 'sent', 'provider1|m2' => 'failed'], $portal->messages());
         self::assertSame(3, $portal->seen()['commands']);
     }
@@ -325,7 +325,7 @@ final class CallsTest extends TestCase
             $client = new B24\MessageService\Client('p.bitrix24.test', ['access_token' => 't', 'proxy' => 'none']);
             $last = new Last($client);
             PHP);
-        $refusal = "the client is destroyed already, as PHP ends: make its calls before\n";
+        $refusal = "PHP is ending and has destroyed the client already: make its calls earlier\n";
         self::assertSame([0, str_repeat($refusal, 3)], [$done->exit, $done->output], $done->errors);
     }
 

@@ -162,7 +162,7 @@ final class ValuesTest extends TestCase
     public function testANulInThePortalIsRefused(): void
     {
         $this->expectException(InvalidConfig::class);
-        $this->expectExceptionMessage('portal has a NUL');
+        $this->expectExceptionMessage('portal contains a NUL');
         new Client("portal.bitrix24.test\0.example", ['access_token' => 'x']);
     }
 
@@ -199,9 +199,9 @@ final class ValuesTest extends TestCase
         } catch (InvalidArgument $error) {
             self::assertStringContainsString($told, $error->getMessage());
         }
-        $fates = $client->messageStatusUpdateBatch([[$code, $messageId, $status]]);
-        self::assertInstanceOf(InvalidArgument::class, $fates[0]);
-        self::assertStringContainsString($told, $fates[0]->getMessage());
+        $outcomes = $client->messageStatusUpdateBatch([[$code, $messageId, $status]]);
+        self::assertInstanceOf(InvalidArgument::class, $outcomes[0]);
+        self::assertStringContainsString($told, $outcomes[0]->getMessage());
         self::assertSame(0, $portal->seen()['requests']);
     }
 

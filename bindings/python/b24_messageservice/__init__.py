@@ -1,4 +1,4 @@
-"""Tells Bitrix24 what became of a message: ``messageservice.message.status.update``.
+"""Report SMS delivery statuses to Bitrix24: ``messageservice.message.status.update``.
 
 ::
 
@@ -7,11 +7,11 @@
     with Client("portal.bitrix24.com", access_token="...") as client:
         client.message_status_update("provider1", "65575980fa53", Status.DELIVERED)
 
-Calls block, without the GIL: use threads, or ``asyncio.to_thread``. Log records go to the logger
-``b24_messageservice`` of :mod:`logging`.
+Calls block, and release the GIL: use threads, or ``asyncio.to_thread``. Log records go to the
+logger ``b24_messageservice`` of :mod:`logging`.
 
-A renewal of tokens outlives the call that began it, on a thread of its own. When the interpreter
-ends, :func:`renewals_wait` is called, for 45 seconds at most.
+A renewal of tokens has a thread of its own and may take longer than the call that started it. When
+the interpreter ends, :func:`renewals_wait` is called, for 45 seconds at most.
 """
 
 import atexit as _atexit
@@ -62,14 +62,14 @@ __all__ = [
 ]
 
 for _name in __all__:
-    # What users see in tracebacks and pickles is the public path, wherever the code lives.
+    # Tracebacks and pickles show the public path, wherever the code is.
     if callable(_public := globals()[_name]) and _public is not Client:
         _public.__module__ = __name__
 del _name, _public
 
 
 def _finish_renewals() -> None:
-    """Waits, as the interpreter ends, for the answers that hold the only good tokens."""
+    """When the interpreter ends, waits for answers that have the only tokens that work."""
     try:
         renewals_wait(45.0)
     except CallTimeout as late:

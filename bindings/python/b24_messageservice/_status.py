@@ -4,7 +4,7 @@ from enum import Enum
 
 
 class Status(str, Enum):
-    """What became of a message, in the portal's words. Each is also that ``str``."""
+    """The statuses of a message, under the portal's names. Each is also that ``str``."""
 
     QUEUED = "queued"
     """Accepted by the provider, not yet sent."""
@@ -17,7 +17,7 @@ class Status(str, Enum):
     FAILED = "failed"
     """Could not be sent."""
 
-    # Enum's own differ from one Python version to the next.
+    # Enum's own methods differ between Python versions.
     def __str__(self) -> str:
         return self.value
 

@@ -1,4 +1,4 @@
-"""The pair of tokens that a client calls with."""
+"""The pair of tokens that a client uses."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Tokens:
-    """A snapshot of an installation's tokens. Its ``repr`` shows no secret.
+    """The tokens of an installation at one moment. Its ``repr`` shows no secret.
 
-    ``dataclasses.asdict`` gives what is to be stored.
+    ``dataclasses.asdict`` returns what you have to store.
     """
 
     access_token: str = field(repr=False)
-    """The token that calls are made with."""
+    """The token that calls use."""
     refresh_token: str = field(repr=False)
-    """The token of the next renewal, empty if there is none. It works once."""
+    """The token for the next renewal, which works once; empty if there is none."""
     client_endpoint: str
-    """The portal's REST address, ``https://portal.bitrix24.com/rest/``, moves included."""
+    """The portal's REST address, ``https://portal.bitrix24.com/rest/``."""
     member_id: str
-    """The portal's permanent id, empty until a renewal has told it."""
+    """The portal's permanent id; empty until the first renewal."""
     expires: int | None
-    """When the access token expires, in Unix time, if that is known."""
+    """When the access token expires, in Unix time; None if unknown."""

@@ -1,7 +1,7 @@
 """Reports statuses from asyncio: receipts come from a queue, and go out in batches.
 
-Calls block a thread, not the loop: ``asyncio.to_thread``. Batches cost the portal's rate limit one
-request for 50 statuses.
+``asyncio.to_thread`` makes calls block a thread instead of the loop. For the portal's rate limit a
+batch of 50 statuses is one request.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Receipt = tuple[str, str, str]
 
 
 async def reporter(client: Client, receipts: asyncio.Queue[Receipt | None]) -> int:
-    """Reports everything that the queue holds until None comes; how many were applied."""
+    """Reports what comes from the queue, until None comes. Returns how many were applied."""
     applied = 0
     while (receipt := await receipts.get()) is not None:
         batch = [receipt]
@@ -27,11 +27,11 @@ async def reporter(client: Client, receipts: asyncio.Queue[Receipt | None]) -> i
                 receipts.put_nowait(None)
                 break
             batch.append(following)
-        fates = await asyncio.to_thread(client.message_status_update_batch, batch)
-        for (_, message_id, _), fate in zip(batch, fates):
-            if fate is not None:
-                print(f"{message_id}: {fate}", file=sys.stderr)
-        applied += fates.count(None)
+        outcomes = await asyncio.to_thread(client.message_status_update_batch, batch)
+        for (_, message_id, _), error in zip(batch, outcomes):
+            if error is not None:
+                print(f"{message_id}: {error}", file=sys.stderr)
+        applied += outcomes.count(None)
     return applied
 
 

@@ -21,17 +21,17 @@ client = Client(os.environ["B24_PORTAL"], **options())  # type: ignore[arg-type]
 
 @worker_process_shutdown.connect  # type: ignore[untyped-decorator]
 def finish(**_: Any) -> None:
-    """A renewal outlives its call, and these processes end without running exit handlers."""
+    """A renewal may take longer than its call, and these processes end without exit handlers."""
     renewals_wait(45)
 
 
 @app.task(bind=True, max_retries=10)  # type: ignore[untyped-decorator]
 def report(task: Any, code: str, message_id: str, status: str) -> None:
-    """Reports a status; what may succeed later is put back into the queue until then."""
+    """Reports a status. If the error is retryable, the task is run again later."""
     try:
         client.message_status_update(code, message_id, status)
     except B24Error as error:
         if not error.retryable:
             raise
-        # Short waits were already spent inside the call: this is for portals that are down.
+        # The call has already retried for a while: this is for portals that are down for longer.
         raise task.retry(exc=error, countdown=error.retry_after or 60) from error

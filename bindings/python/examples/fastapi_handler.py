@@ -1,4 +1,4 @@
-"""A provider's handler: takes the portal's messages, sends them, reports what became of them.
+"""A provider's handler: takes messages from the portal, sends them, and reports their statuses.
 
 ``B24_APPLICATION_TOKEN=… uvicorn fastapi_handler:app``
 """
@@ -18,7 +18,7 @@ app = FastAPI()
 
 @app.post("/handler")
 async def handler(request: Request, background: BackgroundTasks) -> dict[str, str]:
-    """Accepts a message. The portal waits for the answer, so the work comes after it."""
+    """Accepts a message. The portal waits for the answer, so answer first and send then."""
     content_type = request.headers.get("content-type", "")
     try:
         message = read(await request.body(), content_type, os.environ["B24_APPLICATION_TOKEN"])
@@ -35,7 +35,7 @@ def deliver(message: Message) -> None:
     """Sends a message, and reports the outcome with the token that came with it."""
     status = Status.DELIVERED if send(message.to, message.text) else Status.UNDELIVERED
     extra = options("ca_file", "proxy", "resolve")
-    # A client for each message costs microseconds: connections belong to the process.
+    # Making a client takes microseconds: connections belong to the process.
     with Client(message.portal, access_token=message.access_token, **extra) as client:  # type: ignore[arg-type]
         try:
             client.message_status_update(message.code, message.message_id, status)
@@ -46,5 +46,5 @@ def deliver(message: Message) -> None:
 
 
 def send(to: str, text: str) -> bool:
-    """Your gateway comes here."""
+    """Replace this with your gateway."""
     return bool(to and text)

@@ -1,6 +1,6 @@
 """Reports one status: ``python plain.py provider1 65575980fa531ac284c2ee68f81ebebd delivered``.
 
-B24_PORTAL and B24_ACCESS_TOKEN tell where, and as whom.
+B24_PORTAL and B24_ACCESS_TOKEN name the portal and the token.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def main() -> int:
             print(error, file=sys.stderr)
             return 2
         except B24Error as error:
-            again = "later" if error.retryable else "not before something is changed"
-            print(f"{error}; try again {again}", file=sys.stderr)
+            advice = "try again later" if error.retryable else "trying again does not help"
+            print(f"{error}; {advice}", file=sys.stderr)
             return 3
     print(f"{message_id} is {status}")
     return 0

@@ -15,20 +15,20 @@ class Forged(Exception):
 
 @dataclass(frozen=True)
 class Message:
-    """A message to send, and the way to report what becomes of it."""
+    """A message to send, with all that a report about it needs."""
 
     code: str
     message_id: str
     to: str
     text: str
     portal: str
-    """The portal's REST address: takes the place of a client's ``portal``."""
+    """The portal's REST address, for the option ``portal`` of a client."""
     access_token: str = field(repr=False)
-    """Good for an hour. No refresh token comes with a message."""
+    """Valid for an hour. No refresh token comes with a message."""
 
 
 def read(body: bytes, content_type: str, application_token: str) -> Message:
-    """The message in a request, once it has proved to be the portal's.
+    """The message in a request, after checking that the portal sent it.
 
     ``application_token`` is the one received when the application was installed.
     """
@@ -39,8 +39,8 @@ def read(body: bytes, content_type: str, application_token: str) -> Message:
         fields = dict(parse_qsl(body.decode(), keep_blank_values=True))
     given = fields.get("auth[application_token]", "").encode()
     known = application_token.encode()
-    # An empty one proves nothing: a request that has none would be as good as the portal's. In
-    # constant time, or the answer's delay would tell how much of a guess was right.
+    # An empty token proves nothing: requests without one would pass too. The time of the comparison
+    # must not show how much of a guess is right.
     if not known or not hmac.compare_digest(given, known):
         raise Forged
     return Message(
@@ -54,7 +54,7 @@ def read(body: bytes, content_type: str, application_token: str) -> Message:
 
 
 def flat(value: Any, name: str = "") -> dict[str, str]:
-    """Nested JSON under the names that the form notation has."""
+    """Nested JSON as fields with the names that they have in the form."""
     if not isinstance(value, dict):
         return {name: str(value)}
     fields: dict[str, str] = {}

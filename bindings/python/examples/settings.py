@@ -1,7 +1,7 @@
 """Options of the client from environment variables: B24_ACCESS_TOKEN, B24_CA_FILE, ….
 
-The library itself reads nothing from the environment; what comes from where is the program's
-choice. Texts are taken for every option, so nothing needs converting.
+The library itself reads no such variables; where options come from is the program's choice. Every
+option may be given as text, so nothing needs converting.
 """
 
 from __future__ import annotations

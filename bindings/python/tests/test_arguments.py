@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from b24_messageservice import Client, InvalidArgument, InvalidConfig, Status, Tokens
-from b24_messageservice.testing import Portal
+from b24_portal import Portal
 
 
 class Number(enum.IntEnum):
@@ -84,8 +84,8 @@ def test_a_wrong_value_is_an_invalid_argument(
         portal.client().message_status_update(code, message_id, status)
     assert not refused.value.retryable
     good = ("provider1", "m2", "sent")
-    fates = portal.client().message_status_update_batch([good, (code, message_id, status), good])
-    assert [type(fate) for fate in fates] == [type(None), InvalidArgument, type(None)]
+    outcomes = portal.client().message_status_update_batch([good, (code, message_id, status), good])
+    assert [type(outcome) for outcome in outcomes] == [type(None), InvalidArgument, type(None)]
     assert portal.seen()["bad"] == []
 
 

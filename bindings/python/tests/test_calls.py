@@ -14,7 +14,7 @@ from typing import Any
 import b24_messageservice as b24
 import pytest
 from b24_messageservice import Tokens
-from b24_messageservice.testing import Portal
+from b24_portal import Portal
 
 UPDATE = ("provider1", "m1", "delivered")
 
@@ -70,10 +70,10 @@ def test_the_wait_that_a_limit_asks_for_is_told_in_seconds(portal: Portal) -> No
 
 def test_fates_of_a_batch_stand_in_its_order(portal: Portal) -> None:
     portal.set(messages=["provider1|known"])
-    fates = portal.client().message_status_update_batch(
+    outcomes = portal.client().message_status_update_batch(
         [("provider1", name, "sent") for name in ("unknown", "known", "")]
     )
-    assert [type(fate) for fate in fates] == [
+    assert [type(outcome) for outcome in outcomes] == [
         b24.MessageNotFound,
         type(None),
         b24.InvalidArgument,

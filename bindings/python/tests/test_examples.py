@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 import pytest
 from b24_messageservice import Client
-from b24_messageservice.testing import Portal
+from b24_portal import Portal
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -68,7 +68,7 @@ def test_plain_tells_whether_to_try_again(portal: Portal, environment: dict[str,
     portal.set(answer={"status": 403, "error": "insufficient_scope"})
     ended = run("plain.py", "provider1", "m1", "sent", environment=environment)
     assert ended.returncode == 3
-    assert "try again not before" in ended.stderr
+    assert "trying again does not help" in ended.stderr
 
 
 def test_asyncio_sender(portal: Portal, environment: dict[str, str]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from b24_messageservice.testing import Portal
+from b24_portal import Portal
 
 PROGRAM = """
 import json, os, pathlib, sys

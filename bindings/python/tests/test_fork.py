@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from b24_messageservice import Client
-from b24_messageservice.testing import Portal
+from b24_portal import Portal
 
 if not hasattr(os, "fork"):
     pytest.skip("this system has no fork", allow_module_level=True)
@@ -173,7 +173,7 @@ def test_a_child_with_its_parents_process_id(portal: Portal) -> None:
     portal.set(messages=["provider1|known"])
     # Over TLS a shared connection breaks; without, its answers are taken for each other.
     options = portal.options(
-        portal=f"http://127.0.0.1:{portal.addresses['http_port']}",
+        portal=f"http://127.0.0.1:{portal.http_port}",
         allow_http=True,
         rate_limit="off",
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from b24_messageservice import Client, StorageError
-from b24_messageservice.testing import Portal
+from b24_portal import Portal
 
 ROOT = Path(__file__).parents[3]
 UPDATE = ("provider1", "m1", "sent")
@@ -97,7 +97,7 @@ os.waitpid(child, 0)
     ) as parent:
         assert parent.stdin is not None
         assert parent.stdout is not None
-        portal.wait_for_renewals(1)
+        portal.wait(renewal_requests=1)
         parent.stdin.write("fork\n")
         parent.stdin.flush()
         assert parent.stdout.readline() == "child\n"
@@ -159,7 +159,7 @@ def test_a_disk_that_fills_up_amid_a_renewal_has_room_for_its_answer(
     portal.set(expired=True, oauth_latency_ms=60_000)
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(Client(**options).message_status_update, *UPDATE)
-        portal.wait_for_renewals(1)
+        portal.wait(renewal_requests=1)
         fill(small_disk)
         portal.release()
         call.result()

@@ -33,7 +33,7 @@ from b24_messageservice import (
     Tokens,
     renewals_wait,
 )
-from b24_messageservice.testing import Portal
+from b24_portal import Portal
 
 UPDATE = ("provider1", "m1", "delivered")
 FUTEX = {"x86_64": "202", "aarch64": "98"}[platform.machine()]
@@ -239,7 +239,7 @@ def test_ctrl_c_in_a_renewal_loses_nothing(portal: Portal, tmp_path: Path, store
     state = {"state_dir": tmp_path / "state"} if stored else {}
     client = Client(**portal.renewable(on_renewal=given.append, **state))
     interrupted(
-        lambda: portal.wait_for_renewals(1),
+        lambda: portal.wait(renewal_requests=1),
         lambda: client.message_status_update(*UPDATE),
     )
     assert portal.seen()["renewals"] == len(given) == 0
@@ -366,8 +366,8 @@ def test_cancel_ends_each_update_of_a_batch(portal: Portal) -> None:
         call = pool.submit(client.message_status_update_batch, [UPDATE, UPDATE])
         portal.wait(1)
         client.cancel()
-        fates = call.result()
-    assert [type(fate) for fate in fates] == [Cancelled, Cancelled]
+        outcomes = call.result()
+    assert [type(outcome) for outcome in outcomes] == [Cancelled, Cancelled]
     portal.release()
 
 
@@ -379,9 +379,7 @@ def test_equal_clients_take_turns_for_a_message(portal: Portal) -> None:
         portal.wait(1)
         second.message_status_update("provider1", "m1", "delivered")
         early.result()
-    messages: dict[str, Any] = portal.messages()
-    assert messages["history"]["provider1|m1"] == ["sent", "delivered"]
-    assert messages["provider1|m1"] == "delivered"
+    assert portal.history() == {"provider1|m1": ["sent", "delivered"]}
 
 
 def test_threads_share_a_client(portal: Portal) -> None:
@@ -396,8 +394,7 @@ def test_threads_share_a_client(portal: Portal) -> None:
         for outcome in [pool.submit(report, thread) for thread in range(16)]:
             outcome.result()
     seen = portal.seen()
-    stored = {key: value for key, value in portal.messages().items() if key != "history"}
-    assert list(stored.values()).count("delivered") == 400
+    assert list(portal.messages().values()).count("delivered") == 400
     assert seen["requests"] == 800
     assert seen["connections"] <= 16
     assert seen["bad"] == []

@@ -1,0 +1,20 @@
+"""A Bitrix24 portal for tests: starts the emulator ``b24-portal``, and tells it what to do.
+
+With pytest, ask for the fixture ``b24_portal``, which needs no import::
+
+    def test_reports_delivery(b24_portal):
+        with Client(**b24_portal.options()) as client:
+            client.message_status_update("provider1", "abc", "delivered")
+        assert b24_portal.messages() == {"provider1|abc": "delivered"}
+
+Elsewhere::
+
+    with b24_portal.Portal() as portal:
+        ...
+"""
+
+from __future__ import annotations
+
+from ._portal import Logged, Portal, PortalError, Seen, Tokens, find_program
+
+__all__ = ["Logged", "Portal", "PortalError", "Seen", "Tokens", "find_program"]
