@@ -25,14 +25,16 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .PHONY: demo test build setup lint fmt header install uninstall bench fuzz soak wheels sbom coverage dist audit clean
 
+demo: NEEDS = build
 demo: build
 	@$(PYTHON) tools/demo.py $(TARGET)
 
 test: build
 	@$(PYTHON) tests/suites.py --target $(TARGET) $(if $(ALL),--all) $(SUITES)
 
+# Only what is missing, after saying what and why; with SETUP=check nothing is installed.
 setup:
-	@tools/setup
+	@tools/setup $(NEEDS)
 
 # What tests in more than one language use. Cargo knows what is out of date. The emulator comes with
 # its Python package; a build of it by Cargo itself would select other features of what it depends on.
@@ -58,6 +60,7 @@ header:
 install uninstall:
 	@$(MAKE) --no-print-directory -C bindings/c $@ CARGO_BUILD_TARGET=$(CARGO_BUILD_TARGET)
 
+bench: NEEDS = bench
 bench: build
 	@benches/run
 
