@@ -6,6 +6,7 @@ use serde::Serialize;
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 
+use crate::fault::At;
 use crate::http::reason;
 use crate::limits::OperatingTime;
 use crate::php::to_json;
@@ -166,8 +167,8 @@ pub(crate) struct Time {
 }
 
 impl Time {
-    /// The times of a call that began then and ends now. None if the settings say so.
-    pub(crate) fn since(start: SystemTime, state: &State) -> Option<Self> {
+    /// The times of a call of a method that began then and ends now. None if the settings say so.
+    pub(crate) fn since(start: SystemTime, state: &State, at: At) -> Option<Self> {
         if !state.settings.time {
             return None;
         }
@@ -178,7 +179,7 @@ impl Time {
             .as_secs_f64();
         let budget = state.settings.operating;
         let none = OperatingTime::default();
-        let operating = state.operating().unwrap_or(&none);
+        let operating = state.operating(at).unwrap_or(&none);
         let reset_in = budget.map_or(600.0, |budget| {
             let now = state.clock.now();
             state.clock.real(operating.reset_in(budget, now))

@@ -6,7 +6,8 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use crate::answer::{Problem, ProblemBody, Time};
-use crate::methods::{self, Caller};
+use crate::fault::At;
+use crate::methods::{self, Caller, Method};
 use crate::php::{Array, Key, Value, parse_str};
 use crate::settings::Shape;
 use crate::state::State;
@@ -41,9 +42,13 @@ pub(crate) fn run(state: &mut State, caller: Caller, params: &Array<Value>) -> R
     };
     for (index, (key, command)) in commands.iter().enumerate() {
         let start = SystemTime::now();
+        let command = command.to_text().unwrap_or(Cow::Borrowed(""));
+        let command = command.split('#').next().unwrap_or_default();
+        let (method, query) = command.split_once('?').unwrap_or((command, ""));
+        let method = methods::find(&method.to_ascii_lowercase());
         let outcome = if index < MAX_COMMANDS {
             state.seen.commands += 1;
-            execute(state, caller, command, &results)
+            execute(state, caller, method, query, &results)
         } else {
             Err(Problem::new(
                 400,
@@ -54,7 +59,8 @@ pub(crate) fn run(state: &mut State, caller: Caller, params: &Array<Value>) -> R
         match outcome {
             Ok(value) => {
                 results.result.insert(key.clone(), value);
-                if let Some(time) = Time::since(start, state) {
+                let at = method.map_or(At::Any, |method| method.at);
+                if let Some(time) = Time::since(start, state, at) {
                     results.result_time.insert(key.clone(), time);
                 }
             }
@@ -90,23 +96,16 @@ impl Results {
 fn execute(
     state: &mut State,
     caller: Caller,
-    command: &Value,
+    method: Option<&Method>,
+    query: &str,
     earlier: &Results,
 ) -> Result<Value, Problem> {
-    let command = command.to_text().unwrap_or(Cow::Borrowed(""));
-    let command = command.split('#').next().unwrap_or_default();
-    let (method, query) = command.split_once('?').unwrap_or((command, ""));
     let params = parse_str(query);
-    if method == methods::STATUS_UPDATE {
-        let bad: Vec<_> = methods::misspelt_names(&params)
-            .map(|name| format!("batch: parameter {name:?} of an update"))
-            .collect();
-        for text in bad {
-            state.note_bad(text);
-        }
+    for text in method.map_or(Vec::new(), |method| method.misspelt(&params)) {
+        state.note_bad(format!("batch: {text}"));
     }
     let params = resolve_all(params, earlier);
-    methods::call(state, caller, &method.to_ascii_lowercase(), &params)
+    methods::call(state, caller, method, &params)
 }
 
 fn resolve_all(params: Array<Value>, earlier: &Results) -> Array<Value> {

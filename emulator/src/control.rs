@@ -68,6 +68,10 @@ impl Control {
         self.shared.lock().messages.to_json()
     }
 
+    pub(crate) fn senders(&self) -> Value {
+        json!(self.shared.lock().senders.by_code())
+    }
+
     pub(crate) fn tokens(&self) -> Value {
         let state = self.shared.lock();
         json!({
@@ -130,10 +134,11 @@ impl Control {
                 serde_json::to_value(seen).map_err(|error| error.to_string())
             }
             ("GET", "/messages") => Ok(self.messages()),
+            ("GET", "/senders") => Ok(self.senders()),
             ("GET", "/tokens") => Ok(self.tokens()),
             (method, path) => Err(format!(
                 "no such command: {method} {path}; there are POST /reset, /set, /fault, /release, \
-                 /wait and GET /seen, /messages, /tokens"
+                 /wait and GET /seen, /messages, /senders, /tokens"
             )),
         }
     }

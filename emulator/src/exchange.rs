@@ -85,9 +85,9 @@ impl Target<'_> {
     fn at(&self) -> At {
         match self {
             Self::Renewal => At::Oauth,
-            Self::Method(_, method) if method == methods::STATUS_UPDATE => At::Update,
             Self::Method(_, method) if method == "batch" => At::Batch,
-            Self::Method(..) | Self::NoPage => At::Any,
+            Self::Method(_, method) => methods::find(method).map_or(At::Any, |method| method.at),
+            Self::NoPage => At::Any,
         }
     }
 }
@@ -105,7 +105,7 @@ pub(crate) fn serve(shared: &Shared, request: &Request, origin: Origin) -> Reply
     let number = state.note(|| LogEntry::new(request, params.clone(), origin.connection));
     state.seen.count(at);
     shared.notify(&state);
-    check_manners(&mut state, request, &params, at);
+    check_manners(&mut state, request, &params, &target);
     let mut fault = state.faults.take(at);
     match fault {
         Some(Kind::DropBefore) => return Reply::Close,
@@ -313,8 +313,9 @@ fn call(
         authorize(state, request, params)?;
     }
     if method != "batch" {
+        let method = methods::find(method);
         let result = methods::call(state, caller, method, params)?;
-        let time = Time::since(start, state);
+        let time = Time::since(start, state, method.map_or(At::Any, |method| method.at));
         return Ok(Answer::json(200, &Success { result, time }));
     }
     if let Some(refusal) = state
@@ -326,7 +327,8 @@ fn call(
         return Ok(refusal.into());
     }
     let result = batch::run(state, caller, params);
-    let time = Time::since(start, state);
+    // A batch spends nothing itself; updates are what it is for.
+    let time = Time::since(start, state, At::Update);
     Ok(Answer::json(200, &Success { result, time }))
 }
 
@@ -386,8 +388,11 @@ fn parameters(request: &Request) -> Array<Value> {
 }
 
 /// Notes what a well-behaved client does not do, even where the portal puts up with it.
-fn check_manners(state: &mut State, request: &Request, params: &Array<Value>, at: At) {
-    if !matches!(at, At::Update | At::Batch) {
+fn check_manners(state: &mut State, request: &Request, params: &Array<Value>, target: &Target<'_>) {
+    let Target::Method(_, method) = target else {
+        return;
+    };
+    if !target.at().is_call() {
         return;
     }
     if request.method != "POST" {
@@ -412,12 +417,7 @@ fn check_manners(state: &mut State, request: &Request, params: &Array<Value>, at
     if params.iter().any(secret) {
         state.note_bad("a secret was sent to the portal");
     }
-    if at == At::Update {
-        let bad: Vec<_> = methods::misspelt_names(params)
-            .map(|name| format!("parameter {name:?} of an update"))
-            .collect();
-        for text in bad {
-            state.note_bad(text);
-        }
+    for text in methods::find(method).map_or(Vec::new(), |method| method.misspelt(params)) {
+        state.note_bad(text);
     }
 }

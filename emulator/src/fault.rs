@@ -33,7 +33,7 @@ impl TryFrom<Map<String, Value>> for Fault {
 }
 
 /// What a request is for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum At {
     /// Of a fault: every request to the portal or the authorization server.
@@ -42,6 +42,21 @@ pub enum At {
     Any,
     /// A single `messageservice.message.status.update`.
     Update,
+    /// `messageservice.message.status.get`, named `status.get`.
+    #[serde(rename = "status.get")]
+    StatusGet,
+    /// `messageservice.sender.add`, named `sender.add`; the others likewise.
+    #[serde(rename = "sender.add")]
+    SenderAdd,
+    /// `messageservice.sender.update`.
+    #[serde(rename = "sender.update")]
+    SenderUpdate,
+    /// `messageservice.sender.delete`.
+    #[serde(rename = "sender.delete")]
+    SenderDelete,
+    /// `messageservice.sender.list`.
+    #[serde(rename = "sender.list")]
+    SenderList,
     /// A batch.
     Batch,
     /// A renewal.
@@ -174,6 +189,13 @@ fn bad_request() -> u16 {
 
 fn found() -> u16 {
     302
+}
+
+impl At {
+    /// Whether it is a call of the portal: a method, or a batch of them.
+    pub(crate) fn is_call(self) -> bool {
+        !matches!(self, Self::Any | Self::Oauth)
+    }
 }
 
 /// The faults ordered and not yet met, in the order in which they were ordered.

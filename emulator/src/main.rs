@@ -36,6 +36,7 @@ The control API (JSON):
   POST /wait     {\"requests\": N, \"timeout_ms\": M}: answered when that many requests came
   GET  /seen     counts, violations of the protocol, and the last requests (?log=N: the last N)
   GET  /messages what was stored
+  GET  /senders  the senders that are installed
   GET  /tokens   the present tokens
 
 All settings and faults are in the README.

@@ -140,6 +140,11 @@ impl Portal {
         self.control.messages()
     }
 
+    /// The senders that are installed, under their codes, as `GET /senders` tells them.
+    pub fn senders(&self) -> Value {
+        self.control.senders()
+    }
+
     /// The present tokens, as `GET /tokens` tells them.
     pub fn tokens(&self) -> Value {
         self.control.tokens()

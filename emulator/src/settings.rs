@@ -1,5 +1,7 @@
 //! How the portal is to behave: what `/reset` and `/set` take.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
@@ -27,6 +29,12 @@ pub struct Settings {
     pub messages: Vec<String>,
     /// The provider codes whose messages can be found; `*` stands for any. `["*"]`
     pub providers: Vec<String>,
+    /// The codes of the senders that are installed from the beginning. `[]`
+    pub senders: Vec<String>,
+    /// The application's address, whose host the handlers of its senders must have. none
+    pub application_url: Option<String>,
+    /// What `messageservice.message.status.get` answers for these internal numbers. `{}`
+    pub message_statuses: BTreeMap<u64, String>,
     /// Every update is refused so. none
     pub answer: Option<Refusal>,
     /// The leaky bucket of each host name. none
@@ -76,6 +84,9 @@ impl Default for Settings {
             expired: false,
             messages: vec!["*".into()],
             providers: vec!["*".into()],
+            senders: Vec::new(),
+            application_url: None,
+            message_statuses: BTreeMap::new(),
             answer: None,
             rate: None,
             speed: 1.0,

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::fault::{At, Queue};
 use crate::http::Request;
 use crate::limits::{Bucket, Clock, OperatingTime};
+use crate::methods::Senders;
 use crate::php;
 use crate::settings::Settings;
 
@@ -143,13 +144,13 @@ pub(crate) struct State {
     pub(crate) messages: Messages,
     pub(crate) faults: Queue,
     pub(crate) seen: Seen,
-    pub(crate) senders: Vec<String>,
+    pub(crate) senders: Senders,
     pub(crate) clock: Clock,
     pub(crate) buckets: HashMap<String, Bucket>,
-    /// The time budget of each application.
-    operating: HashMap<String, OperatingTime>,
-    /// The application that calls now.
-    application: String,
+    /// The time budget of each application and method.
+    operating: HashMap<(String, At), OperatingTime>,
+    /// The application that calls now; empty if there is only one.
+    pub(crate) application: String,
     /// Scheme and authority under which the portal was last called.
     pub(crate) origin: Option<String>,
     /// The connections that are open, by number.
@@ -167,7 +168,7 @@ impl State {
             messages: Messages::default(),
             faults: Queue::default(),
             seen: Seen::default(),
-            senders: Vec::new(),
+            senders: Senders::preset(&settings.senders),
             clock: Clock::new(settings.speed),
             buckets: HashMap::new(),
             operating: HashMap::new(),
@@ -186,14 +187,15 @@ impl State {
         self.application = if any { token.to_owned() } else { String::new() };
     }
 
-    /// The time budget of the application that calls, if it has spent any.
-    pub(crate) fn operating(&self) -> Option<&OperatingTime> {
-        self.operating.get(&self.application)
+    /// The time budget that the application that calls has for a method, if it has spent any.
+    pub(crate) fn operating(&self, at: At) -> Option<&OperatingTime> {
+        self.operating.get(&(self.application.clone(), at))
     }
 
     /// The same, to spend of it.
-    pub(crate) fn operating_mut(&mut self) -> &mut OperatingTime {
-        self.operating.entry(self.application.clone()).or_default()
+    pub(crate) fn operating_mut(&mut self, at: At) -> &mut OperatingTime {
+        let budget = (self.application.clone(), at);
+        self.operating.entry(budget).or_default()
     }
 
     /// Changes the settings that `changes` names.
@@ -205,6 +207,9 @@ impl State {
             .any(|name| changes.get(name).is_some())
         {
             self.tokens.set(&settings, changes);
+        }
+        if changes.get("senders").is_some() {
+            self.senders = Senders::preset(&settings.senders);
         }
         self.settings = settings;
         Ok(())
@@ -262,9 +267,9 @@ pub struct Seen {
     pub tls_failed: u64,
     /// Connections that are open now.
     pub open_connections: usize,
-    /// Calls of the portal, whatever the answer.
+    /// Calls of the portal's methods, whatever the answer.
     pub requests: u64,
-    /// Those for a single update.
+    /// Those for a single update of a status.
     pub updates: u64,
     /// Those for a batch.
     pub batches: u64,
@@ -292,9 +297,9 @@ impl Seen {
             At::Oauth => self.renewal_requests += 1,
             At::Update => self.updates += 1,
             At::Batch => self.batches += 1,
-            At::Any => {}
+            _ => {}
         }
-        if matches!(at, At::Update | At::Batch) {
+        if at.is_call() {
             self.requests += 1;
         }
     }
@@ -463,13 +468,13 @@ pub(crate) struct Messages(BTreeMap<String, Message>);
 #[derive(Debug)]
 struct Message {
     /// The portal's own number of it, counted from 1.
-    number: usize,
+    number: u64,
     statuses: VecDeque<&'static str>,
 }
 
 impl Messages {
     pub(crate) fn store(&mut self, key: String, status: &'static str) {
-        let number = self.0.len() + 1;
+        let number = self.0.len() as u64 + 1;
         let message = self.0.entry(key).or_insert_with(|| Message {
             number,
             statuses: VecDeque::new(),
@@ -481,7 +486,7 @@ impl Messages {
     }
 
     /// The present status of the message that has this number.
-    pub(crate) fn by_number(&self, number: usize) -> Option<&'static str> {
+    pub(crate) fn by_number(&self, number: u64) -> Option<&'static str> {
         let message = self.0.values().find(|message| message.number == number)?;
         message.statuses.back().copied()
     }

@@ -693,44 +693,261 @@ fn what_was_seen_is_bounded_and_what_ended_forgotten() -> Outcome {
     Err("the connection stays in the list of those that are open".into())
 }
 
+/// Calls a method of the scope: its result, or its error.
+fn method(client: &mut Client, name: &str, mut params: Value) -> io::Result<Value> {
+    if let Some(params) = params.as_object_mut() {
+        params.insert("auth".into(), TOKEN.into());
+    }
+    let path = format!("/rest/messageservice.{name}");
+    let answer = client.post(&path, &params)?.json();
+    let told = answer.get("error").or(answer.get("result"));
+    Ok(told.cloned().unwrap_or_default())
+}
+
 #[test]
-fn the_other_methods_of_the_scope_answer() -> Outcome {
-    let (_portal, mut client) = start(&json!({}))?;
-    let mut call = |method: &str, mut params: Value| -> io::Result<Value> {
-        params["auth"] = TOKEN.into();
-        Ok(client
-            .post(&format!("/rest/messageservice.{method}"), &params)?
-            .json())
+fn senders_are_kept_as_they_were_given() -> Outcome {
+    let (portal, mut client) = start(&json!({"senders": ["preset"]}))?;
+    let name = json!({"en": "P", "ru": "П"});
+    let first = json!({"CODE": "p1", "TYPE": "SMS", "HANDLER": "https://h.test/", "NAME": name});
+    let second = json!({"CODE": "p.2", "type": "SMS", "handler": "http://h.test/?a=b", "name": "P", "description": "D"});
+    for (called, params, expected) in [
+        ("sender.add", first.clone(), json!(true)),
+        ("sender.add", first, json!("ERROR_SENDER_ALREADY_INSTALLED")),
+        ("sender.add", second, json!(true)),
+        ("sender.list", json!({}), json!(["preset", "p1", "p.2"])),
+        (
+            "sender.update",
+            json!({"CODE": "p1", "HANDLER": "https://new.test/", "DESCRIPTION": {"en": "D"}}),
+            json!(true),
+        ),
+        (
+            "sender.update",
+            json!({"CODE": "p.2", "NAME": "Q"}),
+            json!(true),
+        ),
+        ("sender.delete", json!({"CODE": "preset"}), json!(true)),
+        (
+            "sender.delete",
+            json!({"CODE": "preset"}),
+            json!("ERROR_SENDER_NOT_FOUND"),
+        ),
+        ("sender.list", json!({}), json!(["p1", "p.2"])),
+    ] {
+        let shown = format!("{called} {params}");
+        assert_eq!(method(&mut client, called, params)?, expected, "{shown}");
+    }
+    assert_eq!(
+        portal.senders(),
+        json!({
+            "p1": {"type": "SMS", "handler": "https://new.test/", "name": {"en": "P", "ru": "П"}, "description": {"en": "D"}},
+            "p.2": {"type": "SMS", "handler": "http://h.test/?a=b", "name": "Q", "description": "D"},
+        })
+    );
+    let seen = portal.seen();
+    assert_eq!((seen.requests, seen.updates), (9, 0));
+    let lower = ["description", "handler", "name", "type"];
+    assert_eq!(
+        seen.bad,
+        lower.map(|name| format!("parameter {name:?} of messageservice.sender.add"))
+    );
+    portal.set(&json!({"senders": []}))?;
+    assert_eq!(portal.senders(), json!({}));
+    Ok(())
+}
+
+#[test]
+fn senders_are_checked_as_the_portal_checks_them() -> Outcome {
+    let (portal, mut client) =
+        start(&json!({"senders": ["p1"], "application_url": "https://app.test/"}))?;
+    let invalid = "ERROR_SENDER_VALIDATION_FAILURE";
+    let sender = |changes: Value| {
+        let mut sender =
+            json!({"CODE": "p2", "TYPE": "SMS", "HANDLER": "https://app.test/h", "NAME": "P"});
+        for (name, value) in changes.as_object().into_iter().flatten() {
+            sender[name] = value.clone();
+        }
+        sender
     };
-    let sender =
-        json!({"CODE": "p1", "TYPE": "SMS", "HANDLER": "https://h.test/", "NAME": {"en": "P"}});
-    assert_eq!(call("sender.add", sender.clone())?["result"], true);
+    let long_handler = format!("https://app.test/{}", "h".repeat(1000));
+    for (called, params, expected) in [
+        ("sender.add", json!({}), invalid),
+        ("sender.add", sender(json!({"CODE": ""})), invalid),
+        ("sender.add", sender(json!({"CODE": "p 2"})), invalid),
+        ("sender.add", sender(json!({"NAME": ""})), invalid),
+        ("sender.add", sender(json!({"NAME": {}})), invalid),
+        ("sender.add", sender(json!({"NAME": null})), invalid),
+        ("sender.add", sender(json!({"TYPE": ""})), invalid),
+        ("sender.add", sender(json!({"TYPE": "sms"})), invalid),
+        (
+            "sender.add",
+            sender(json!({"HANDLER": ""})),
+            "ERROR_WRONG_HANDLER_URL",
+        ),
+        (
+            "sender.add",
+            sender(json!({"HANDLER": "ftp://app.test/"})),
+            "ERROR_UNSUPPORTED_PROTOCOL",
+        ),
+        (
+            "sender.add",
+            sender(json!({"HANDLER": "https://other.test/"})),
+            "ERROR_HANDLER_URL_MATCH",
+        ),
+        (
+            "sender.add",
+            sender(json!({"CODE": "p1"})),
+            "ERROR_SENDER_ALREADY_INSTALLED",
+        ),
+        (
+            "sender.add",
+            sender(json!({"CODE": "p".repeat(129)})),
+            "ERROR_SENDER_ADD_FAILURE",
+        ),
+        (
+            "sender.add",
+            sender(json!({"HANDLER": long_handler})),
+            "ERROR_SENDER_ADD_FAILURE",
+        ),
+        (
+            "sender.update",
+            json!({"NAME": "Q"}),
+            "ERROR_SENDER_CODE_REQUIRED",
+        ),
+        (
+            "sender.update",
+            json!({"CODE": "p1"}),
+            "ERROR_SENDER_OTHER_PARAMS_REQUIRED",
+        ),
+        (
+            "sender.update",
+            json!({"CODE": "p1", "NAME": ""}),
+            "ERROR_SENDER_OTHER_PARAMS_REQUIRED",
+        ),
+        (
+            "sender.update",
+            json!({"CODE": "p2", "NAME": "Q"}),
+            "ERROR_SENDER_NOT_FOUND",
+        ),
+        (
+            "sender.update",
+            json!({"CODE": "p1", "HANDLER": "https://other.test/"}),
+            "ERROR_HANDLER_URL_MATCH",
+        ),
+        (
+            "sender.update",
+            json!({"CODE": "p1", "HANDLER": long_handler}),
+            "ERROR_SENDER_UPDATE_FAILURE",
+        ),
+        ("sender.delete", json!({}), invalid),
+    ] {
+        let shown = format!("{called} {params}");
+        assert_eq!(method(&mut client, called, params)?, expected, "{shown}");
+    }
     assert_eq!(
-        call("sender.add", sender)?["error"],
-        "ERROR_SENDER_ALREADY_INSTALLED"
+        method(&mut client, "sender.list", json!({}))?,
+        json!(["p1"])
     );
-    assert_eq!(call("sender.list", json!({}))?["result"], json!(["p1"]));
+    assert_eq!(portal.seen().bad, [""; 0]);
+    let odd = sender(json!({"NAME": ["P"], "DESCRIPTION": {"en": 7}}));
+    assert_eq!(method(&mut client, "sender.add", odd)?, true);
+    let text = "of a sender is neither a text nor a map of language to text";
     assert_eq!(
-        call("sender.update", json!({"CODE": "p1", "NAME": "Q"}))?["result"],
-        true
+        portal.seen().bad,
+        [format!("NAME {text}"), format!("DESCRIPTION {text}")]
+    );
+    Ok(())
+}
+
+#[test]
+fn each_application_has_its_own_senders() -> Outcome {
+    let (portal, mut client) = start(&json!({"access_token": "*"}))?;
+    let mut call = |token: &str, name: &str| -> io::Result<Value> {
+        let sender = json!({"CODE": "p1", "TYPE": "SMS", "HANDLER": "https://h.test/", "NAME": "P", "auth": token});
+        let path = format!("/rest/messageservice.sender.{name}");
+        Ok(client.post(&path, &sender)?.json()["result"].clone())
+    };
+    assert_eq!(call("first", "add")?, true);
+    assert_eq!(call("second", "list")?, json!([]));
+    assert_eq!(call("second", "add")?, true);
+    assert_eq!(call("first", "delete")?, true);
+    assert_eq!(call("second", "list")?, json!(["p1"]));
+    assert!(portal.senders()["second|p1"].is_object());
+    Ok(())
+}
+
+#[test]
+fn a_message_has_a_number_and_a_status_with_a_name() -> Outcome {
+    let settings = json!({"message_statuses": {"1": "Read", "7": ""}});
+    let (_portal, mut client) = start(&settings)?;
+    for id in ["a", "b"] {
+        client.post(UPDATE, &update(id, "undelivered"))?;
+    }
+    for (number, expected) in [
+        (json!(1), "Read"),
+        (json!("7"), ""),
+        (json!(2), "Undelivered"),
+        (json!(3), "ERROR_MESSAGE_NOT_FOUND"),
+        (json!("b"), "ERROR_MESSAGE_NOT_FOUND"),
+        (json!(""), "ERROR_MESSAGE_NOT_FOUND"),
+    ] {
+        let told = method(
+            &mut client,
+            "message.status.get",
+            json!({"MESSAGE_ID": number}),
+        )?;
+        assert_eq!(told, expected, "{number}");
+    }
+    let webhook = client.post(
+        "/rest/1/secret/messageservice.message.status.get",
+        &json!({"MESSAGE_ID": 2}),
+    )?;
+    assert_eq!(webhook.json()["result"], "Undelivered");
+    Ok(())
+}
+
+#[test]
+fn the_other_methods_go_into_a_batch_and_meet_faults() -> Outcome {
+    let (portal, mut client) = start(&json!({"operating": {"limit": 0.1, "cost": 0.1}}))?;
+    let add =
+        "messageservice.sender.add?CODE=p1&TYPE=SMS&HANDLER=https%3A%2F%2Fh.test%2F&NAME[en]=P";
+    let batch = json!({"auth": TOKEN, "cmd": {
+        "add": add, "again": add, "list": "MessageService.Sender.List", "update": "messageservice.sender.update?code=p1&NAME=Q",
+    }});
+    let results = client.post("/rest/batch", &batch)?.json()["result"].clone();
+    assert_eq!(
+        results["result"],
+        json!({"add": true, "list": ["p1"], "update": true})
+    );
+    assert_eq!(results["result_time"]["list"]["operating"], 0.1);
+    assert_eq!(
+        results["result_error"]["again"]["error"],
+        "OPERATION_TIME_LIMIT"
     );
     assert_eq!(
-        call("sender.delete", json!({"CODE": "p1"}))?["result"],
-        true
+        portal.seen().bad,
+        ["batch: parameter \"code\" of messageservice.sender.update"]
     );
-    assert_eq!(
-        call("sender.delete", json!({"CODE": "p1"}))?["error"],
-        "ERROR_SENDER_NOT_FOUND"
-    );
-    call("message.status.update", update("7", "undelivered"))?;
-    assert_eq!(
-        call("message.status.get", json!({"MESSAGE_ID": 1}))?["result"],
-        "Undelivered"
-    );
-    assert_eq!(
-        call("message.status.get", json!({"MESSAGE_ID": 2}))?["error"],
-        "ERROR_MESSAGE_NOT_FOUND"
-    );
+
+    portal.reset(Settings::from_json(&json!({"senders": ["p1"]}))?)?;
+    let mut client = Client::plain(portal.http_port())?;
+    portal.fault(faults(json!([
+        {"kind": "error", "error": "GET", "at": "status.get"},
+        {"kind": "error", "error": "ADD", "at": "sender.add"},
+        {"kind": "error", "error": "UPDATE", "at": "sender.update"},
+        {"kind": "error", "error": "LIST", "at": "sender.list"},
+        {"kind": "drop_after", "at": "sender.delete"},
+    ]))?);
+    for (called, expected) in [
+        ("sender.add", "ADD"),
+        ("sender.update", "UPDATE"),
+        ("sender.list", "LIST"),
+        ("message.status.get", "GET"),
+    ] {
+        assert_eq!(method(&mut client, called, json!({}))?, expected);
+    }
+    let dropped = method(&mut client, "sender.delete", json!({"CODE": "p1"}));
+    assert!(dropped.is_err(), "{dropped:?}");
+    assert_eq!(portal.senders(), json!({}), "it was executed before");
     Ok(())
 }
 

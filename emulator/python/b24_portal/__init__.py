@@ -15,6 +15,6 @@ Elsewhere::
 
 from __future__ import annotations
 
-from ._portal import Logged, Portal, PortalError, Seen, Tokens, find_program
+from ._portal import Logged, Portal, PortalError, Seen, Sender, Tokens, find_program
 
-__all__ = ["Logged", "Portal", "PortalError", "Seen", "Tokens", "find_program"]
+__all__ = ["Logged", "Portal", "PortalError", "Seen", "Sender", "Tokens", "find_program"]

@@ -41,6 +41,15 @@ class Tokens(TypedDict):
     lost: bool
 
 
+class Sender(TypedDict):
+    """A message provider that is installed, with its texts as they were given."""
+
+    type: str
+    handler: str
+    name: str | dict[str, str]
+    description: str | dict[str, str]
+
+
 class Logged(TypedDict):
     """One request, as the portal saw it."""
 
@@ -293,6 +302,11 @@ class Portal:
         """All statuses of each message, the oldest first."""
         history: dict[str, list[str]] = self.ask("GET", "/messages")["history"]
         return history
+
+    def senders(self) -> dict[str, Sender]:
+        """The message providers that are installed, by their codes."""
+        senders: dict[str, Sender] = self.ask("GET", "/senders")
+        return senders
 
     def tokens(self) -> Tokens:
         """The present tokens; ``lost`` if a spent refresh token came again."""

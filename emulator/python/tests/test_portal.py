@@ -78,6 +78,23 @@ def test_tokens_may_be_named(b24_portal: Portal) -> None:
     assert update(b24_portal, "m1") is True
 
 
+def test_senders_are_shown(b24_portal: Portal) -> None:
+    b24_portal.reset(senders=["preset"], message_statuses={"7": "Read"})
+    added = call(
+        b24_portal,
+        "messageservice.sender.add",
+        CODE="p1",
+        TYPE="SMS",
+        HANDLER="https://handler.test/",
+        NAME={"en": "P"},
+    )
+    assert added is True
+    assert call(b24_portal, "messageservice.sender.list") == ["preset", "p1"]
+    assert list(b24_portal.senders()) == ["p1", "preset"]
+    assert b24_portal.senders()["p1"]["name"] == {"en": "P"}
+    assert call(b24_portal, "messageservice.message.status.get", MESSAGE_ID=7) == "Read"
+
+
 def test_faults_and_settings(b24_portal: Portal) -> None:
     b24_portal.fault("error", status=500, error="INTERNAL_SERVER_ERROR", count=2)
     b24_portal.faults([{"kind": "ok"}, {"kind": "error", "error": "LAST"}])
