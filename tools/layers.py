@@ -1,11 +1,11 @@
 """Fails if modules of a Rust crate import each other in a circle, and shows the circle.
 
-Two graphs must have none: that of the files, and that of the files and folders beside each other, of
-which a folder stands for all that it holds. A path through a re-export counts for the module that
+Two graphs must have none: that of the files, and that of the files and folders beside each other,
+where a folder stands for all that it holds. A path through a re-export counts for the module that
 defines what it names. Tests do not count: they may look upwards.
 
-This is a script of ours since cargo-modules, which draws such graphs, takes a type and its own
-methods for a circle, and the 680 seconds of processor time to build it are more than all lints take.
+This is a script of ours because cargo-modules, which draws such graphs, takes a type and its own
+methods for a circle, and to build it takes 680 seconds of a processor, more than all lints do.
 
 usage: layers.py SRC [SRC ...]      directories with a lib.rs
 """
