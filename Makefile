@@ -2,7 +2,7 @@
 #
 #   make setup      installs what testing takes and this machine lacks; with SETUP=check, which every
 #                   other command heeds too, it only says what that is
-#   make build      what the tests of more than one language use
+#   make build      the emulator, the library and the Python module
 #   make demo       a portal, and a status update to it from C, Python and PHP
 #   make test       every test; `make test SUITES="core php"` for some, `make test ALL=1` for all again
 #   make lint       formatting, lints, types, circles of modules, drift of what is generated
@@ -32,30 +32,34 @@ DENY := $(TOOLS)/cargo-deny@0.20.2
 CYCLONEDX := $(TOOLS)/cargo-cyclonedx@0.5.9
 LLVM_COV := $(TOOLS)/cargo-llvm-cov@0.9.1
 
-.PHONY: demo test build setup lint fmt header install uninstall bench fuzz soak wheels sbom coverage dist audit \
-    clean help
+.PHONY: demo test build adapters setup lint fmt header install uninstall bench fuzz soak wheels sbom coverage dist \
+    audit clean help
 
 demo: NEEDS = build
 demo: build
 	@$(PYTHON) tools/demo.py $(TARGET)
 
-test: build
+test: adapters
 	@$(PYTHON) tests/suites.py --target $(TARGET) $(if $(ALL),--all) $(SUITES)
 
 # Only what is missing, after saying what and why; with SETUP=check nothing is installed.
 setup:
 	@tools/setup $(NEEDS)
 
-# What tests in more than one language use. Cargo knows what is out of date. The emulator comes with
+# What the demo and every test use. Cargo knows what is out of date. The emulator comes with
 # its Python package; a build of it by Cargo itself would select other features of what it depends on.
 build: setup
-	@cargo build --locked --quiet -p b24-adapter
 	@cd emulator && VIRTUAL_ENV=$(CURDIR)/.venv maturin develop --quiet --locked
-	@$(MAKE) --no-print-directory -C bindings/c library adapter
+	@$(MAKE) --no-print-directory -C bindings/c library
 	@mkdir -p $(TARGET)/c/bin
 	@$(CC) -std=c99 -Wall -Wextra -pedantic -Werror -Iinclude tools/demo.c -o $(TARGET)/c/bin/demo \
 	    -L$(TARGET)/c/lib -Wl,-rpath,$(TARGET)/c/lib -lb24_messageservice
 	@VIRTUAL_ENV=$(CURDIR)/.venv maturin develop --quiet --locked
+
+# What the scenarios are played by, besides Python and PHP.
+adapters: build
+	@cargo build --locked --quiet -p b24-adapter
+	@$(MAKE) --no-print-directory -C bindings/c adapter
 
 lint: build
 	@tools/lint
