@@ -78,7 +78,7 @@ pub fn option(name: &str, value: &str) {
         .proxy("none");
     let takes_files = ["state_dir", "ca_file"].contains(&name);
     match config.set(name, value) {
-        Err(fault) => assert!(!fault.to_string().is_empty()),
+        Err(error) => assert!(!error.to_string().is_empty()),
         Ok(_) if takes_files => {}
         Ok(config) => drop(Client::new(config)),
     }

@@ -220,8 +220,8 @@ impl Installation {
     pub(crate) fn adopt(&self, credentials: &Credentials) {
         match Origin::parse(&credentials.tokens.client_endpoint) {
             Ok(origin) if self.accepts(&origin) => {
-                if let Err(fault) = self.move_to(&origin) {
-                    log::warn!(target: LOG, "the portal's new address was not taken over: {fault}");
+                if let Err(error) = self.move_to(&origin) {
+                    log::warn!(target: LOG, "the portal's new address was not taken over: {error}");
                 }
             }
             Ok(origin) => {

@@ -324,14 +324,14 @@ impl PendingRenewal {
             progress.waiting.push(Arc::clone(&event));
         }
         loop {
-            let stopped = call.wait(&event, call.deadline).err();
+            let interrupted = call.wait(&event, call.deadline).err();
             let mut progress = self.lock();
             if let Some(outcome) = &progress.outcome {
                 return Ok(outcome.clone());
             }
-            if let Some(stop) = stopped {
+            if let Some(interrupt) = interrupted {
                 progress.waiting.retain(|other| !Arc::ptr_eq(other, &event));
-                return Err(stop);
+                return Err(interrupt);
             }
         }
     }

@@ -376,7 +376,7 @@ impl Drop for Ending {
             requester: self.requester,
             result: Err(Error::new(
                 ErrorKind::Internal,
-                "a fault of the library while the token was renewed: please report it",
+                "an error in the library while the token was renewed: please report it",
             )),
         });
     }

@@ -173,7 +173,7 @@ struct BatchOperation<'c, 'u> {
 }
 
 /// An update, and what went wrong with it.
-type Failed<'a> = ((usize, ValidUpdate<'a>), AttemptError);
+type FailedUpdate<'a> = ((usize, ValidUpdate<'a>), AttemptError);
 
 impl<'u> BatchOperation<'_, 'u> {
     /// Checks the updates, the last first. If the call has to end meanwhile, nothing will be sent.
@@ -299,17 +299,20 @@ impl<'u> BatchOperation<'_, 'u> {
 
     /// Does what can be done about the commands that failed, once for each action that is due: gives
     /// the updates that may be sent again now. The others have their outcome.
-    fn retry_failed<'a>(&mut self, mut failed: Vec<Failed<'a>>) -> Vec<(usize, ValidUpdate<'a>)> {
+    fn retry_failed<'a>(
+        &mut self,
+        mut failed: Vec<FailedUpdate<'a>>,
+    ) -> Vec<(usize, ValidUpdate<'a>)> {
         let mut again = Vec::new();
         while let Some((_, first)) = failed.first() {
             let action = first.action.clone();
             let decision = self.operation.decide(&METHOD, first);
-            let these: Vec<Failed<'a>>;
+            let these: Vec<FailedUpdate<'a>>;
             (these, failed) = failed
                 .into_iter()
                 .partition(|(_, error)| error.action == action);
             match decision {
-                Decision::Fail(error) => {
+                Decision::Fail(error) | Decision::FailUnknown(error) => {
                     let wait = error.retry_after();
                     for ((at, _), failed) in these {
                         let error = failed.error.with_retry_after(wait);

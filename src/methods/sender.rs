@@ -97,10 +97,10 @@ pub(crate) const CODES: &[CodeRow] = &[
 pub(crate) fn add(installation: &Arc<Installation>, sender: &Sender) -> Result<(), Error> {
     sender.check_add()?;
     let mut operation = Operation::begin(installation, &ADD)?;
-    let before = operation.post(&List)?;
+    let before = operation.post(&ListRequest)?;
     let code = sender.code();
     operation.next_request();
-    let added = operation.post(&Write(&ADD, sender));
+    let added = operation.post(&SenderRequest(&ADD, sender));
     match added {
         Err(error) if operation.may_have_run() && !before.iter().any(|known| known == code) => {
             ask_list(&mut operation, error, |codes| codes.contains(&code))
@@ -112,14 +112,14 @@ pub(crate) fn add(installation: &Arc<Installation>, sender: &Sender) -> Result<(
 /// Changes a sender.
 pub(crate) fn update(installation: &Arc<Installation>, sender: &Sender) -> Result<(), Error> {
     sender.check_update()?;
-    Operation::begin(installation, &UPDATE)?.post(&Write(&UPDATE, sender))
+    Operation::begin(installation, &UPDATE)?.post(&SenderRequest(&UPDATE, sender))
 }
 
 /// Removes a sender. Where the answer is lost, a sender that is not there any more was removed.
 pub(crate) fn delete(installation: &Arc<Installation>, code: &str) -> Result<(), Error> {
     check_code(code)?;
     let mut operation = Operation::begin(installation, &DELETE)?;
-    match operation.post(&Write(&DELETE, &Sender::new(code))) {
+    match operation.post(&SenderRequest(&DELETE, &Sender::new(code))) {
         Err(error) if operation.may_have_run() => {
             ask_list(&mut operation, error, |codes| !codes.contains(&code))
         }
@@ -129,7 +129,7 @@ pub(crate) fn delete(installation: &Arc<Installation>, code: &str) -> Result<(),
 
 /// The codes of all senders.
 pub(crate) fn list(installation: &Arc<Installation>) -> Result<Vec<String>, Error> {
-    Operation::begin(installation, &LIST)?.post(&List)
+    Operation::begin(installation, &LIST)?.post(&ListRequest)
 }
 
 /// Finds out what became of a request whose answer was lost.
@@ -139,7 +139,7 @@ fn ask_list(
     is_done: impl FnOnce(&[&str]) -> bool,
 ) -> Result<(), Error> {
     operation.next_request();
-    match operation.post(&List) {
+    match operation.post(&ListRequest) {
         Ok(codes) => {
             let codes: Vec<&str> = codes.iter().map(String::as_str).collect();
             if is_done(&codes) {
@@ -156,9 +156,9 @@ fn ask_list(
 }
 
 /// Adds, changes or removes a sender.
-struct Write<'a>(&'static Method, &'a Sender);
+struct SenderRequest<'a>(&'static Method, &'a Sender);
 
-impl Request for Write<'_> {
+impl Request for SenderRequest<'_> {
     type Output = ();
 
     fn method(&self) -> &'static Method {
@@ -202,9 +202,9 @@ impl Request for Write<'_> {
 }
 
 /// Asks for the codes of all senders.
-struct List;
+struct ListRequest;
 
-impl Request for List {
+impl Request for ListRequest {
     type Output = Vec<String>;
 
     fn method(&self) -> &'static Method {

@@ -127,7 +127,7 @@ impl Turn<'_> {
             match call.wait(&event, call.deadline) {
                 Ok(true) => break Ok(()),
                 Ok(false) => {}
-                Err(stop) => break Err(stop),
+                Err(interrupt) => break Err(interrupt),
             }
         };
         if let Some(queue) = self.queues.lock().get_mut(&key) {

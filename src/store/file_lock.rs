@@ -7,7 +7,7 @@
 //! separates the copies; only its holder opens the shared file and takes the record lock. The
 //! first file's lock may live on in a forked child, which harms nobody: the child has another name.
 
-use super::state_dir::{StateDir, io_fault};
+use super::state_dir::{StateDir, io_error};
 use super::token_store::{LockError, StoreError};
 use crate::process::cancellation::{CallContext, Interrupt};
 use crate::process::per_process::Process;
@@ -91,14 +91,14 @@ impl StateDir {
         loop {
             let file = self
                 .open_file(name, OFlags::RDWR | OFlags::CREATE)
-                .map_err(|e| self.file_fault(name, e))?;
+                .map_err(|e| self.file_error(name, e))?;
             self.check_owner(name, &file)?;
             match try_lock(&file) {
                 Ok(()) if self.is_under_its_name(name, &file)? => return Ok(file),
                 // Somebody removed it meanwhile, as holders of the first step's files do.
                 Ok(()) => continue,
                 Err(Errno::AGAIN | Errno::ACCESS) => {}
-                Err(e) => return Err(self.file_fault(name, e).into()),
+                Err(e) => return Err(self.file_error(name, e).into()),
             }
             drop(file);
             if !go_on() {
@@ -110,12 +110,12 @@ impl StateDir {
     }
 
     fn is_under_its_name(&self, name: &str, file: &OwnedFd) -> Result<bool, StoreError> {
-        let fault = |e| self.file_fault(name, e);
-        let mine = sys::fstat(file).map_err(fault)?;
+        let error_at = |e| self.file_error(name, e);
+        let mine = sys::fstat(file).map_err(error_at)?;
         match sys::stat(self.path.join(name)) {
             Ok(named) => Ok((named.st_dev, named.st_ino) == (mine.st_dev, mine.st_ino)),
             Err(Errno::NOENT) => Ok(false),
-            Err(e) => Err(fault(e)),
+            Err(e) => Err(error_at(e)),
         }
     }
 }
@@ -131,7 +131,7 @@ fn process_name(directory: &StateDir) -> Result<String, StoreError> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(id.to_string()),
         Err(e) => {
             let what = format!("cannot be locked, as {STAT} cannot be read");
-            return Err(io_fault(&directory.path, &what, &e));
+            return Err(io_error(&directory.path, &what, &e));
         }
     };
     // The 22nd field; the second is the program's name in brackets and may hold anything.

@@ -39,7 +39,7 @@ impl StateDir {
         let text = format!("{} {now}\n", level.0);
         rustix::io::pwrite(&file, text.as_bytes(), 0)
             .and_then(|written| sys::ftruncate(&file, written as u64))
-            .map_err(|e| self.file_fault(&name, e))?;
+            .map_err(|e| self.file_error(&name, e))?;
         Ok(())
     }
 }

@@ -17,7 +17,7 @@
 //! newest token is the one where links end.
 
 use super::file_lock::FileLock;
-use super::state_dir::{ReservedFile, StateDir, escaped, file_name, io_fault};
+use super::state_dir::{ReservedFile, StateDir, escaped, file_name, io_error};
 use super::token_record::TokenRecord;
 use super::token_store::{InstallationQuery, LockError, LockedInstallation, StoreError};
 use crate::process::cancellation::CallContext;
@@ -300,10 +300,10 @@ impl StateDir {
         if refresh_token.is_empty() {
             return Ok(None);
         }
-        let fault = |e: &std::io::Error| io_fault(&self.path, "cannot be read", e);
+        let error_at = |e: &std::io::Error| io_error(&self.path, "cannot be read", e);
         let of_client = format!("~{}", escaped(client_id));
-        for entry in std::fs::read_dir(&self.path).map_err(|e| fault(&e))? {
-            let file = entry.map_err(|e| fault(&e))?.file_name();
+        for entry in std::fs::read_dir(&self.path).map_err(|e| error_at(&e))? {
+            let file = entry.map_err(|e| error_at(&e))?.file_name();
             let Some((name, kind)) = file.to_str().and_then(|name| name.rsplit_once('.')) else {
                 continue;
             };
@@ -446,7 +446,7 @@ impl LockedTokens<'_> {
         self.write(&file, &bytes)?;
         let _lock = match self.directory.lock_name(name, call, &|| true) {
             Ok(lock) => lock,
-            Err(LockError::Storage(fault)) => return Err(fault),
+            Err(LockError::Storage(error)) => return Err(error),
             // Another process renews it just now. Whoever comes next moves the pair.
             Err(LockError::Interrupted(_)) => return Ok(()),
         };
@@ -489,7 +489,7 @@ impl LockedTokens<'_> {
         if let Some(room) = self.room.take() {
             match room.fill(name, content) {
                 Ok(()) => return Ok(()),
-                Err(fault) => log::warn!(target: LOG, "{fault}; it is written anew"),
+                Err(error) => log::warn!(target: LOG, "{error}; it is written anew"),
             }
         }
         self.directory.replace(name, content)

@@ -26,11 +26,11 @@ impl StateDir {
         use std::os::unix::fs::DirBuilderExt;
         match std::fs::DirBuilder::new().mode(0o700).create(path) {
             Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(io_fault(path, "cannot be made", &e));
+                return Err(io_error(path, "cannot be made", &e));
             }
             _ => {}
         }
-        let stat = sys::stat(path).map_err(|e| io_fault(path, "cannot be used", &e.into()))?;
+        let stat = sys::stat(path).map_err(|e| io_error(path, "cannot be used", &e.into()))?;
         if sys::FileType::from_raw_mode(stat.st_mode) != sys::FileType::Directory {
             return Err(StoreError::new(path, "is not a directory"));
         }
@@ -50,7 +50,7 @@ impl StateDir {
         }
         refuse_network(path)?;
         // One name for one directory, also after a change of the working directory.
-        let path = std::fs::canonicalize(path).map_err(|e| io_fault(path, "cannot be used", &e))?;
+        let path = std::fs::canonicalize(path).map_err(|e| io_error(path, "cannot be used", &e))?;
         let directory = Self { path };
         directory.check_version()?;
         Ok(directory)
@@ -61,7 +61,7 @@ impl StateDir {
         let path = self.path.join(name);
         match self.open_file(name, OFlags::RDONLY) {
             Err(Errno::NOENT) => {}
-            Err(e) => return Err(self.file_fault(name, e)),
+            Err(e) => return Err(self.file_error(name, e)),
             Ok(file) => {
                 let text = self.read_all(name, &file)?;
                 if text.trim_ascii() == VERSION.as_bytes() {
@@ -90,7 +90,7 @@ impl StateDir {
         match self.open_file(name, OFlags::RDONLY) {
             Ok(file) => Ok(Some(self.read_all(name, &file)?)),
             Err(Errno::NOENT) => Ok(None),
-            Err(e) => Err(self.file_fault(name, e)),
+            Err(e) => Err(self.file_error(name, e)),
         }
     }
 
@@ -114,7 +114,7 @@ impl StateDir {
                 Ok(amount) if filled + amount <= MAX => filled += amount,
                 Ok(_) => return Err(StoreError::new(&self.path.join(name), "is too large")),
                 Err(Errno::INTR) => {}
-                Err(e) => return Err(self.file_fault(name, e)),
+                Err(e) => return Err(self.file_error(name, e)),
             }
         }
         bytes.truncate(filled);
@@ -155,13 +155,13 @@ impl StateDir {
         };
         match &room.file {
             Ok(_) => Ok(room),
-            Err(e) => Err(io_fault(&room.path, "cannot be written", e)),
+            Err(e) => Err(io_error(&room.path, "cannot be written", e)),
         }
     }
 
     /// A file that somebody else could have written, or can read, is not to be trusted.
     pub(super) fn check_owner(&self, name: &str, file: &OwnedFd) -> Result<(), StoreError> {
-        let stat = sys::fstat(file).map_err(|e| self.file_fault(name, e))?;
+        let stat = sys::fstat(file).map_err(|e| self.file_error(name, e))?;
         let path = self.path.join(name);
         if sys::FileType::from_raw_mode(stat.st_mode) != sys::FileType::RegularFile {
             return Err(StoreError::new(&path, "is not a plain file; remove it"));
@@ -181,7 +181,7 @@ impl StateDir {
         Ok(())
     }
 
-    pub(super) fn file_fault(&self, name: &str, error: Errno) -> StoreError {
+    pub(super) fn file_error(&self, name: &str, error: Errno) -> StoreError {
         let path = self.path.join(name);
         match error {
             Errno::LOOP => StoreError::new(
@@ -189,7 +189,7 @@ impl StateDir {
                 "is a symbolic link, which is not followed; remove it",
             ),
             Errno::NXIO | Errno::ISDIR => StoreError::new(&path, "is not a plain file; remove it"),
-            other => io_fault(&path, "cannot be used", &other.into()),
+            other => io_error(&path, "cannot be used", &other.into()),
         }
     }
 }
@@ -219,7 +219,7 @@ impl ReservedFile<'_> {
             std::fs::rename(&self.path, &target)?;
             std::fs::File::open(&self.directory.path)?.sync_all()
         };
-        write().map_err(|e| io_fault(&target, "cannot be written", &e))
+        write().map_err(|e| io_error(&target, "cannot be written", &e))
     }
 }
 
@@ -231,7 +231,7 @@ impl Drop for ReservedFile<'_> {
 }
 
 /// A fault that the system reported.
-pub(super) fn io_fault(path: &Path, what: &str, error: &std::io::Error) -> StoreError {
+pub(super) fn io_error(path: &Path, what: &str, error: &std::io::Error) -> StoreError {
     let passing = Errno::from_io_error(error).is_some_and(|errno| {
         [
             Errno::NOSPC,
@@ -265,7 +265,7 @@ pub(super) fn io_fault(path: &Path, what: &str, error: &std::io::Error) -> Store
 /// Locks and renames are not what they are elsewhere on a file system that other machines share.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn refuse_network(path: &Path) -> Result<(), StoreError> {
-    let stat = sys::statfs(path).map_err(|e| io_fault(path, "cannot be used", &e.into()))?;
+    let stat = sys::statfs(path).map_err(|e| io_error(path, "cannot be used", &e.into()))?;
     // Some systems extend the sign.
     #[allow(
         clippy::cast_possible_truncation,

@@ -108,13 +108,13 @@ pub(crate) enum LockError {
 }
 
 impl From<StoreError> for LockError {
-    fn from(fault: StoreError) -> Self {
-        Self::Storage(fault)
+    fn from(error: StoreError) -> Self {
+        Self::Storage(error)
     }
 }
 
 impl From<Interrupt> for LockError {
-    fn from(stop: Interrupt) -> Self {
-        Self::Interrupted(stop)
+    fn from(interrupt: Interrupt) -> Self {
+        Self::Interrupted(interrupt)
     }
 }

@@ -106,7 +106,7 @@ impl Origin {
         if !absolute.contains("://") {
             return Err(MoveRefused::new("to an address that cannot be read"));
         }
-        let (to, path) = split(&absolute).map_err(|fault| match fault {
+        let (to, path) = split(&absolute).map_err(|error| match error {
             AddressError::UserInfo => MoveRefused::new("to an address with a user name in it"),
             AddressError::Scheme => MoveRefused::new("to an address that is not https"),
             _ => MoveRefused::new("to an address that cannot be read"),
@@ -293,7 +293,7 @@ mod tests {
         ] {
             assert_eq!(Origin::parse(text).unwrap().to_string(), display);
         }
-        for (text, fault) in [
+        for (text, error) in [
             ("", AddressError::Empty),
             ("ftp://portal", AddressError::Scheme),
             ("https://user@portal", AddressError::UserInfo),
@@ -311,7 +311,7 @@ mod tests {
                 AddressError::Malformed,
             ),
         ] {
-            assert_eq!(Origin::parse(text), Err(fault), "{text}");
+            assert_eq!(Origin::parse(text), Err(error), "{text}");
         }
     }
 

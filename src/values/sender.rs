@@ -272,9 +272,9 @@ fn check_handler(handler: &str) -> Result<(), Error> {
     }
 }
 
-fn invalid(name: &str, fault: &str) -> Error {
+fn invalid(name: &str, problem: &str) -> Error {
     Error::new(
         ErrorKind::InvalidArgument,
-        format!("the sender's {name} {fault}"),
+        format!("the sender's {name} {problem}"),
     )
 }

@@ -160,7 +160,7 @@ impl<'a> ValidUpdate<'a> {
 }
 
 pub(crate) fn check_code(code: &str) -> Result<(), Error> {
-    let fault = if code.is_empty() {
+    let problem = if code.is_empty() {
         "is empty"
     } else if code == "0" {
         "is \"0\", which the portal takes for an empty one"
@@ -174,12 +174,12 @@ pub(crate) fn check_code(code: &str) -> Result<(), Error> {
     };
     Err(Error::new(
         ErrorKind::InvalidArgument,
-        format!("provider code {:?} {fault}", shorten(code)),
+        format!("provider code {:?} {problem}", shorten(code)),
     ))
 }
 
 fn check_message_id(message_id: &str) -> Result<(), Error> {
-    let fault = if message_id.is_empty() {
+    let problem = if message_id.is_empty() {
         "is empty"
     } else if message_id == "0" {
         "is \"0\", which the portal takes for an empty one"
@@ -192,7 +192,7 @@ fn check_message_id(message_id: &str) -> Result<(), Error> {
     };
     Err(Error::new(
         ErrorKind::InvalidArgument,
-        format!("message id {:?} {fault}", shorten(message_id)),
+        format!("message id {:?} {problem}", shorten(message_id)),
     ))
 }
 
