@@ -1,23 +1,23 @@
-// libb24_messageservice: tells Bitrix24 what became of a message.
+// libb24_messageservice: reports SMS delivery statuses to Bitrix24.
 //
 // Generated from bindings/c/src by `make header`: change it there.
 //
 // Conventions
 //
-// - Handles are opaque. Whoever is given one by a b24_*_new, b24_client_shared, b24_client_tokens
-//   or an error out-parameter frees it, once, with the _free of its type; each _free takes NULL.
-// - Texts that go in are NUL-terminated UTF-8, lent for the call. Texts that come out are owned by
-//   their handle and never NULL: "" stands for none.
+// - Handles are opaque. If b24_*_new, b24_client_shared, b24_client_tokens or an error out-parameter
+//   gives you one, free it once with the _free of its type. Each _free accepts NULL.
+// - Texts that you pass are NUL-terminated UTF-8, and need to be valid during the call only. Texts
+//   that you get are owned by their handle and never NULL: an empty one is "".
 // - Functions that can fail return a b24_code. Their last parameter takes the error: NULL after
-//   success, else one for b24_error_free. What it held before is overwritten, not freed. Every
-//   out-parameter may be NULL, and holds NULL after a failure.
-// - A handle or text that is NULL, or a text that is not UTF-8, where a value is needed is
-//   B24_INVALID_ARGUMENT. Functions that return no code take NULL and answer with nothing: NULL, "",
-//   0, as each says.
+//   success, else one to free with b24_error_free. Its previous value is overwritten, not freed.
+//   Every out-parameter may be NULL, and is set to NULL after a failure.
+// - If a handle or text is needed and is NULL, or a text is not UTF-8, the result is
+//   B24_INVALID_ARGUMENT. Functions that return no code accept NULL, and return NULL, "" or 0 for it,
+//   as each says.
 // - "Any thread" means at any time, from any number of threads at once. "One thread at a time"
-//   leaves it to the caller to see to that, for one handle.
-// - A fault inside the library never crosses into the caller: it is B24_INTERNAL.
-// - After fork, a client made before it works in the parent and in the child.
+//   means that the caller must prevent two threads from using one handle at once.
+// - A bug inside the library does not end the program: the call returns B24_INTERNAL.
+// - A client that was made before a fork works in the parent and in the child.
 //
 // A first program, without its checks:
 //
@@ -39,10 +39,10 @@
 
 #include "b24_messageservice_begin.h"
 
-// What a call came to. The values never change; later versions may add some, so treat one that
+// The outcome of a call. The values never change. Later versions may add some, so treat one that
 // you do not know as B24_INTERNAL.
 typedef enum b24_code {
-    // Done.
+    // Success.
     B24_OK = 0,
     // An argument of the call cannot be sent; nothing was. Correct the argument.
     B24_INVALID_ARGUMENT = 1,
@@ -52,26 +52,26 @@ typedef enum b24_code {
     B24_TRANSPORT = 3,
     // timeout_ms passed; the update may or may not have been stored. It may be sent again.
     B24_TIMEOUT = 4,
-    // The answer is not one of a portal: look at what answers under this address.
+    // The answer is not one of a portal: check what answers at this address.
     B24_PROTOCOL = 5,
-    // The tokens are no longer good, and could not be renewed: authorize the application again.
+    // The tokens are no longer valid, and could not be renewed: authorize the application again.
     B24_AUTH = 6,
-    // The tokens are good but do not allow this call: scope, rights, or the portal's plan.
+    // The tokens are valid but do not allow this call: check the scope, the rights, or the
+    // portal's plan.
     B24_ACCESS_DENIED = 7,
     // The portal knows no such message of this application and provider code.
     B24_MESSAGE_NOT_FOUND = 8,
-    // The portal's limits leave no room for the call before its deadline: see
-    // b24_error_retry_after_ms.
+    // The portal's limits do not allow the call before its deadline: see b24_error_retry_after_ms.
     B24_RATE_LIMITED = 9,
     // Any other refusal by the portal: see b24_error_portal_code.
     B24_PORTAL = 10,
-    // The portal moved to an address that is not trusted with the token; the message has it.
+    // The portal moved to an address that the token may not be sent to; the message names it.
     B24_PORTAL_MOVED = 11,
     // b24_client_cancel was called while the call was under way.
     B24_CANCELLED = 12,
-    // A fault of this library; the handles stay usable. Please report it.
+    // A bug in this library; the handles can still be used. Please report it.
     B24_INTERNAL = 13,
-    // What state_dir holds could not be read, written or locked: a full disk, permissions, too many
+    // A file in state_dir could not be read, written or locked: a full disk, permissions, too many
     // open files. The message names the file; see b24_error_is_retryable.
     B24_STORAGE = 14,
 } b24_code;
@@ -83,35 +83,37 @@ typedef struct b24_batch b24_batch;
 // Any number of threads may use one client at once.
 typedef struct b24_client b24_client;
 
-// What clients are made from: options by name. One thread at a time may change it; clients copy
-// it, so it may be changed or freed as soon as they are made.
+// The options from which clients are made. One thread at a time may change it. Clients copy it, so
+// it may be changed or freed as soon as they are made.
 typedef struct b24_config b24_config;
 
-// Why a call failed. Made by the call that failed, freed with b24_error_free; those from
-// b24_batch_error are borrowed. Never changes, so any number of threads may read it at once.
+// Why a call failed. It comes from the failed call and is freed with b24_error_free; one from
+// b24_batch_error is borrowed. It never changes, so any number of threads may read it at once.
 typedef struct b24_error b24_error;
 
-// A snapshot of an installation's tokens: what an application keeps to start with next time.
-// Never changes, so any number of threads may read it at once. The texts are secrets.
+// The tokens of an installation at one moment. Store them, to start with them the next time. They
+// never change, so any number of threads may read them at once. The two tokens are secrets.
 typedef struct b24_tokens b24_tokens;
 
 // A function that is given each renewed pair of tokens, to store it: after the pair was written to
 // state_dir, if that is set, and before it is used.
 //
-// `tokens` is lent for the call: read it, do not keep or free it. `user` is the pointer given to
-// b24_config_on_renewal. Called on the renewal's own thread, which has all signals blocked; for
-// one installation one at a time, for several perhaps several at once. Calls that need the new
-// pair wait until it returns, each no longer than its timeout_ms. It must not throw, and must not
-// make calls of the same installation: they would wait for the renewal that waits for it.
+// `tokens` is valid during the call: read it, do not keep or free it. `user` is the pointer given
+// to b24_config_on_renewal. The function is called on the renewal's own thread, which has all
+// signals blocked. It is called once at a time for one installation, and perhaps several times at
+// once for several. Calls that need the new pair wait until it returns, each no longer than its
+// timeout_ms. It must not throw, and must not make calls for the same installation: they would
+// wait for the renewal, which waits for the function.
 typedef void (*b24_renewal_callback)(const struct b24_tokens *tokens, void *user);
 
-// A function that is given each log record.
+// A function that receives each log record.
 //
-// `level` is 1 error, 2 warning, 3 information, 4 debug, 5 trace; `target` says which part of the
-// library speaks, and begins with "b24_messageservice"; `message` is one line of UTF-8 without a
-// secret. Both texts are lent for the call. `user` is the pointer given to b24_log_set. Called on
-// the thread whose call is logged, several at once if several threads make calls. It must not
-// throw, and must not make calls of this library: they could wait for the one that is logged.
+// `level` is 1 error, 2 warning, 3 information, 4 debug, 5 trace; `target` names the part of the
+// library, and begins with "b24_messageservice"; `message` is one line of UTF-8 without a secret.
+// Both texts are valid during the call. `user` is the pointer given to b24_log_set. The function
+// is called on the thread whose call is logged, and at the same time on several if several threads
+// make calls. It must not throw, and must not make calls of this library: they could wait for the
+// call that is being logged.
 typedef void (*b24_log_callback)(int32_t level, const char *target, const char *message, void *user);
 
 // The version of this library, such as "1.2.3".
@@ -121,51 +123,53 @@ const char *b24_version(void);
 
 // A configuration with the defaults, and no portal yet.
 //
-// The caller frees it with b24_config_free. Any thread. NULL only after a fault in the library.
+// The caller frees it with b24_config_free. Any thread. NULL only after a bug in the library.
 struct b24_config *b24_config_new(void);
 
-// Sets an option by its name, from its text. The names: portal, access_token, refresh_token,
-// client_id, client_secret, oauth_url, timeout_ms, connect_timeout_ms, max_retries, rate_limit,
-// state_dir, ca_file, proxy, resolve, redirect_hosts, user_agent, allow_http.
+// Sets an option. The names: portal, access_token, refresh_token, client_id, client_secret,
+// oauth_url, timeout_ms, connect_timeout_ms, max_retries, rate_limit, state_dir, ca_file, proxy,
+// resolve, redirect_hosts, user_agent, allow_http.
 //
-// Both texts are copied. One thread at a time. B24_INVALID_CONFIG for an unknown name or a bad
-// value, which the message explains; the option keeps its former value. B24_INVALID_ARGUMENT for
-// NULL and for what is not UTF-8.
+// Both texts are copied. One thread at a time. B24_INVALID_CONFIG for an unknown name or a wrong
+// value, which the message explains; the option then keeps its former value. B24_INVALID_ARGUMENT
+// for NULL and for text that is not UTF-8.
 enum b24_code b24_config_set(struct b24_config *config,
                              const char *name,
                              const char *value,
                              struct b24_error **error);
 
-// Sets the function that stores renewed tokens; see b24_renewal_callback. It replaces the former
-// one.
+// Sets the function that stores renewed tokens; see b24_renewal_callback. It replaces one that was
+// set before.
 //
-// `user` is handed to it as it is, and must be good on any thread for as long as a client made
-// from this configuration lives (a shared client: as long as the process), and then until
-// b24_renewals_wait has succeeded: a renewal outlives the call that began it. One thread at a time.
-// B24_INVALID_ARGUMENT if config or callback is NULL.
+// `user` is passed to it unchanged. What it points to must be usable on any thread, as long as a
+// client made from this configuration exists (a shared client: as long as the process), and then
+// until b24_renewals_wait has succeeded, because a renewal may take longer than the call that
+// started it. One thread at a time. B24_INVALID_ARGUMENT if config or callback is NULL.
 enum b24_code b24_config_on_renewal(struct b24_config *config,
                                     b24_renewal_callback callback,
                                     void *user,
                                     struct b24_error **error);
 
-// Frees a configuration; clients made from it live on. NULL is allowed.
+// Frees a configuration. Clients made from it are not affected. NULL is allowed.
 //
 // Any thread, once. Cannot fail.
 void b24_config_free(struct b24_config *config);
 
 // Makes a client. Nothing is sent yet.
 //
-// The caller frees *client with b24_client_free; the configuration is copied. Any thread, while
-// none changes the configuration. B24_INVALID_CONFIG names the option that is missing or
-// contradicts another; *client is then NULL. With client NULL the configuration is only checked.
+// The caller frees *client with b24_client_free. The configuration is copied. Any thread, while no
+// other changes the configuration. The message of B24_INVALID_CONFIG names the option that is
+// missing or contradicts another; *client is then NULL. With client NULL the configuration is only
+// checked.
 enum b24_code b24_client_new(const struct b24_config *config,
                              struct b24_client **client,
                              struct b24_error **error);
 
-// The process's one client for an equal configuration, made if there is none: for hosts that
-// forget everything between requests. It is counted by reference, and keeps its connections and
-// tokens after the last free; how many idle ones are kept is bounded. Configurations are equal if
-// all their options are; with a b24_renewal_callback, a configuration is equal only to itself.
+// Returns the client that the process keeps for an equal configuration, and makes it if there is
+// none. For programs that keep nothing between requests. References to it are counted. After the
+// last free it is kept with its connections and tokens, but only so many unused clients are kept.
+// Configurations are equal if all their options are. One with a b24_renewal_callback is equal only
+// to itself.
 //
 // The caller frees *client with b24_client_free. Any thread. Errors as b24_client_new.
 enum b24_code b24_client_shared(const struct b24_config *config,
@@ -174,8 +178,8 @@ enum b24_code b24_client_shared(const struct b24_config *config,
 
 // Frees a client. NULL is allowed.
 //
-// Any thread, once, when no other is inside a call of it (b24_client_cancel ends them). Cannot
-// fail.
+// Any thread, once, when no other thread is inside a call of it (b24_client_cancel ends such
+// calls). Cannot fail.
 void b24_client_free(struct b24_client *client);
 
 // Ends the calls of this client that are under way with B24_CANCELLED. Calls made later are not
@@ -184,38 +188,38 @@ void b24_client_free(struct b24_client *client);
 // Any thread; not from a signal handler. Cannot fail.
 void b24_client_cancel(struct b24_client *client);
 
-// Tells the portal the status of one message, and waits until it has stored it.
+// Reports the status of one message, and waits until the portal has stored it.
 //
 // Calls for one message are made one after the other, in the order in which they were begun,
-// across all clients of the process for one portal; what is told last stands. An attempt whose
+// across all clients of the process for one portal. The last status stands. An attempt whose
 // outcome is unknown may still be executed by the portal for up to 60 s.
 //
-// `code` is the provider code, `message_id` the id that the portal gave the provider, `status`
-// one of queued, sent, delivered, undelivered, failed. All are borrowed for the call. Any thread,
-// any number at once. Returns by timeout_ms with any b24_code; B24_INVALID_ARGUMENT before
-// anything is sent.
+// `code` is the provider code, `message_id` the id that the portal gave the provider, `status` one
+// of queued, sent, delivered, undelivered, failed. All are borrowed for the call. Any thread, any
+// number at once. Returns by timeout_ms, with any b24_code. Wrong arguments are
+// B24_INVALID_ARGUMENT before anything is sent.
 enum b24_code b24_message_status_update(struct b24_client *client,
                                         const char *code,
                                         const char *message_id,
                                         const char *status,
                                         struct b24_error **error);
 
-// The tokens as they are now: a snapshot that later renewals do not change.
+// The current tokens: a copy that later renewals do not change.
 //
-// The caller frees it with b24_tokens_free. Any thread. NULL if client is NULL, or after a fault
-// in the library.
+// The caller frees it with b24_tokens_free. Any thread. NULL if client is NULL, or after a bug in
+// the library.
 struct b24_tokens *b24_client_tokens(const struct b24_client *client);
 
 // An empty batch.
 //
-// The caller frees it with b24_batch_free. Any thread. NULL only after a fault in the library.
+// The caller frees it with b24_batch_free. Any thread. NULL only after a bug in the library.
 struct b24_batch *b24_batch_new(void);
 
-// Adds an update; the arguments are those of b24_message_status_update, and are copied. The last
-// status given for a message is the one that stands.
+// Adds an update. The arguments are those of b24_message_status_update, and are copied. If a
+// message is added more than once, its last status stands.
 //
-// One thread at a time. Never fails: an update that cannot be sent has B24_INVALID_ARGUMENT as
-// its outcome, and the others are sent all the same. With batch NULL it does nothing.
+// One thread at a time. Never fails: the outcome of an update that cannot be sent is
+// B24_INVALID_ARGUMENT, and the others are sent nevertheless. With batch NULL it does nothing.
 void b24_batch_add(struct b24_batch *batch,
                    const char *code,
                    const char *message_id,
@@ -226,24 +230,24 @@ void b24_batch_add(struct b24_batch *batch,
 // One thread at a time. Cannot fail.
 size_t b24_batch_len(const struct b24_batch *batch);
 
-// Sends the updates of a batch, 50 a request, and waits for their outcomes.
+// Sends the updates of a batch, 50 in a request, and waits for their outcomes.
 //
-// B24_OK if every update was applied; else the code and a copy of the error of the first, in the
-// order added, that was not, and b24_batch_error tells the outcome of each. The client: any thread,
-// any number at once; the batch: one thread at a time. A batch may be sent again, all of it: an
-// update is idempotent, and the outcomes are replaced. Returns by timeout_ms. If client is NULL,
-// that is also the outcome of each update.
+// Returns B24_OK if every update was applied. Otherwise it returns the code, and a copy of the
+// error, of the first update in the order added that was not; b24_batch_error tells the outcome of
+// each. Any number of threads may use the client at once, but only one the batch. A batch may be
+// sent again as a whole: the outcomes are replaced, and sending an update twice is harmless.
+// Returns by timeout_ms. If client is NULL, the outcome of each update says so too.
 enum b24_code b24_message_status_update_batch(struct b24_client *client,
                                               struct b24_batch *batch,
                                               struct b24_error **error);
 
 // The outcome of the update with this index, counted from 0 in the order added: NULL if it was
-// applied, else why not. Before the batch is sent no update has been applied, nor has one that
-// was never added: the error says so.
+// applied, else the error. There is also an error if the batch has not been sent, or if there is
+// no update with this index.
 //
-// Borrowed, and not to be freed: it lives, at the same address, until the batch is sent again or
-// freed, also when updates are added meanwhile. Updates that failed alike may share one. One
-// thread at a time. Cannot fail.
+// The error is borrowed: do not free it. It stays valid, at the same address, until the batch is
+// sent again or freed, even if updates are added. Updates that failed for the same reason may
+// share one. One thread at a time. Cannot fail.
 const struct b24_error *b24_batch_error(const struct b24_batch *batch, size_t index);
 
 // Frees a batch and the errors borrowed from it. NULL is allowed.
@@ -251,57 +255,58 @@ const struct b24_error *b24_batch_error(const struct b24_batch *batch, size_t in
 // Any thread, once. Cannot fail.
 void b24_batch_free(struct b24_batch *batch);
 
-// The token that calls are made with.
+// The token that calls use.
 //
 // The text lives as long as the tokens. "" for NULL. Any thread. Cannot fail.
 const char *b24_tokens_access_token(const struct b24_tokens *tokens);
 
-// The token of the next renewal, which works once; "" if there is none.
+// The token for the next renewal, which works once; "" if there is none.
 //
 // The text lives as long as the tokens. "" for NULL. Any thread. Cannot fail.
 const char *b24_tokens_refresh_token(const struct b24_tokens *tokens);
 
-// The portal's REST address, such as "https://portal.bitrix24.com/rest/"; the new one after the
-// portal moved.
+// The portal's REST address, such as "https://portal.bitrix24.com/rest/"; the new one if the
+// portal has moved.
 //
 // The text lives as long as the tokens. "" for NULL. Any thread. Cannot fail.
 const char *b24_tokens_client_endpoint(const struct b24_tokens *tokens);
 
-// The portal's permanent id; "" until a renewal has told it.
+// The portal's permanent id; "" until the first renewal.
 //
 // The text lives as long as the tokens. "" for NULL. Any thread. Cannot fail.
 const char *b24_tokens_member_id(const struct b24_tokens *tokens);
 
-// When the access token expires, in Unix time (seconds); 0 if that is not known, and for NULL.
+// When the access token expires, in Unix time (seconds); 0 if unknown, and for NULL.
 //
 // Any thread. Cannot fail.
 int64_t b24_tokens_expires(const struct b24_tokens *tokens);
 
-// Frees a snapshot and its texts. NULL is allowed; the one lent to a b24_renewal_callback is not.
+// Frees a snapshot and its texts. NULL is allowed; the one given to a b24_renewal_callback must
+// not be freed.
 //
 // Any thread, once. Cannot fail.
 void b24_tokens_free(struct b24_tokens *tokens);
 
 // Waits until no renewal of tokens is under way in this process, for timeout_ms at most.
 //
-// A renewal outlives the call that began it: when its request has been sent, the old refresh token
-// may be spent, and the answer holds the only good pair. It is awaited and stored on a thread of
-// its own, also after the call timed out or was cancelled, or its client was freed. So call this
-// before the process ends: before main returns, or before exit; 45000 milliseconds outlast any renewal.
-// A process that ends by _exit, abort or a signal loses the answer. A forked child has no renewal of its
-// parent: the parent finishes it.
+// A renewal may take longer than the call that started it. Once its request has been sent, the old
+// refresh token may no longer work, and only the answer has a pair that does. A thread of its own
+// waits for the answer and stores it, even if the call has timed out or was cancelled, or its
+// client was freed. So call this function before the process ends: before main returns, or before
+// exit. With the default connect_timeout_ms, 45000 milliseconds are enough for a renewal. If
+// the process ends by _exit, abort or a signal, the answer is lost. After a fork, renewals stay
+// with the parent, which finishes them.
 //
-// Any thread but that of a b24_renewal_callback. B24_TIMEOUT if one is still under way, at once if
-// timeout_ms is 0; B24_INVALID_ARGUMENT if timeout_ms is negative.
-enum b24_code b24_renewals_wait(int64_t timeout_ms,
-                                struct b24_error **error);
+// Any thread but that of a b24_renewal_callback. B24_TIMEOUT if a renewal is still under way; at
+// once if timeout_ms is 0. B24_INVALID_ARGUMENT if timeout_ms is negative.
+enum b24_code b24_renewals_wait(int64_t timeout_ms, struct b24_error **error);
 
-// What kind of failure it is. NULL is no failure: B24_OK.
+// The kind of failure. NULL is no failure: B24_OK.
 //
 // Any thread. Cannot fail.
 enum b24_code b24_error_code(const struct b24_error *error);
 
-// What happened and what to do next, for people. Never holds a token or another secret.
+// For people: what happened and what to do next. It never contains a token or another secret.
 //
 // The text lives as long as the error. "" for NULL. Any thread. Cannot fail.
 const char *b24_error_message(const struct b24_error *error);
@@ -326,8 +331,7 @@ int32_t b24_error_http_status(const struct b24_error *error);
 // Any thread. Cannot fail.
 bool b24_error_is_retryable(const struct b24_error *error);
 
-// How many milliseconds to wait before the same call can succeed; -1 if that is not known, and
-// for NULL.
+// How many milliseconds to wait before the same call can succeed; -1 if unknown, and for NULL.
 //
 // Any thread. Cannot fail.
 int64_t b24_error_retry_after_ms(const struct b24_error *error);
@@ -337,13 +341,13 @@ int64_t b24_error_retry_after_ms(const struct b24_error *error);
 // Any thread, once. Cannot fail.
 void b24_error_free(struct b24_error *error);
 
-// Sends the library's log records of the whole process to a function; see b24_log_callback. It
-// replaces the former one. At first there is none, and nothing is logged.
+// Sets the function that receives the library's log records, for the whole process; see
+// b24_log_callback. It replaces one that was set before. Without one nothing is logged.
 //
-// `max_level` is the least important level that is wanted: 0 none, 1 errors, up to 5 everything;
-// what is not wanted costs nothing. callback NULL turns the log off. `user` is handed to the
-// function as it is; another thread may be inside the former function until its record is done,
-// so leave what `user` points to in place. Any thread. Cannot fail.
+// `max_level` is the highest level to log: 0 nothing, 1 errors only, up to 5 everything. Other
+// records are not even formatted. callback NULL turns the log off. `user` is passed to the
+// function unchanged. After a replacement, another thread may still be inside the former function,
+// so keep what its `user` points to. Any thread. Cannot fail.
 void b24_log_set(b24_log_callback callback, void *user, int32_t max_level);
 
 #include "b24_messageservice_end.h"

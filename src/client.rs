@@ -1,26 +1,17 @@
 //! The client: a light handle over what the process shares.
 
-use crate::address::Origin;
-use crate::bucket::Bucket;
-use crate::config::{Config, OnRenewal, Settings, invalid};
-use crate::installations::Name;
-use crate::process::Process;
-use crate::run::Method;
-#[cfg(unix)]
-use crate::state::Seeker;
-use crate::state::StateDir;
-use crate::status::{Checked, Update};
-use crate::tokens::{Credentials, Tokens};
-use crate::transport::{Options, Transport};
-use crate::wait::Control;
-use crate::{Error, VERSION, batch, single};
-use arc_swap::{ArcSwap, ArcSwapOption};
+use crate::engine::installation::Installation;
+use crate::methods::{batch, sender, status_get, status_update};
+use crate::options::{Config, Settings};
+use crate::process::per_process::{PerProcess, Process};
+use crate::values::error::Error;
+use crate::values::sender::Sender;
+use crate::values::status::{Update, ValidUpdate};
+use crate::values::tokens::Tokens;
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::fmt;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use ureq::http::{HeaderValue, Uri};
 
 /// Tells one portal what became of messages.
 ///
@@ -42,58 +33,7 @@ use ureq::http::{HeaderValue, Uri};
 /// # Ok::<(), b24_messageservice::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Client(Arc<Inner>);
-
-/// What a client is. It has no lock, so that a fork can leave none of them held.
-pub(crate) struct Inner {
-    pub(crate) settings: Settings,
-    pub(crate) on_renewal: Option<OnRenewal>,
-    pub(crate) control: Arc<Control>,
-    /// As it is configured; it may have moved since.
-    pub(crate) portal: Origin,
-    pub(crate) user_agent: HeaderValue,
-    pub(crate) state: Option<Arc<StateDir>>,
-    pub(crate) credentials: ArcSwap<Credentials>,
-    address: ArcSwap<Address>,
-    bound: ArcSwapOption<Bound>,
-}
-
-/// A portal's address, and the URLs that are made of it.
-#[derive(Debug)]
-pub(crate) struct Address {
-    pub(crate) origin: Origin,
-    /// For messages.
-    pub(crate) name: String,
-    update: Uri,
-    batch: Uri,
-}
-
-impl Address {
-    fn new(origin: Origin) -> Result<Self, Error> {
-        Ok(Self {
-            name: origin.to_string(),
-            update: origin.method_uri(Method::Update.name())?,
-            batch: origin.method_uri(Method::Batch.name())?,
-            origin,
-        })
-    }
-
-    pub(crate) fn uri(&self, method: Method) -> &Uri {
-        match method {
-            Method::Update => &self.update,
-            Method::Batch => &self.batch,
-        }
-    }
-}
-
-/// What a client uses of one process's state.
-#[derive(Debug)]
-pub(crate) struct Bound {
-    process_id: u64,
-    pub(crate) address: Arc<Address>,
-    pub(crate) transport: Arc<Transport>,
-    pub(crate) bucket: Arc<Bucket>,
-}
+pub struct Client(Arc<Installation>);
 
 impl Client {
     /// Makes a client. Nothing is sent; files named in the configuration are read.
@@ -101,67 +41,7 @@ impl Client {
     /// # Errors
     /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig), naming the option and what it takes.
     pub fn new(config: &Config) -> Result<Self, Error> {
-        let process = Process::current();
-        let _active = process.enter();
-        let settings = config.check()?.clone();
-        let portal = settings
-            .portal
-            .clone()
-            .ok_or_else(|| invalid("portal", "is missing"))?;
-        let own = concat!("b24-messageservice/", env!("CARGO_PKG_VERSION"));
-        let user_agent = format!("{} {own}", settings.user_agent);
-        let user_agent = HeaderValue::from_str(user_agent.trim_start())
-            .map_err(|_| invalid("user_agent", "makes no header"))?;
-        let state = match &settings.state_dir {
-            Some(path) => {
-                let opened = StateDir::open(path).map_err(|fault| fault.at_opening())?;
-                Some(Arc::new(opened))
-            }
-            None => None,
-        };
-        let mut credentials = Credentials {
-            tokens: Tokens {
-                access_token: settings.access_token.clone(),
-                refresh_token: settings.refresh_token.clone(),
-                client_endpoint: portal.client_endpoint(),
-                ..Tokens::default()
-            },
-            expires_here: None,
-        };
-        #[cfg(unix)]
-        if let Some(state) = &state
-            && let Some(record) = state
-                .look_up(Seeker {
-                    client_id: &settings.client_id,
-                    refresh_token: &settings.refresh_token,
-                    portals: std::slice::from_ref(&portal),
-                })
-                .map_err(|fault| fault.at_opening())?
-            && record.replaces(&settings.client_id, &credentials)
-        {
-            credentials = record.credentials;
-        }
-        if credentials.tokens.access_token.is_empty() {
-            return Err(invalid(
-                "access_token",
-                "is missing, and state_dir holds none for this portal and client_id yet",
-            ));
-        }
-        let client = Self(Arc::new(Inner {
-            control: Arc::new(Control::new(config.on_interrupt.clone())),
-            on_renewal: config.on_renewal.clone(),
-            portal: portal.clone(),
-            user_agent,
-            state,
-            credentials: ArcSwap::from_pointee(Credentials::default()),
-            address: ArcSwap::from_pointee(Address::new(portal)?),
-            bound: ArcSwapOption::empty(),
-            settings,
-        }));
-        client.0.adopt(&credentials);
-        // Finds a bad ca_file or proxy now rather than at the first call.
-        client.0.bound(&process)?;
-        Ok(client)
+        Ok(Self(Arc::new(Installation::new(config)?)))
     }
 
     /// The process's one client for an equal configuration. It is kept, with its tokens, after its
@@ -174,7 +54,7 @@ impl Client {
     pub fn shared(config: &Config) -> Result<Self, Error> {
         let process = Process::current();
         let _active = process.enter();
-        process.shared_clients.get(config)
+        SHARED.of(&process).get(config)
     }
 
     /// Tells the portal the status of one message, and returns when the portal has stored it
@@ -197,8 +77,8 @@ impl Client {
         message_id: &str,
         status: impl AsRef<str>,
     ) -> Result<(), Error> {
-        let update = Checked::new(code, message_id, status.as_ref())?;
-        single::update(&self.0, update)
+        let update = ValidUpdate::new(code, message_id, status.as_ref())?;
+        status_update::update(&self.0, update)
     }
 
     /// Tells the portal the status of any number of messages, 50 a request. The outcomes come in
@@ -218,13 +98,63 @@ impl Client {
         batch::update(&self.0, &updates)
     }
 
+    /// Registers an SMS provider with the portal (`messageservice.sender.add`), so that users can
+    /// choose it and the portal sends its messages to the sender's handler.
+    ///
+    /// Not idempotent: the portal refuses a code that is registered. So this asks for the list of
+    /// senders first, and again if the answer is lost: a sender that is there now and was not before
+    /// has been registered by this call.
+    ///
+    /// # Errors
+    /// `InvalidArgument` before anything is sent if the code, handler or name is missing or cannot
+    /// be sent. A code that was there before is the portal's `ERROR_SENDER_ALREADY_INSTALLED`.
+    pub fn sender_add(&self, sender: &Sender) -> Result<(), Error> {
+        sender::add(&self.0, sender)
+    }
+
+    /// Changes the handler, name or description of a registered sender
+    /// (`messageservice.sender.update`); what is not set stays. Doing so again is harmless.
+    ///
+    /// # Errors
+    /// `InvalidArgument` before anything is sent if nothing is to be changed.
+    pub fn sender_update(&self, sender: &Sender) -> Result<(), Error> {
+        sender::update(&self.0, sender)
+    }
+
+    /// Removes a sender (`messageservice.sender.delete`). If the answer is lost, the list of senders
+    /// tells whether it is gone.
+    ///
+    /// # Errors
+    /// A code that is not registered is the portal's `ERROR_SENDER_NOT_FOUND`.
+    pub fn sender_delete(&self, code: &str) -> Result<(), Error> {
+        sender::delete(&self.0, code)
+    }
+
+    /// The codes of the senders that this application has registered
+    /// (`messageservice.sender.list`).
+    ///
+    /// # Errors
+    /// As every call.
+    pub fn sender_list(&self) -> Result<Vec<String>, Error> {
+        sender::list(&self.0)
+    }
+
+    /// The status of a message by the portal's own number of it, which is not the provider's message
+    /// id (`messageservice.message.status.get`): its English name, or empty if it has none.
+    ///
+    /// # Errors
+    /// `InvalidArgument` before anything is sent if `message_id` is 0.
+    pub fn message_status_get(&self, message_id: u64) -> Result<String, Error> {
+        status_get::get(&self.0, message_id)
+    }
+
     /// Ends the calls of this client that are in flight, in whatever they wait for, with
     /// [`Cancelled`](crate::ErrorKind::Cancelled). For any thread; calls made later are not
     /// affected.
     pub fn cancel(&self) {
         let process = Process::current();
         let _active = process.enter();
-        self.0.control.cancel(&process);
+        self.0.cancel.cancel(&process);
     }
 
     /// The tokens as they are now.
@@ -236,126 +166,17 @@ impl Client {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("portal", &self.0.address.load().origin)
-            .field("version", &VERSION)
+            .field("portal", &self.0.tokens().client_endpoint)
+            .field("version", &env!("CARGO_PKG_VERSION"))
             .finish_non_exhaustive()
     }
 }
 
-impl Inner {
-    /// What this client uses in the given process, at its present address.
-    pub(crate) fn bound(&self, process: &Process) -> Result<Arc<Bound>, Error> {
-        let address = self.address.load();
-        if let Some(bound) = &*self.bound.load()
-            && bound.process_id == process.id()
-            && Arc::ptr_eq(&bound.address, &address)
-        {
-            return Ok(Arc::clone(bound));
-        }
-        let bound = Arc::new(self.bind(process, Arc::clone(&address))?);
-        self.bound.store(Some(Arc::clone(&bound)));
-        Ok(bound)
-    }
-
-    /// The same at another address, which the client does not take over yet.
-    pub(crate) fn bound_at(&self, process: &Process, origin: &Origin) -> Result<Arc<Bound>, Error> {
-        let address = Arc::new(Address::new(origin.clone())?);
-        Ok(Arc::new(self.bind(process, address)?))
-    }
-
-    /// Takes over an address at which a portal has answered.
-    pub(crate) fn stay_at(&self, bound: &Arc<Bound>) {
-        log::info!(target: crate::LOG, "portal={} moved to {}", self.portal, bound.address.origin);
-        self.address.store(Arc::clone(&bound.address));
-        self.bound.store(Some(Arc::clone(bound)));
-    }
-
-    fn bind(&self, process: &Process, address: Arc<Address>) -> Result<Bound, Error> {
-        let options = Options::of(&self.settings, address.origin.is_https());
-        Ok(Bound {
-            process_id: process.id(),
-            transport: process.transports.get(&options)?,
-            bucket: process.buckets.get(&address.origin),
-            address,
-        })
-    }
-
-    pub(crate) fn oauth_transport(&self, process: &Process) -> Result<Arc<Transport>, Error> {
-        process.transports.get(&Options::of(&self.settings, true))
-    }
-
-    pub(crate) fn tokens(&self) -> Tokens {
-        let mut tokens = self.credentials.load().tokens.clone();
-        tokens.client_endpoint = self.address.load().origin.client_endpoint();
-        tokens
-    }
-
-    /// Whether there may be something to renew an expired token with.
-    pub(crate) fn can_renew(&self) -> bool {
-        self.state.is_some() || !self.credentials.load().tokens.refresh_token.is_empty()
-    }
-
-    /// What the process knows an installation with these credentials by.
-    pub(crate) fn installation_name(&self, credentials: &Credentials) -> Name {
-        Name::of(&self.settings.client_id, &self.portal, credentials)
-    }
-
-    /// The addresses under which this client knows the portal.
-    #[cfg(unix)]
-    pub(crate) fn portals(&self) -> Vec<Origin> {
-        let mut portals = vec![self.portal.clone()];
-        let present = &self.address.load().origin;
-        if !portals.contains(present) {
-            portals.push(present.clone());
-        }
-        portals
-    }
-
-    /// Whether the token may be sent there.
-    pub(crate) fn accepts(&self, origin: &Origin) -> bool {
-        origin.is_https() || self.settings.allow_http
-    }
-
-    /// Where the client's state directory is, if it has one.
-    pub(crate) fn home(&self) -> Option<&Path> {
-        self.state.as_ref().map(|directory| directory.path())
-    }
-
-    /// Uses these credentials from now on, at the address they came with.
-    pub(crate) fn adopt(&self, credentials: &Credentials) {
-        match Origin::parse(&credentials.tokens.client_endpoint) {
-            Ok(origin) if self.accepts(&origin) => {
-                if let Err(fault) = self.move_to(&origin) {
-                    log::warn!(target: crate::LOG, "the portal's new address was not taken over: {fault}");
-                }
-            }
-            Ok(origin) => {
-                log::warn!(target: crate::LOG, "portal={} the address {origin} of its tokens is not used: it is not https", self.portal);
-            }
-            Err(_) => {}
-        }
-        self.credentials.store(Arc::new(credentials.clone()));
-    }
-
-    /// Calls the portal at another address from now on.
-    fn move_to(&self, origin: &Origin) -> Result<(), Error> {
-        if self.address.load().origin != *origin {
-            log::info!(target: crate::LOG, "portal={} moved to {origin}", self.portal);
-            self.address.store(Arc::new(Address::new(origin.clone())?));
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for Inner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inner").finish_non_exhaustive()
-    }
-}
+static SHARED: PerProcess<SharedClients> = PerProcess::new();
 
 /// The clients that outlive their users.
 #[derive(Debug, Default)]
-pub(crate) struct SharedClients(Mutex<Kept>);
+struct SharedClients(Mutex<Kept>);
 
 #[derive(Default)]
 struct Kept {

@@ -3,16 +3,18 @@
 //! Each function takes what a hostile or broken peer, file or caller could hand in, and must neither
 //! panic nor hang; what else must hold is asserted.
 
-use crate::address::Origin;
-use crate::answer::{Source, read_batch, read_renewal, read_update};
-use crate::run::Method;
-use crate::transport::Answer;
+use crate::engine::method::Request;
+use crate::methods::batch::Batch;
+use crate::methods::status_update::{self, METHOD};
+use crate::protocol::renewal_response::read_renewal;
+use crate::protocol::response::{Response, Source, read_true};
+use crate::values::address::Origin;
 use crate::{Client, Config, Update};
 
 const SECRET: &str = "a-token-that-was-sent";
 
-fn answer(status: u16, body: &[u8]) -> (Answer, Source<'static>) {
-    let answer = Answer {
+fn answer(status: u16, body: &[u8]) -> (Response, Source<'static>) {
+    let answer = Response {
         status,
         location: None,
         retry_after: None,
@@ -21,6 +23,7 @@ fn answer(status: u16, body: &[u8]) -> (Answer, Source<'static>) {
     let source = Source {
         server: "https://portal.bitrix24.com",
         secrets: [SECRET, "", ""],
+        codes: METHOD.codes,
     };
     (answer, source)
 }
@@ -28,18 +31,21 @@ fn answer(status: u16, body: &[u8]) -> (Answer, Source<'static>) {
 /// The answer to an update: whatever it is, no secret is passed on.
 pub fn update_answer(status: u16, body: &[u8]) {
     let (answer, source) = answer(status, body);
-    if let Err(fault) = read_update(&answer, source) {
-        assert!(!fault.error.to_string().contains(SECRET));
-        assert!(!fault.error.description().contains(SECRET));
+    if let Err(failed) = read_true(&answer, source) {
+        assert!(!failed.error.to_string().contains(SECRET));
+        assert!(!failed.error.description().contains(SECRET));
     }
 }
 
-/// The answer to a batch of three: each command gets a fate.
+/// The answer to a batch of three: each command gets an outcome.
 pub fn batch_answer(status: u16, body: &[u8]) {
-    let keys = ["u00", "u01", "u02"].map(str::to_owned);
+    let keys = ["u00", "u01", "u02"];
+    let batch = Batch {
+        commands: keys.map(|key| (key.to_owned(), String::new())).into(),
+    };
     let (answer, source) = answer(status, body);
-    if let Ok(read) = read_batch(&answer, source, &keys) {
-        assert_eq!(read.commands.len(), keys.len());
+    if let Ok((outcomes, _)) = batch.read(&answer, source) {
+        assert_eq!(outcomes.len(), keys.len());
     }
 }
 
@@ -56,10 +62,10 @@ pub fn location(location: &str) {
     let Ok(from) = Origin::parse("https://portal.bitrix24.de") else {
         return;
     };
-    if let Ok(to) = from.follow(location, Method::Update.name(), &[]) {
+    if let Ok(to) = from.follow(location, status_update::NAME, &[]) {
         assert!(to.is_https());
         assert!(to.host().ends_with(".bitrix24.de"), "{to}");
-        assert!(to.method_uri(Method::Update.name()).is_ok());
+        assert!(to.method_uri(status_update::NAME).is_ok());
     }
 }
 
@@ -72,7 +78,7 @@ pub fn option(name: &str, value: &str) {
         .proxy("none");
     let takes_files = ["state_dir", "ca_file"].contains(&name);
     match config.set(name, value) {
-        Err(fault) => assert!(!fault.to_string().is_empty()),
+        Err(error) => assert!(!error.to_string().is_empty()),
         Ok(_) if takes_files => {}
         Ok(config) => drop(Client::new(config)),
     }
@@ -80,13 +86,13 @@ pub fn option(name: &str, value: &str) {
 
 /// What a file of the state directory holds.
 pub fn state_file(content: &[u8]) {
-    crate::state::fuzz(content);
+    crate::store::directory::fuzz(content);
 }
 
 /// An update: refused, or made into a command that has nothing but unreserved text in it.
 pub fn update(code: &str, message_id: &str, status: &str) {
     if let Ok(checked) = Update::new(code, message_id, status).check() {
-        let command = crate::batch::command(&checked);
+        let command = crate::methods::batch::command(&checked);
         assert!(command.bytes().all(|b| b.is_ascii_graphic()));
     }
 }

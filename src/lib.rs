@@ -23,41 +23,28 @@
 //! for what succeeded, `info` for what was repeated or given up.
 #![forbid(unsafe_code)]
 
-mod address;
-mod answer;
-mod batch;
-mod bucket;
 mod client;
-mod config;
-mod error;
-mod fault;
+mod engine;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
-mod installations;
-mod order;
+mod http;
+mod methods;
+mod options;
 mod process;
-mod renewal;
-mod retry;
-mod run;
-mod single;
-mod state;
-mod status;
-mod tokens;
-mod transport;
-mod wait;
+mod protocol;
+mod store;
+mod values;
 
 pub use client::Client;
-pub use config::Config;
-pub use error::{Error, ErrorKind};
-pub use renewal::renewals_wait;
+pub use engine::renewal::renewals_wait;
 #[doc(hidden)]
-pub use renewal::renewals_wait_interruptible;
-pub use status::{Status, Update};
-pub use tokens::Tokens;
+pub use engine::renewal::renewals_wait_interruptible;
+pub use options::Config;
+pub use values::error::{Error, ErrorKind};
+pub use values::sender::Sender;
+pub use values::status::{Status, Update};
+pub use values::tokens::Tokens;
 
 /// The version of this library, `1.2.3`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// The target of this library's log records.
-const LOG: &str = "b24_messageservice";

@@ -1,4 +1,4 @@
-//! What the portal answers, before faults get at it.
+//! What the portal answers, before faults change it.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -70,7 +70,7 @@ impl Answer {
     }
 }
 
-/// A refusal in the portal's own words.
+/// A refusal, as the portal words it.
 #[derive(Clone, Debug)]
 pub(crate) struct Problem {
     pub(crate) status: u16,

@@ -1,4 +1,4 @@
-//! A batch: many commands in one request, with what PHP makes of their query strings.
+//! A batch: many commands in one request, whose query strings are parsed as PHP does.
 
 use std::borrow::Cow;
 use std::time::SystemTime;
@@ -17,7 +17,7 @@ const MAX_COMMANDS: usize = 50;
 /// What a reference may begin with, after its `$`, in any case.
 const NAMES: [&str; 5] = ["result", "next", "total", "time", "error"];
 
-/// What became of the commands.
+/// The results of the commands.
 #[derive(Debug, Serialize)]
 pub(crate) struct Results {
     result: Array<Value>,
@@ -121,9 +121,9 @@ fn resolve_all(params: Array<Value>, earlier: &Results) -> Array<Value> {
     resolved
 }
 
-/// Puts what is known of earlier commands in the place of references to it. A reference alone
-/// becomes what it leads to, whatever that is; within other text a string or a number is put in,
-/// and anything else leaves the text as it is.
+/// Replaces references to the results of earlier commands. A value that is only a reference becomes
+/// what it refers to, whatever that is. Within other text only a string or a number is inserted;
+/// otherwise the text stays unchanged.
 fn resolve(text: &str, earlier: &Results) -> Value {
     let mut resolved = String::new();
     let mut rest = text;
@@ -182,7 +182,7 @@ fn is_white_space(c: char) -> bool {
     matches!(c, ' ' | '\t'..='\r')
 }
 
-/// All that stands in brackets and is not empty.
+/// Everything in brackets that is not empty.
 fn keys(mut text: &str) -> Vec<&str> {
     let mut keys = Vec::new();
     while let Some((_, inner)) = text.split_once('[') {
@@ -199,7 +199,8 @@ fn keys(mut text: &str) -> Vec<&str> {
 }
 
 impl Results {
-    /// Walks the keys from the member as far as they lead. A name in another case is no member.
+    /// Follows the keys from the member as far as they lead. A name in another case is not a
+    /// member.
     fn look_up(&self, found: &Found<'_>) -> Value {
         let member = match found.name {
             "result" => Value::Array(self.result.clone()),

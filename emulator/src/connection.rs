@@ -1,4 +1,4 @@
-//! One connection: requests are read, served and answered until either side has enough.
+//! One connection: requests are read, served and answered until either side closes it.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -28,7 +28,7 @@ pub(crate) enum Role {
 #[derive(Debug)]
 pub(crate) struct Tls(pub(crate) Mutex<Arc<ServerConfig>>);
 
-/// A socket that the list of open connections holds as well.
+/// A socket that is also in the list of open connections.
 #[derive(Debug)]
 struct Socket(Arc<TcpStream>);
 
@@ -50,7 +50,7 @@ impl Write for Socket {
 
 /// Serves a connection until it ends.
 pub(crate) fn run(shared: &Shared, role: &Role, stream: TcpStream, number: u64) {
-    // Without it answers would be slower, but not wrong.
+    // Without this option answers are slower, but not wrong.
     let _ = stream.set_nodelay(true);
     let stream = Arc::new(stream);
     if let Role::Control(control) = role {
@@ -96,7 +96,7 @@ pub(crate) fn run(shared: &Shared, role: &Role, stream: TcpStream, number: u64) 
 
 /// How a connection ends.
 enum End {
-    /// As TLS asks, with a goodbye.
+    /// With the closing message of TLS.
     Close,
     /// As if the server had died.
     Silent,
@@ -191,8 +191,8 @@ fn serve_control(control: &control::Control, mut stream: Socket) -> io::Result<(
     Ok(())
 }
 
-/// Writes the whole answer into `out`, in the place of what was there. `missing` bytes are promised
-/// and not given.
+/// Writes the whole answer into `out`, which it clears first. The last `missing` bytes are
+/// announced, but not written.
 fn write_answer(out: &mut Vec<u8>, answer: &Answer, close: bool, missing: usize) {
     out.clear();
     // Writing into memory does not fail.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A directory; a temporary one goes when this is dropped.
+/// A directory; a temporary one is removed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
@@ -48,7 +48,7 @@ impl Directory {
 impl Drop for Directory {
     fn drop(&mut self) {
         if self.temporary {
-            // Whoever removed it before did our work.
+            // It may have been removed already.
             let _ = fs::remove_dir_all(&self.path);
         }
     }

@@ -1,4 +1,4 @@
-//! One request to the portal or the authorization server, from what was read to what is sent.
+//! One request to the portal or the authorization server, and its answer.
 
 use std::borrow::Cow;
 use std::sync::MutexGuard;
@@ -26,13 +26,14 @@ pub(crate) struct Origin {
 /// What is sent, and how.
 #[derive(Debug)]
 pub(crate) enum Reply {
-    /// An answer, and what becomes of the connection.
+    /// An answer, and how it is delivered.
     Send(Answer, Delivery),
     /// The connection ends without an answer.
     Close,
     /// The same, with a reset.
     Reset,
-    /// Nothing comes until there have been more releases than these; then the connection ends.
+    /// Nothing is sent until there have been more than this number of releases; then the connection
+    /// ends.
     Hang(u64),
 }
 
@@ -43,7 +44,7 @@ pub(crate) enum Delivery {
     KeepAlive,
     /// The connection is closed, as announced.
     Close,
-    /// The connection is closed without a word.
+    /// The connection is closed without announcing it.
     CloseSilently,
     /// The body comes byte by byte.
     Drip(Duration),
@@ -53,7 +54,7 @@ pub(crate) enum Delivery {
     Truncated,
 }
 
-/// What a path stands for.
+/// What a path means.
 enum Target<'a> {
     Renewal,
     Method(Caller, Cow<'a, str>),
@@ -214,7 +215,7 @@ fn instead(state: &mut State, fault: &mut Kind, params: &Array<Value>) -> Option
     })
 }
 
-/// Replaces the body of an answer by the one that a fault orders.
+/// Replaces the body of an answer by the one of a fault.
 fn spoil(answer: &mut Answer, fault: Kind) {
     match fault {
         Kind::Garbage => answer.body = b"\x00\xff<?php Fatal error \x1b[0m {".to_vec(),
@@ -327,7 +328,7 @@ fn call(
         return Ok(refusal.into());
     }
     let result = batch::run(state, caller, params);
-    // A batch spends nothing itself; updates are what it is for.
+    // A batch itself costs nothing; only its updates do.
     let time = Time::since(start, state, At::Update);
     Ok(Answer::json(200, &Success { result, time }))
 }
@@ -387,7 +388,7 @@ fn parameters(request: &Request) -> Array<Value> {
     params
 }
 
-/// Notes what a well-behaved client does not do, even where the portal puts up with it.
+/// Notes what a client must not do, even if the portal accepts it.
 fn check_manners(state: &mut State, request: &Request, params: &Array<Value>, target: &Target<'_>) {
     let Target::Method(_, method) = target else {
         return;

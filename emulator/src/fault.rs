@@ -1,15 +1,15 @@
-//! Faults to order, and the queue in which they wait for a request.
+//! Faults, and the queue in which they wait for a request.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// A fault that waits for the requests it befalls.
+/// A fault that waits for the requests that it hits.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "Map<String, Value>")]
 pub struct Fault {
-    /// Which requests it befalls. `any`
+    /// Which requests it hits. `any`
     pub at: At,
     /// How many of them. 1
     pub count: u64,
@@ -20,7 +20,7 @@ pub struct Fault {
 impl TryFrom<Map<String, Value>> for Fault {
     type Error = serde_json::Error;
 
-    /// `at` and `count` stand beside the members of the kind, whose unknown ones are refused.
+    /// `at` and `count` are beside the members of the kind; unknown members are refused.
     fn try_from(mut members: Map<String, Value>) -> Result<Self, Self::Error> {
         let at = members.remove("at").map(At::deserialize).transpose()?;
         let count = members.remove("count").map(u64::deserialize).transpose()?;
@@ -36,8 +36,8 @@ impl TryFrom<Map<String, Value>> for Fault {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum At {
-    /// Of a fault: every request to the portal or the authorization server.
-    /// Of a request: one for something else than the kinds below.
+    /// In a fault: every request to the portal or the authorization server. In a request: one that
+    /// is none of those below.
     #[default]
     Any,
     /// A single `messageservice.message.status.update`.
@@ -114,13 +114,13 @@ pub enum Kind {
         #[serde(default = "wrong_body")]
         body: String,
     },
-    /// The body is sound JSON of enormous size.
+    /// The body is valid JSON of enormous size.
     Big {
         /// Its size in MiB. 64
         #[serde(default = "big_size")]
         mib: usize,
     },
-    /// The body is sound JSON, nested deeply.
+    /// The body is valid JSON, nested deeply.
     Nested {
         /// How deeply. 200000
         #[serde(default = "nested_depth")]
@@ -151,14 +151,14 @@ pub enum Kind {
     },
     /// The connection is closed right after a good answer that did not announce it.
     CloseIdle,
-    /// The access token expires now; the request is refused for it.
+    /// The access token expires now, and the request is refused because of it.
     Expire,
-    /// The request is sent elsewhere and not executed.
+    /// The request is redirected and not executed.
     Redirect {
         /// The HTTP status. 302
         #[serde(default = "found")]
         status: u16,
-        /// The value of `Location`, as it is.
+        /// The value of `Location`, unchanged.
         location: String,
     },
 }
@@ -192,13 +192,13 @@ fn found() -> u16 {
 }
 
 impl At {
-    /// Whether it is a call of the portal: a method, or a batch of them.
+    /// Whether it is a call to the portal: a method, or a batch of them.
     pub(crate) fn is_call(self) -> bool {
         !matches!(self, Self::Any | Self::Oauth)
     }
 }
 
-/// The faults ordered and not yet met, in the order in which they were ordered.
+/// The faults that have not hit a request yet, in the order in which they were queued.
 #[derive(Debug, Default)]
 pub(crate) struct Queue(VecDeque<Fault>);
 
@@ -208,7 +208,7 @@ impl Queue {
             .extend(faults.into_iter().filter(|fault| fault.count > 0));
     }
 
-    /// Takes one occurrence of the first fault that befalls such a request.
+    /// Takes one occurrence of the first fault that hits such a request.
     pub(crate) fn take(&mut self, at: At) -> Option<Kind> {
         let position = self
             .0

@@ -196,7 +196,7 @@ fn parse_head(bytes: &[u8]) -> io::Result<Option<Head>> {
     }))
 }
 
-/// Path and query of a request target, which a client that takes the portal for a proxy sends with
+/// Path and query of a request target. A client that uses the portal as a proxy sends them with
 /// scheme and host.
 fn target(target: &str) -> (&str, &str) {
     let target = match target.split_once("://") {

@@ -1,9 +1,9 @@
 //! A Bitrix24 portal for tests.
 //!
-//! It speaks the REST methods of the `messageservice` scope over HTTP and TLS, with the errors, the
-//! batch, the limits and the token renewal of the real one, and does what a test orders: drops
-//! connections, hangs, moves, runs out of time. A program in another language starts the binary
-//! `b24-portal` and talks to its control API; a Rust test has the same as [`Portal`].
+//! It has the REST methods of the `messageservice` scope over HTTP and TLS, with the errors,
+//! batches, limits and token renewal of a real portal. It also fails when a test tells it to: it
+//! drops connections, hangs, moves, or runs out of its time budget. A program in another language
+//! starts the binary `b24-portal` and uses its control API; a Rust test uses [`Portal`].
 //!
 //! ```
 //! # fn main() -> std::io::Result<()> {

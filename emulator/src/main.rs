@@ -14,13 +14,13 @@ A Bitrix24 portal for tests.
 
 Usage: b24-portal [OPTIONS]
 
-Listens on free ports of 127.0.0.1, prints one line of JSON with its addresses, and serves until its
+Listens on free ports of 127.0.0.1, prints one line of JSON with its addresses, and runs until its
 standard input ends or it gets SIGTERM or SIGINT.
 
 Options:
       --dir DIR         where the root certificate ca.pem goes [default: a temporary directory]
       --settings JSON   settings to begin with, as POST /reset takes them
-      --ignore-stdin    serve on when standard input ends
+      --ignore-stdin    keep running when standard input ends
   -h, --help            print this
   -V, --version         print the version
 
@@ -29,11 +29,11 @@ The line:
    \"ca_file\": \"/path/ca.pem\", \"pid\": N}
 
 The control API (JSON):
-  POST /reset    begin anew with these settings: {\"expired\": true, \"rate\": {\"x\": 50, \"y\": 2}}
+  POST /reset    start again with these settings: {\"expired\": true, \"rate\": {\"x\": 50, \"y\": 2}}
   POST /set      change these settings
-  POST /fault    order faults: [{\"at\": \"update\", \"kind\": \"drop_after\", \"count\": 2}]
-  POST /release  let go what hangs or waits
-  POST /wait     {\"requests\": N, \"timeout_ms\": M}: answered when that many requests came
+  POST /fault    queue faults: [{\"at\": \"update\", \"kind\": \"drop_after\", \"count\": 2}]
+  POST /release  continue with what hangs or waits
+  POST /wait     {\"requests\": N, \"timeout_ms\": M}: answered when that many requests have come
   GET  /seen     counts, violations of the protocol, and the last requests (?log=N: the last N)
   GET  /messages what was stored
   GET  /senders  the senders that are installed

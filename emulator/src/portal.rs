@@ -1,4 +1,4 @@
-//! The portal as a whole: what a test holds.
+//! The portal as a whole, for use in tests.
 
 use std::fs;
 use std::io;
@@ -23,7 +23,7 @@ use crate::tls::{Authority, server_config};
 /// Any number of threads may use it at once. Its methods do what the control API's commands do.
 #[derive(Debug)]
 pub struct Portal {
-    // The ports close before the directory goes.
+    // The ports are closed before the directory is removed.
     https: Listener,
     http: Listener,
     oauth: Listener,
@@ -109,7 +109,8 @@ impl Portal {
         })
     }
 
-    /// Forgets everything, ends every connection and TLS session, and begins anew with these settings.
+    /// Forgets everything, ends every connection and TLS session, and starts again with these
+    /// settings.
     ///
     /// # Errors
     /// The system has no randomness for a new ticket key.
@@ -119,18 +120,17 @@ impl Portal {
 
     /// Changes the settings that the members of a JSON object name.
     ///
-    /// # Errors
-    /// A text that names the member that is unknown or has a bad value.
+    /// # Errors A text that names the member that is unknown or has a wrong value.
     pub fn set(&self, changes: &Value) -> Result<(), String> {
         self.control.set(changes)
     }
 
-    /// Orders faults, after those that wait already.
+    /// Queues faults, after those that are waiting already.
     pub fn fault(&self, faults: impl IntoIterator<Item = Fault>) {
         self.control.fault(faults);
     }
 
-    /// What came since the last reset.
+    /// What was received since the last reset.
     pub fn seen(&self) -> Seen {
         self.control.seen()
     }
@@ -150,7 +150,7 @@ impl Portal {
         self.control.tokens()
     }
 
-    /// Lets go every request that a fault or a latency holds.
+    /// Continues with every request that a fault or a latency holds.
     pub fn release(&self) {
         self.control.shared.release();
     }
@@ -168,7 +168,8 @@ impl Portal {
         awaited.renewal_requests
     }
 
-    /// Whether a spent refresh token came again, whereupon the authorization server renews nothing.
+    /// Whether a used refresh token was sent again, after which the authorization server renews
+    /// nothing.
     pub fn lost(&self) -> bool {
         self.control.shared.lock().tokens.lost
     }
@@ -176,7 +177,7 @@ impl Portal {
 
 impl Drop for Portal {
     fn drop(&mut self) {
-        // The end of a reset portal's connections is the end of their threads.
+        // Their threads end with the connections.
         self.control.shared.reset(Settings::default());
     }
 }

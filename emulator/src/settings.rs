@@ -19,9 +19,9 @@ pub struct Settings {
     pub client_id: String,
     /// The application's secret. `secret-0000000000000001`
     pub client_secret: String,
-    /// The portal's identifier, told by renewals. `a223c6b3710f85df22e9377d6c4f7553`
+    /// The portal's identifier, sent in the answer to a renewal. `a223c6b3710f85df22e9377d6c4f7553`
     pub member_id: String,
-    /// Seconds an access token lives. 3600
+    /// How many seconds an access token is valid. 3600
     pub expires_in: i64,
     /// The present access token has expired already. false
     pub expired: bool,
@@ -35,11 +35,11 @@ pub struct Settings {
     pub application_url: Option<String>,
     /// What `messageservice.message.status.get` answers for these internal numbers. `{}`
     pub message_statuses: BTreeMap<u64, String>,
-    /// Every update is refused so. none
+    /// Every update gets this answer. none
     pub answer: Option<Refusal>,
     /// The leaky bucket of each host name. none
     pub rate: Option<Rate>,
-    /// How much faster than real time the bucket and the operating limit run. 1.0
+    /// How much faster than real time the rate limit and the time budget run. 1.0
     pub speed: f64,
     /// The budget of execution time. none
     pub operating: Option<Operating>,
@@ -49,7 +49,7 @@ pub struct Settings {
     pub keep_alive: bool,
     /// A connection ends after this many requests. none
     pub keep_alive_requests: Option<u64>,
-    /// Such an end comes without a `Connection: close` to announce it. false
+    /// Connections are closed without `Connection: close`. false
     pub close_silently: bool,
     /// Answers have the member `time`. true
     pub time: bool,
@@ -58,7 +58,7 @@ pub struct Settings {
     /// Old addresses of the portal. none
     #[serde(deserialize_with = "one_or_many")]
     pub moved: Vec<Moved>,
-    /// Every renewal is refused so. none
+    /// Every renewal gets this answer. none
     pub oauth: Option<Refusal>,
     /// Milliseconds that a renewal waits before it is executed. 0
     pub oauth_latency_ms: u64,
@@ -111,16 +111,14 @@ impl Default for Settings {
 impl Settings {
     /// Defaults, changed by the members of a JSON object.
     ///
-    /// # Errors
-    /// A text that names the member that is unknown or has a bad value.
+    /// # Errors A text that names the member that is unknown or has a wrong value.
     pub fn from_json(changes: &Value) -> Result<Self, String> {
         Self::default().merged(changes)
     }
 
     /// These settings, changed by the members of a JSON object.
     ///
-    /// # Errors
-    /// A text that names the member that is unknown or has a bad value.
+    /// # Errors A text that names the member that is unknown or has a wrong value.
     pub fn merged(&self, changes: &Value) -> Result<Self, String> {
         let changes = match changes {
             Value::Null => return Ok(self.clone()),

@@ -25,7 +25,7 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     /// Something was counted.
     progress: Condvar,
-    /// Everything that hangs or sleeps may look whether it still has to.
+    /// Everything that hangs or sleeps checks whether it still has to.
     release: Condvar,
 }
 
@@ -42,7 +42,8 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Begins anew with these settings. Every connection ends; what it was about to do is not done.
+    /// Starts again with these settings. Every connection ends, and requests under way are not
+    /// executed.
     pub(crate) fn reset(&self, settings: Settings) {
         let mut state = self.lock();
         let epoch = state.epoch + 1;
@@ -50,14 +51,14 @@ impl Shared {
         state.epoch = epoch;
         drop(state);
         for stream in old.open.values() {
-            // It may be closed already, which is as good.
+            // It may be closed already.
             let _ = stream.shutdown(std::net::Shutdown::Both);
         }
         self.release.notify_all();
         self.progress.notify_all();
     }
 
-    /// Lets go what hangs or sleeps.
+    /// Continues with everything that hangs or sleeps.
     pub(crate) fn release(&self) {
         self.lock().releases += 1;
         self.release.notify_all();
@@ -88,8 +89,8 @@ impl Shared {
         });
     }
 
-    /// Waits until so many calls of the portal and requests for a renewal were seen, or a reset.
-    /// Gives what was seen.
+    /// Waits until that many calls to the portal and requests for a renewal were seen, or for a
+    /// reset. Returns what was seen.
     pub(crate) fn wait(&self, requests: u64, renewal_requests: u64, timeout: Duration) -> Awaited {
         let deadline = Instant::now() + timeout;
         let mut state = self.lock();
@@ -118,7 +119,7 @@ impl Shared {
         }
     }
 
-    /// Tells those who wait for a count.
+    /// Wakes those who wait for a count.
     pub(crate) fn notify(&self, state: &State) {
         if state.waiters > 0 {
             self.progress.notify_all();
@@ -126,7 +127,7 @@ impl Shared {
     }
 }
 
-/// What came of a wait for requests.
+/// The outcome of a wait for requests.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Awaited {
     pub(crate) requests: u64,
@@ -137,7 +138,7 @@ pub(crate) struct Awaited {
 /// What the portal knows.
 #[derive(Debug)]
 pub(crate) struct State {
-    /// Number of the resets so far: what began in an earlier epoch does not count any more.
+    /// Number of the resets so far: what was started in an earlier epoch no longer counts.
     pub(crate) epoch: u64,
     pub(crate) settings: Settings,
     pub(crate) tokens: TokenStore,
@@ -192,7 +193,7 @@ impl State {
         self.operating.get(&(self.application.clone(), at))
     }
 
-    /// The same, to spend of it.
+    /// The same, to use it.
     pub(crate) fn operating_mut(&mut self, at: At) -> &mut OperatingTime {
         let budget = (self.application.clone(), at);
         self.operating.entry(budget).or_default()
@@ -215,7 +216,7 @@ impl State {
         Ok(())
     }
 
-    /// Notes a request that came; gives its number in the log.
+    /// Notes a request, and returns its number in the log.
     pub(crate) fn note(&mut self, entry: impl FnOnce() -> LogEntry) -> u64 {
         let number = self.seen.noted + 1;
         self.seen.noted = number;
@@ -254,7 +255,7 @@ impl State {
     }
 }
 
-/// What came to the portal since the last reset.
+/// What the portal received since the last reset.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Seen {
     /// Connections to the portal and the authorization server.
@@ -263,7 +264,7 @@ pub struct Seen {
     pub tls_handshakes_full: u64,
     /// TLS handshakes that resumed a session.
     pub tls_resumed: u64,
-    /// TLS handshakes that failed: the client did not like the certificate, or spoke no TLS.
+    /// TLS handshakes that failed: the client rejected the certificate, or did not use TLS.
     pub tls_failed: u64,
     /// Connections that are open now.
     pub open_connections: usize,
@@ -355,15 +356,15 @@ pub struct Answered {
 pub(crate) struct TokenStore {
     pub(crate) access: String,
     pub(crate) refresh: String,
-    /// Unix times until which access tokens are good, the present one's included.
+    /// Until when access tokens are valid, in Unix time, the present one included.
     expiry: HashMap<String, i64>,
     spent: HashSet<String>,
-    /// A spent refresh token came again: nothing but a new installation helps.
+    /// A used refresh token was sent again: only a new installation helps.
     pub(crate) lost: bool,
     /// Refresh tokens of the renewals that wait for their execution.
     pub(crate) renewing: Vec<String>,
     granted: u64,
-    /// No two installations are granted the same tokens, if these differ.
+    /// Makes the tokens of two installations different.
     first_refresh: String,
 }
 
@@ -448,7 +449,7 @@ impl TokenStore {
         }
     }
 
-    /// Makes a new pair; the old refresh token is spent.
+    /// Makes a new pair; the old refresh token no longer works.
     pub(crate) fn renew(&mut self, expires_in: i64) {
         self.granted += 1;
         let number = self.granted + 1;
@@ -461,7 +462,7 @@ impl TokenStore {
     }
 }
 
-/// The messages whose status was told, by `CODE|MESSAGE_ID`.
+/// The messages that have a status, by `CODE|MESSAGE_ID`.
 #[derive(Debug, Default)]
 pub(crate) struct Messages(BTreeMap<String, Message>);
 

@@ -15,7 +15,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::{ServerConfig, version};
 
-/// Certificates kept ready; past this many all are made anew.
+/// How many certificates are kept; above this number all are made again.
 const MAX_CERTIFICATES: usize = 20_000;
 
 /// The authority and the certificates that it has issued.

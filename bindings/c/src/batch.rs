@@ -16,17 +16,18 @@ impl Handle for b24_batch {
     type Value = Batch;
 }
 
-/// The updates as given, and what became of each.
+/// The updates as they were added, and the outcome of each.
 #[derive(Default)]
 pub(crate) struct Batch {
     entries: Vec<Entry>,
 }
 
 struct Entry {
-    /// `None` if its texts cannot be read; `outcome` says why, for good.
+    /// `None` if its texts cannot be read; `outcome` then says why, and never changes.
     update: Option<Update>,
-    /// `None` once the portal has applied the update. Shared by all that failed alike, and behind
-    /// a pointer: its address is lent to the caller, and must not change when entries are added.
+    /// `None` once the portal has applied the update. Shared by all that failed for the same
+    /// reason. Behind a pointer, because the caller borrows its address, which must not change when
+    /// entries are added.
     outcome: Option<Arc<Failure>>,
 }
 
@@ -52,7 +53,7 @@ impl Entry {
 }
 
 impl Batch {
-    /// Sends what can be sent, and notes an outcome for every entry.
+    /// Sends what can be sent, and sets the outcome of every entry.
     fn send(&mut self, client: Option<&Client>) -> Result<(), Error> {
         let client = client.ok_or_else(|| is_null("client"));
         let sent = client.and_then(|client| {
@@ -96,17 +97,17 @@ impl Batch {
 
 /// An empty batch.
 ///
-/// The caller frees it with b24_batch_free. Any thread. NULL only after a fault in the library.
+/// The caller frees it with b24_batch_free. Any thread. NULL only after a bug in the library.
 #[unsafe(no_mangle)]
 pub extern "C" fn b24_batch_new() -> *mut b24_batch {
     guard(std::ptr::null_mut(), || b24_batch::give(Batch::default()))
 }
 
-/// Adds an update; the arguments are those of b24_message_status_update, and are copied. The last
-/// status given for a message is the one that stands.
+/// Adds an update. The arguments are those of b24_message_status_update, and are copied. If a
+/// message is added more than once, its last status stands.
 ///
-/// One thread at a time. Never fails: an update that cannot be sent has B24_INVALID_ARGUMENT as
-/// its outcome, and the others are sent all the same. With batch NULL it does nothing.
+/// One thread at a time. Never fails: the outcome of an update that cannot be sent is
+/// B24_INVALID_ARGUMENT, and the others are sent nevertheless. With batch NULL it does nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_batch_add(
     batch: *mut b24_batch,
@@ -136,13 +137,13 @@ pub unsafe extern "C" fn b24_batch_len(batch: *const b24_batch) -> size_t {
     unsafe { b24_batch::borrow(batch) }.map_or(0, |batch| batch.entries.len())
 }
 
-/// Sends the updates of a batch, 50 a request, and waits for their outcomes.
+/// Sends the updates of a batch, 50 in a request, and waits for their outcomes.
 ///
-/// B24_OK if every update was applied; else the code and a copy of the error of the first, in the
-/// order added, that was not, and b24_batch_error tells the outcome of each. The client: any thread,
-/// any number at once; the batch: one thread at a time. A batch may be sent again, all of it: an
-/// update is idempotent, and the outcomes are replaced. Returns by timeout_ms. If client is NULL,
-/// that is also the outcome of each update.
+/// Returns B24_OK if every update was applied. Otherwise it returns the code, and a copy of the
+/// error, of the first update in the order added that was not; b24_batch_error tells the outcome of
+/// each. Any number of threads may use the client at once, but only one the batch. A batch may be
+/// sent again as a whole: the outcomes are replaced, and sending an update twice is harmless.
+/// Returns by timeout_ms. If client is NULL, the outcome of each update says so too.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_message_status_update_batch(
     client: *mut b24_client,
@@ -160,12 +161,12 @@ pub unsafe extern "C" fn b24_message_status_update_batch(
 }
 
 /// The outcome of the update with this index, counted from 0 in the order added: NULL if it was
-/// applied, else why not. Before the batch is sent no update has been applied, nor has one that
-/// was never added: the error says so.
+/// applied, else the error. There is also an error if the batch has not been sent, or if there is
+/// no update with this index.
 ///
-/// Borrowed, and not to be freed: it lives, at the same address, until the batch is sent again or
-/// freed, also when updates are added meanwhile. Updates that failed alike may share one. One
-/// thread at a time. Cannot fail.
+/// The error is borrowed: do not free it. It stays valid, at the same address, until the batch is
+/// sent again or freed, even if updates are added. Updates that failed for the same reason may
+/// share one. One thread at a time. Cannot fail.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_batch_error(
     batch: *const b24_batch,

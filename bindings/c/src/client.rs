@@ -19,9 +19,10 @@ impl Handle for b24_client {
 
 /// Makes a client. Nothing is sent yet.
 ///
-/// The caller frees *client with b24_client_free; the configuration is copied. Any thread, while
-/// none changes the configuration. B24_INVALID_CONFIG names the option that is missing or
-/// contradicts another; *client is then NULL. With client NULL the configuration is only checked.
+/// The caller frees *client with b24_client_free. The configuration is copied. Any thread, while no
+/// other changes the configuration. The message of B24_INVALID_CONFIG names the option that is
+/// missing or contradicts another; *client is then NULL. With client NULL the configuration is only
+/// checked.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_client_new(
     config: *const b24_config,
@@ -32,10 +33,11 @@ pub unsafe extern "C" fn b24_client_new(
     unsafe { make(config, client, error, Client::new) }
 }
 
-/// The process's one client for an equal configuration, made if there is none: for hosts that
-/// forget everything between requests. It is counted by reference, and keeps its connections and
-/// tokens after the last free; how many idle ones are kept is bounded. Configurations are equal if
-/// all their options are; with a b24_renewal_callback, a configuration is equal only to itself.
+/// Returns the client that the process keeps for an equal configuration, and makes it if there is
+/// none. For programs that keep nothing between requests. References to it are counted. After the
+/// last free it is kept with its connections and tokens, but only so many unused clients are kept.
+/// Configurations are equal if all their options are. One with a b24_renewal_callback is equal only
+/// to itself.
 ///
 /// The caller frees *client with b24_client_free. Any thread. Errors as b24_client_new.
 #[unsafe(no_mangle)]
@@ -69,8 +71,8 @@ unsafe fn make(
 
 /// Frees a client. NULL is allowed.
 ///
-/// Any thread, once, when no other is inside a call of it (b24_client_cancel ends them). Cannot
-/// fail.
+/// Any thread, once, when no other thread is inside a call of it (b24_client_cancel ends such
+/// calls). Cannot fail.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_client_free(client: *mut b24_client) {
     // SAFETY: by the header's conventions, the caller owns `client` and nobody uses it any more.
@@ -88,16 +90,16 @@ pub unsafe extern "C" fn b24_client_cancel(client: *mut b24_client) {
     guard((), || client.map_or((), Client::cancel));
 }
 
-/// Tells the portal the status of one message, and waits until it has stored it.
+/// Reports the status of one message, and waits until the portal has stored it.
 ///
 /// Calls for one message are made one after the other, in the order in which they were begun,
-/// across all clients of the process for one portal; what is told last stands. An attempt whose
+/// across all clients of the process for one portal. The last status stands. An attempt whose
 /// outcome is unknown may still be executed by the portal for up to 60 s.
 ///
-/// `code` is the provider code, `message_id` the id that the portal gave the provider, `status`
-/// one of queued, sent, delivered, undelivered, failed. All are borrowed for the call. Any thread,
-/// any number at once. Returns by timeout_ms with any b24_code; B24_INVALID_ARGUMENT before
-/// anything is sent.
+/// `code` is the provider code, `message_id` the id that the portal gave the provider, `status` one
+/// of queued, sent, delivered, undelivered, failed. All are borrowed for the call. Any thread, any
+/// number at once. Returns by timeout_ms, with any b24_code. Wrong arguments are
+/// B24_INVALID_ARGUMENT before anything is sent.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_message_status_update(
     client: *mut b24_client,
@@ -120,10 +122,10 @@ pub unsafe extern "C" fn b24_message_status_update(
     }
 }
 
-/// The tokens as they are now: a snapshot that later renewals do not change.
+/// The current tokens: a copy that later renewals do not change.
 ///
-/// The caller frees it with b24_tokens_free. Any thread. NULL if client is NULL, or after a fault
-/// in the library.
+/// The caller frees it with b24_tokens_free. Any thread. NULL if client is NULL, or after a bug in
+/// the library.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_client_tokens(client: *const b24_client) -> *mut b24_tokens {
     // SAFETY: by the header's conventions, `client` is NULL or live.

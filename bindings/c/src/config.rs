@@ -6,8 +6,8 @@ use crate::tokens::{Snapshot, b24_tokens};
 use b24_messageservice::Config;
 use libc::{c_char, c_void};
 
-/// What clients are made from: options by name. One thread at a time may change it; clients copy
-/// it, so it may be changed or freed as soon as they are made.
+/// The options from which clients are made. One thread at a time may change it. Clients copy it, so
+/// it may be changed or freed as soon as they are made.
 pub struct b24_config {
     _private: [u8; 0],
 }
@@ -19,29 +19,30 @@ impl Handle for b24_config {
 /// A function that is given each renewed pair of tokens, to store it: after the pair was written to
 /// state_dir, if that is set, and before it is used.
 ///
-/// `tokens` is lent for the call: read it, do not keep or free it. `user` is the pointer given to
-/// b24_config_on_renewal. Called on the renewal's own thread, which has all signals blocked; for
-/// one installation one at a time, for several perhaps several at once. Calls that need the new
-/// pair wait until it returns, each no longer than its timeout_ms. It must not throw, and must not
-/// make calls of the same installation: they would wait for the renewal that waits for it.
+/// `tokens` is valid during the call: read it, do not keep or free it. `user` is the pointer given
+/// to b24_config_on_renewal. The function is called on the renewal's own thread, which has all
+/// signals blocked. It is called once at a time for one installation, and perhaps several times at
+/// once for several. Calls that need the new pair wait until it returns, each no longer than its
+/// timeout_ms. It must not throw, and must not make calls for the same installation: they would
+/// wait for the renewal, which waits for the function.
 pub type b24_renewal_callback =
     Option<unsafe extern "C" fn(tokens: *const b24_tokens, user: *mut c_void)>;
 
 /// A configuration with the defaults, and no portal yet.
 ///
-/// The caller frees it with b24_config_free. Any thread. NULL only after a fault in the library.
+/// The caller frees it with b24_config_free. Any thread. NULL only after a bug in the library.
 #[unsafe(no_mangle)]
 pub extern "C" fn b24_config_new() -> *mut b24_config {
     guard(std::ptr::null_mut(), || b24_config::give(Config::new()))
 }
 
-/// Sets an option by its name, from its text. The names: portal, access_token, refresh_token,
-/// client_id, client_secret, oauth_url, timeout_ms, connect_timeout_ms, max_retries, rate_limit,
-/// state_dir, ca_file, proxy, resolve, redirect_hosts, user_agent, allow_http.
+/// Sets an option. The names: portal, access_token, refresh_token, client_id, client_secret,
+/// oauth_url, timeout_ms, connect_timeout_ms, max_retries, rate_limit, state_dir, ca_file, proxy,
+/// resolve, redirect_hosts, user_agent, allow_http.
 ///
-/// Both texts are copied. One thread at a time. B24_INVALID_CONFIG for an unknown name or a bad
-/// value, which the message explains; the option keeps its former value. B24_INVALID_ARGUMENT for
-/// NULL and for what is not UTF-8.
+/// Both texts are copied. One thread at a time. B24_INVALID_CONFIG for an unknown name or a wrong
+/// value, which the message explains; the option then keeps its former value. B24_INVALID_ARGUMENT
+/// for NULL and for text that is not UTF-8.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_config_set(
     config: *mut b24_config,
@@ -60,13 +61,13 @@ pub unsafe extern "C" fn b24_config_set(
     }
 }
 
-/// Sets the function that stores renewed tokens; see b24_renewal_callback. It replaces the former
-/// one.
+/// Sets the function that stores renewed tokens; see b24_renewal_callback. It replaces one that was
+/// set before.
 ///
-/// `user` is handed to it as it is, and must be good on any thread for as long as a client made
-/// from this configuration lives (a shared client: as long as the process), and then until
-/// b24_renewals_wait has succeeded: a renewal outlives the call that began it. One thread at a time.
-/// B24_INVALID_ARGUMENT if config or callback is NULL.
+/// `user` is passed to it unchanged. What it points to must be usable on any thread, as long as a
+/// client made from this configuration exists (a shared client: as long as the process), and then
+/// until b24_renewals_wait has succeeded, because a renewal may take longer than the call that
+/// started it. One thread at a time. B24_INVALID_ARGUMENT if config or callback is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_config_on_renewal(
     config: *mut b24_config,
@@ -92,7 +93,7 @@ pub unsafe extern "C" fn b24_config_on_renewal(
     }
 }
 
-/// Frees a configuration; clients made from it live on. NULL is allowed.
+/// Frees a configuration. Clients made from it are not affected. NULL is allowed.
 ///
 /// Any thread, once. Cannot fail.
 #[unsafe(no_mangle)]
@@ -101,7 +102,7 @@ pub unsafe extern "C" fn b24_config_free(config: *mut b24_config) {
     guard((), || unsafe { b24_config::free(config) });
 }
 
-/// A caller's pointer on its way to the caller's function.
+/// A caller's pointer, to be passed to the caller's function.
 #[derive(Clone, Copy)]
 pub(crate) struct User(pub(crate) *mut c_void);
 
@@ -111,7 +112,7 @@ impl User {
     }
 }
 
-// SAFETY: never dereferenced here, and the header asks that what it points to be good on any
+// SAFETY: never dereferenced here, and the header requires that what it points to is usable on any
 // thread.
 unsafe impl Send for User {}
 // SAFETY: as above.

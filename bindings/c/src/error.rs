@@ -6,12 +6,12 @@ use libc::c_char;
 use std::ffi::CString;
 use std::sync::{Arc, OnceLock};
 
-/// What a call came to. The values never change; later versions may add some, so treat one that
+/// The outcome of a call. The values never change. Later versions may add some, so treat one that
 /// you do not know as B24_INTERNAL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub enum b24_code {
-    /// Done.
+    /// Success.
     B24_OK = 0,
     /// An argument of the call cannot be sent; nothing was. Correct the argument.
     B24_INVALID_ARGUMENT = 1,
@@ -21,26 +21,26 @@ pub enum b24_code {
     B24_TRANSPORT = 3,
     /// timeout_ms passed; the update may or may not have been stored. It may be sent again.
     B24_TIMEOUT = 4,
-    /// The answer is not one of a portal: look at what answers under this address.
+    /// The answer is not one of a portal: check what answers at this address.
     B24_PROTOCOL = 5,
-    /// The tokens are no longer good, and could not be renewed: authorize the application again.
+    /// The tokens are no longer valid, and could not be renewed: authorize the application again.
     B24_AUTH = 6,
-    /// The tokens are good but do not allow this call: scope, rights, or the portal's plan.
+    /// The tokens are valid but do not allow this call: check the scope, the rights, or the
+    /// portal's plan.
     B24_ACCESS_DENIED = 7,
     /// The portal knows no such message of this application and provider code.
     B24_MESSAGE_NOT_FOUND = 8,
-    /// The portal's limits leave no room for the call before its deadline: see
-    /// b24_error_retry_after_ms.
+    /// The portal's limits do not allow the call before its deadline: see b24_error_retry_after_ms.
     B24_RATE_LIMITED = 9,
     /// Any other refusal by the portal: see b24_error_portal_code.
     B24_PORTAL = 10,
-    /// The portal moved to an address that is not trusted with the token; the message has it.
+    /// The portal moved to an address that the token may not be sent to; the message names it.
     B24_PORTAL_MOVED = 11,
     /// b24_client_cancel was called while the call was under way.
     B24_CANCELLED = 12,
-    /// A fault of this library; the handles stay usable. Please report it.
+    /// A bug in this library; the handles can still be used. Please report it.
     B24_INTERNAL = 13,
-    /// What state_dir holds could not be read, written or locked: a full disk, permissions, too many
+    /// A file in state_dir could not be read, written or locked: a full disk, permissions, too many
     /// open files. The message names the file; see b24_error_is_retryable.
     B24_STORAGE = 14,
 }
@@ -67,8 +67,8 @@ impl From<ErrorKind> for b24_code {
     }
 }
 
-/// Why a call failed. Made by the call that failed, freed with b24_error_free; those from
-/// b24_batch_error are borrowed. Never changes, so any number of threads may read it at once.
+/// Why a call failed. It comes from the failed call and is freed with b24_error_free; one from
+/// b24_batch_error is borrowed. It never changes, so any number of threads may read it at once.
 pub struct b24_error {
     _private: [u8; 0],
 }
@@ -77,7 +77,7 @@ impl Handle for b24_error {
     type Value = Failure;
 }
 
-/// An error, and its texts as C reads them once somebody has asked for one.
+/// An error, and its texts as C strings, made when one is first asked for.
 pub(crate) struct Failure {
     error: Error,
     texts: OnceLock<Texts>,
@@ -134,7 +134,7 @@ pub(crate) unsafe fn attempt(
     code
 }
 
-/// Looks at an error; `absent` is the answer for NULL.
+/// Reads an error; `absent` is the result for NULL.
 ///
 /// # Safety
 /// `error` is NULL or a live error.
@@ -146,7 +146,7 @@ unsafe fn look<T>(error: *const b24_error, absent: T, body: impl FnOnce(&Failure
     }
 }
 
-/// What kind of failure it is. NULL is no failure: B24_OK.
+/// The kind of failure. NULL is no failure: B24_OK.
 ///
 /// Any thread. Cannot fail.
 #[unsafe(no_mangle)]
@@ -155,7 +155,7 @@ pub unsafe extern "C" fn b24_error_code(error: *const b24_error) -> b24_code {
     unsafe { look(error, b24_code::B24_OK, |f| f.error.kind().into()) }
 }
 
-/// What happened and what to do next, for people. Never holds a token or another secret.
+/// For people: what happened and what to do next. It never contains a token or another secret.
 ///
 /// The text lives as long as the error. "" for NULL. Any thread. Cannot fail.
 #[unsafe(no_mangle)]
@@ -200,8 +200,7 @@ pub unsafe extern "C" fn b24_error_is_retryable(error: *const b24_error) -> bool
     unsafe { look(error, false, |f| f.error.is_retryable()) }
 }
 
-/// How many milliseconds to wait before the same call can succeed; -1 if that is not known, and
-/// for NULL.
+/// How many milliseconds to wait before the same call can succeed; -1 if unknown, and for NULL.
 ///
 /// Any thread. Cannot fail.
 #[unsafe(no_mangle)]
@@ -229,7 +228,7 @@ mod tests {
     use super::*;
     use std::ffi::CStr;
 
-    /// The numbers are the ABI, and the core's are documented to be the same.
+    /// The numbers are part of the ABI, and the core documents that its own are the same.
     #[test]
     fn codes_are_the_kinds_of_the_core() {
         let kinds = [

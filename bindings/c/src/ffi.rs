@@ -1,4 +1,4 @@
-//! What every function of the ABI does with pointers, strings and panics. Below all other modules.
+//! How every function of the ABI handles pointers, strings and panics. Below all other modules.
 
 use b24_messageservice::{Error, ErrorKind};
 use libc::c_char;
@@ -9,23 +9,23 @@ use std::sync::Once;
 
 /// An opaque C struct that stands for a boxed Rust value.
 ///
-/// The struct itself is zero-sized and never made: only its address is passed around, cast from
-/// and to that of the value.
+/// The struct has no size and is never created. Only its address is used, cast from and to that of
+/// the value.
 pub(crate) trait Handle: Sized {
-    /// What the handle stands for.
+    /// The value behind the handle.
     type Value;
 
-    /// Gives a value to the caller, who owes it a free.
+    /// Gives a value to the caller, who has to free it.
     fn give(value: Self::Value) -> *mut Self {
         Box::into_raw(Box::new(value)).cast()
     }
 
-    /// Lends a value that stays ours.
+    /// Lends a value to the caller, who must not free it.
     fn lend(value: &Self::Value) -> *const Self {
         std::ptr::from_ref(value).cast()
     }
 
-    /// Looks at the value of a handle; `None` for NULL.
+    /// The value of a handle, to read; `None` for NULL.
     ///
     /// # Safety
     /// `handle` is NULL or came from `give` or `lend` and lives on, unchanged, during `'a`.
@@ -34,7 +34,7 @@ pub(crate) trait Handle: Sized {
         unsafe { handle.cast::<Self::Value>().as_ref() }
     }
 
-    /// Looks at the value of a handle to change it; `None` for NULL.
+    /// The value of a handle, to change; `None` for NULL.
     ///
     /// # Safety
     /// As `borrow`, with a handle from `give` that nobody else uses during `'a`.
@@ -68,8 +68,8 @@ pub(crate) unsafe fn set_out<T>(out: *mut *mut T, value: *mut T) {
     }
 }
 
-/// Gives a new handle through an out-parameter; without one nobody could free it, so it is not
-/// made.
+/// Gives a new handle through an out-parameter. If that is NULL, the handle is not made, since
+/// nobody could free it.
 ///
 /// # Safety
 /// As `set_out`.
@@ -101,19 +101,19 @@ pub(crate) unsafe fn read<'a>(text: *const c_char, name: &str) -> Result<&'a str
 pub(crate) fn is_null(name: &str) -> Error {
     Error::new(
         ErrorKind::InvalidArgument,
-        format!("{name} is NULL, where a value is needed"),
+        format!("{name} is NULL, but a value is needed"),
     )
 }
 
-/// A text for C. A NUL inside, which only the network can put there, is made visible instead of
-/// cutting the text.
+/// A text for C. A NUL in it, which can only come from the network, is replaced by a visible
+/// character, so that it does not cut the text off.
 pub(crate) fn c_string(text: &str) -> CString {
     CString::new(text)
         .or_else(|_| CString::new(text.replace('\0', "\u{FFFD}")))
         .unwrap_or_default()
 }
 
-/// Runs the body of a function that cannot report a failure; `fallback` is the answer after a
+/// Runs the body of a function that cannot report a failure; `fallback` is its result after a
 /// panic.
 pub(crate) fn guard<T>(fallback: T, body: impl FnOnce() -> T) -> T {
     catch(body).unwrap_or(fallback)
@@ -130,7 +130,9 @@ pub(crate) fn catch<T>(body: impl FnOnce() -> T) -> Result<T, Error> {
         let place = PLACE.take();
         Error::new(
             ErrorKind::Internal,
-            format!("a fault in the library at {place}: please report it; the handle stays usable"),
+            format!(
+                "a bug in the library at {place}: please report it; the handle can still be used"
+            ),
         )
     })
 }
@@ -139,13 +141,13 @@ thread_local! {
     static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
-/// The panic hook of this library. The place only: a panic's text can quote the data that it
-/// stumbled over, and that may be a secret. Standard error belongs to the host.
+/// The panic hook of this library. It logs only the place, because the text of a panic may quote
+/// data that is secret. It prints nothing, because standard error belongs to the host program.
 fn note(info: &PanicHookInfo<'_>) {
     let place = info
         .location()
         .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
-    log::error!(target: "b24_messageservice", "a fault in the library at {place}");
+    log::error!(target: "b24_messageservice", "a bug in the library at {place}");
     PLACE.set(place);
 }
 

@@ -1,7 +1,8 @@
 //! The C ABI: opaque handles, and functions that convert types, errors and lifetimes.
 //!
-//! The header `include/b24_messageservice.h` is generated from the comments here, so they speak
-//! to readers of C. One file per C type; the conventions stand in `bindings/c/README.md`.
+//! The header `include/b24_messageservice.h` is generated from the comments here, so they are
+//! written for readers of C. One file for each C type. The conventions are at the top of the
+//! header, from `bindings/c/cbindgen.toml`.
 #![allow(
     non_camel_case_types,
     reason = "the names are those of the header, which C programs use"

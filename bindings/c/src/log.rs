@@ -1,4 +1,4 @@
-//! `b24_log_set`: the records of the core, handed to a function of the caller.
+//! `b24_log_set`: the core's log records, passed to a function of the caller.
 
 use crate::config::User;
 use crate::ffi::{c_string, guard};
@@ -7,13 +7,14 @@ use arc_swap::ArcSwapOption;
 use libc::{c_char, c_void};
 use std::sync::{Arc, Once};
 
-/// A function that is given each log record.
+/// A function that receives each log record.
 ///
-/// `level` is 1 error, 2 warning, 3 information, 4 debug, 5 trace; `target` says which part of the
-/// library speaks, and begins with "b24_messageservice"; `message` is one line of UTF-8 without a
-/// secret. Both texts are lent for the call. `user` is the pointer given to b24_log_set. Called on
-/// the thread whose call is logged, several at once if several threads make calls. It must not
-/// throw, and must not make calls of this library: they could wait for the one that is logged.
+/// `level` is 1 error, 2 warning, 3 information, 4 debug, 5 trace; `target` names the part of the
+/// library, and begins with "b24_messageservice"; `message` is one line of UTF-8 without a secret.
+/// Both texts are valid during the call. `user` is the pointer given to b24_log_set. The function
+/// is called on the thread whose call is logged, and at the same time on several if several threads
+/// make calls. It must not throw, and must not make calls of this library: they could wait for the
+/// call that is being logged.
 pub type b24_log_callback = Option<
     unsafe extern "C" fn(
         level: i32,
@@ -23,17 +24,18 @@ pub type b24_log_callback = Option<
     ),
 >;
 
-/// Where records go.
+/// The function that receives the records.
 struct Sink {
     callback: unsafe extern "C" fn(i32, *const c_char, *const c_char, *mut c_void),
     user: User,
 }
 
-/// Read without a lock, so that a fork in the middle of a record leaves nothing locked, and the
-/// callback may call b24_log_set.
+/// Read without a lock, so that nothing stays locked after a fork in the middle of a record, and so
+/// that the callback may call b24_log_set.
 static SINK: ArcSwapOption<Sink> = ArcSwapOption::const_empty();
 
-/// The logger of the core's records; those of the libraries below it can quote what was sent.
+/// The logger. It takes only the core's records, because those of the libraries below it can quote
+/// what was sent.
 struct Forward;
 
 impl Log for Forward {
@@ -65,13 +67,13 @@ impl Log for Forward {
     fn flush(&self) {}
 }
 
-/// Sends the library's log records of the whole process to a function; see b24_log_callback. It
-/// replaces the former one. At first there is none, and nothing is logged.
+/// Sets the function that receives the library's log records, for the whole process; see
+/// b24_log_callback. It replaces one that was set before. Without one nothing is logged.
 ///
-/// `max_level` is the least important level that is wanted: 0 none, 1 errors, up to 5 everything;
-/// what is not wanted costs nothing. callback NULL turns the log off. `user` is handed to the
-/// function as it is; another thread may be inside the former function until its record is done,
-/// so leave what `user` points to in place. Any thread. Cannot fail.
+/// `max_level` is the highest level to log: 0 nothing, 1 errors only, up to 5 everything. Other
+/// records are not even formatted. callback NULL turns the log off. `user` is passed to the
+/// function unchanged. After a replacement, another thread may still be inside the former function,
+/// so keep what its `user` points to. Any thread. Cannot fail.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_log_set(
     callback: b24_log_callback,

@@ -1,4 +1,4 @@
-//! `b24_renewals_wait`: the renewals of the process, which belong to no handle.
+//! `b24_renewals_wait`: renewals belong to the process, not to a handle.
 
 use crate::error::{attempt, b24_code, b24_error};
 use b24_messageservice::{Error, ErrorKind, renewals_wait};
@@ -6,15 +6,16 @@ use std::time::Duration;
 
 /// Waits until no renewal of tokens is under way in this process, for timeout_ms at most.
 ///
-/// A renewal outlives the call that began it: when its request has been sent, the old refresh token
-/// may be spent, and the answer holds the only good pair. It is awaited and stored on a thread of
-/// its own, also after the call timed out or was cancelled, or its client was freed. So call this
-/// before the process ends: before main returns, or before exit; 45000 milliseconds outlast any renewal.
-/// A process that ends by _exit, abort or a signal loses the answer. A forked child has no renewal of its
-/// parent: the parent finishes it.
+/// A renewal may take longer than the call that started it. Once its request has been sent, the old
+/// refresh token may no longer work, and only the answer has a pair that does. A thread of its own
+/// waits for the answer and stores it, even if the call has timed out or was cancelled, or its
+/// client was freed. So call this function before the process ends: before main returns, or before
+/// exit. With the default connect_timeout_ms, 45000 milliseconds are enough for a renewal. If
+/// the process ends by _exit, abort or a signal, the answer is lost. After a fork, renewals stay
+/// with the parent, which finishes them.
 ///
-/// Any thread but that of a b24_renewal_callback. B24_TIMEOUT if one is still under way, at once if
-/// timeout_ms is 0; B24_INVALID_ARGUMENT if timeout_ms is negative.
+/// Any thread but that of a b24_renewal_callback. B24_TIMEOUT if a renewal is still under way; at
+/// once if timeout_ms is 0. B24_INVALID_ARGUMENT if timeout_ms is negative.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_renewals_wait(
     timeout_ms: i64,

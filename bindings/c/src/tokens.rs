@@ -5,8 +5,8 @@ use b24_messageservice::Tokens;
 use libc::c_char;
 use std::ffi::CString;
 
-/// A snapshot of an installation's tokens: what an application keeps to start with next time.
-/// Never changes, so any number of threads may read it at once. The texts are secrets.
+/// The tokens of an installation at one moment. Store them, to start with them the next time. They
+/// never change, so any number of threads may read them at once. The two tokens are secrets.
 pub struct b24_tokens {
     _private: [u8; 0],
 }
@@ -15,7 +15,7 @@ impl Handle for b24_tokens {
     type Value = Snapshot;
 }
 
-/// Tokens with their texts as C reads them.
+/// Tokens, and their texts as C strings.
 #[derive(Default)]
 pub(crate) struct Snapshot {
     access_token: CString,
@@ -37,7 +37,7 @@ impl From<&Tokens> for Snapshot {
     }
 }
 
-/// Looks at one text of a snapshot; "" for NULL.
+/// One text of a snapshot; "" for NULL.
 ///
 /// # Safety
 /// `tokens` is NULL or a live snapshot.
@@ -46,7 +46,7 @@ unsafe fn text(tokens: *const b24_tokens, of: impl FnOnce(&Snapshot) -> &CString
     unsafe { b24_tokens::borrow(tokens) }.map_or(c"".as_ptr(), |snapshot| of(snapshot).as_ptr())
 }
 
-/// The token that calls are made with.
+/// The token that calls use.
 ///
 /// The text lives as long as the tokens. "" for NULL. Any thread. Cannot fail.
 #[unsafe(no_mangle)]
@@ -55,7 +55,7 @@ pub unsafe extern "C" fn b24_tokens_access_token(tokens: *const b24_tokens) -> *
     unsafe { text(tokens, |s| &s.access_token) }
 }
 
-/// The token of the next renewal, which works once; "" if there is none.
+/// The token for the next renewal, which works once; "" if there is none.
 ///
 /// The text lives as long as the tokens. "" for NULL. Any thread. Cannot fail.
 #[unsafe(no_mangle)]
@@ -64,8 +64,8 @@ pub unsafe extern "C" fn b24_tokens_refresh_token(tokens: *const b24_tokens) -> 
     unsafe { text(tokens, |s| &s.refresh_token) }
 }
 
-/// The portal's REST address, such as "https://portal.bitrix24.com/rest/"; the new one after the
-/// portal moved.
+/// The portal's REST address, such as "https://portal.bitrix24.com/rest/"; the new one if the
+/// portal has moved.
 ///
 /// The text lives as long as the tokens. "" for NULL. Any thread. Cannot fail.
 #[unsafe(no_mangle)]
@@ -74,7 +74,7 @@ pub unsafe extern "C" fn b24_tokens_client_endpoint(tokens: *const b24_tokens) -
     unsafe { text(tokens, |s| &s.client_endpoint) }
 }
 
-/// The portal's permanent id; "" until a renewal has told it.
+/// The portal's permanent id; "" until the first renewal.
 ///
 /// The text lives as long as the tokens. "" for NULL. Any thread. Cannot fail.
 #[unsafe(no_mangle)]
@@ -83,7 +83,7 @@ pub unsafe extern "C" fn b24_tokens_member_id(tokens: *const b24_tokens) -> *con
     unsafe { text(tokens, |s| &s.member_id) }
 }
 
-/// When the access token expires, in Unix time (seconds); 0 if that is not known, and for NULL.
+/// When the access token expires, in Unix time (seconds); 0 if unknown, and for NULL.
 ///
 /// Any thread. Cannot fail.
 #[unsafe(no_mangle)]
@@ -92,7 +92,8 @@ pub unsafe extern "C" fn b24_tokens_expires(tokens: *const b24_tokens) -> i64 {
     unsafe { b24_tokens::borrow(tokens) }.map_or(0, |snapshot| snapshot.expires)
 }
 
-/// Frees a snapshot and its texts. NULL is allowed; the one lent to a b24_renewal_callback is not.
+/// Frees a snapshot and its texts. NULL is allowed; the one given to a b24_renewal_callback must
+/// not be freed.
 ///
 /// Any thread, once. Cannot fail.
 #[unsafe(no_mangle)]

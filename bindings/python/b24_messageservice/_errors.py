@@ -1,4 +1,4 @@
-"""The exceptions: what a caller would act on differently, each below the built-in it resembles."""
+"""The exceptions: one class for each kind of error, below the built-in that is most like it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import ClassVar
 
 
 class B24Error(Exception):
-    """A status update that was not applied, or could not be asked for.
+    """A call that failed.
 
     ``str()`` of it is for people and says what to do; the attributes are for programs. No text in
-    it ever holds a token, a client secret or a webhook path.
+    it contains a token, a client secret or a webhook path.
     """
 
     code: ClassVar[str] = "INTERNAL"
@@ -20,11 +20,11 @@ class B24Error(Exception):
     description: str
     """The portal's own description, empty if none."""
     http_status: int | None
-    """The HTTP status of the answer that decided, if there was one."""
+    """The HTTP status of the answer; None if there was none."""
     retryable: bool
     """Whether the same call may succeed later without anyone changing anything."""
     retry_after: float | None
-    """Seconds until the same call can succeed, if that is known."""
+    """Seconds until the same call can succeed; None if unknown."""
 
     def __init__(
         self,
@@ -69,19 +69,19 @@ class CallTimeout(B24Error, TimeoutError):
 
 
 class ProtocolError(B24Error):
-    """The portal's answer is not one of this protocol."""
+    """The answer is not one of a portal."""
 
     code = "PROTOCOL"
 
 
 class AuthError(B24Error):
-    """The credentials are no longer good, and renewing them did not help."""
+    """The tokens are no longer valid, and renewing them did not help."""
 
     code = "AUTH"
 
 
 class AccessDenied(B24Error, PermissionError):
-    """The credentials are good but do not allow this call."""
+    """The tokens are valid but do not allow this call."""
 
     code = "ACCESS_DENIED"
 
@@ -93,7 +93,7 @@ class MessageNotFound(B24Error, LookupError):
 
 
 class RateLimited(B24Error):
-    """The portal's limits leave no room for the call before its deadline; see ``retry_after``."""
+    """The portal's limits do not allow the call before its deadline; see ``retry_after``."""
 
     code = "RATE_LIMITED"
 
@@ -105,7 +105,7 @@ class PortalError(B24Error):
 
 
 class PortalMoved(B24Error):
-    """The portal moved to an address that is not trusted with the token."""
+    """The portal moved to an address that the token may not be sent to."""
 
     code = "PORTAL_MOVED"
 
@@ -117,13 +117,13 @@ class Cancelled(B24Error):
 
 
 class InternalError(B24Error):
-    """A fault of this library; the client stays usable."""
+    """A bug in this library; the client can still be used."""
 
     code = "INTERNAL"
 
 
 class StorageError(B24Error, OSError):
-    """What ``state_dir`` holds could not be read, written or locked; the text names the file.
+    """A file in ``state_dir`` could not be read, written or locked; the text names it.
 
     ``errno`` and the other attributes of an ``OSError`` are None.
     """

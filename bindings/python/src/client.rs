@@ -1,6 +1,6 @@
 //! The `Client` class.
 
-// The doc comments below are Python docstrings, where a name is no Markdown.
+// The doc comments below are Python docstrings, without Markdown.
 #![allow(clippy::doc_markdown)]
 
 use crate::options::type_name;
@@ -15,13 +15,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A light handle to one Bitrix24 portal. Nothing is sent until the first call.
 ///
-/// Any number of threads may use one client at once, and it works on in a forked child. Connections,
-/// rate limits and renewals belong to the process, not to the client, so making one for each
-/// message is fine.
+/// Any number of threads may use one client at once, and it also works in a forked child.
+/// Connections, rate limits and renewals belong to the process, not to the client, so you may make
+/// one for each message.
 ///
 /// Options are keyword arguments; times are seconds. An option that is None is not set. A wrong or
-/// unknown one raises InvalidConfig, naming it and what it takes. A value that reads as another
-/// language's text ("50/2", "true", "30") is taken too, so environment variables can be passed on.
+/// unknown one raises InvalidConfig, which names it and what it takes. Every value may also be
+/// given as text ("50/2", "true", "30"), as it comes from environment variables.
 ///
 /// portal: "portal.bitrix24.com", an origin, or the client_endpoint of the portal's request.
 /// access_token: required, unless state_dir holds one.
@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// oauth_url: the authorization server, "https://oauth.bitrix.info".
 /// timeout: the deadline of a whole call in seconds, retries included, 30.0.
 /// connect_timeout: the deadline of one connection attempt in seconds, 10.0.
-/// max_retries: repeats after the first try, 4.
+/// max_retries: retries after the first attempt, 4.
 /// rate_limit: "standard", "enterprise", "off", or "BURST/DRAIN".
 /// state_dir: a directory through which the processes of a machine share tokens and the rate limit.
 /// ca_file: PEM roots added to the built-in ones.
@@ -38,10 +38,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// redirect_hosts: further hosts that a portal may move to, one or a list.
 /// user_agent: a prefix to the library's own User-Agent.
 /// allow_http: True accepts an http:// portal.
-/// on_renewal: called with the new Tokens after they are written to state_dir, if that is set, and
-///     before they are used; store them there. It runs on the renewal's own thread, perhaps when
-///     the call that began the renewal is over, and must not make calls of the same portal. Any
-///     exception in it goes to sys.unraisablehook, and the renewal goes on.
+/// on_renewal: called with the new Tokens before they are used, and after they are written to
+///     state_dir, if that is set. Store them in it. It runs on the renewal's own thread, possibly
+///     after the call that started the renewal has ended, and must not make calls to the same
+///     portal. An exception in it goes to sys.unraisablehook, and the new tokens are used.
 #[pyclass(frozen, weakref, module = "b24_messageservice")]
 pub(crate) struct Client {
     inner: CoreClient,
@@ -61,11 +61,13 @@ impl Client {
         make(portal, options, CoreClient::new)
     }
 
-    /// The process's one client for an equal configuration, made when first asked for.
+    /// Returns the client that the process keeps for an equal configuration, and makes it the first
+    /// time.
     ///
-    /// Takes what Client takes. It keeps its tokens after the last reference is gone, so a web
-    /// handler that forgets everything between requests goes on with the renewed ones. on_renewal
-    /// is not part of the configuration: who makes the call that begins a renewal has its own called.
+    /// The arguments are those of Client. The process keeps it with its tokens after the last
+    /// reference is gone, so a web handler that keeps nothing between requests uses the renewed
+    /// ones. on_renewal is not part of the configuration: a renewal calls the one of the client
+    /// whose call started it.
     #[classmethod]
     #[pyo3(signature = (portal, **options), text_signature = "($cls, portal, *, access_token=None, refresh_token=None, client_id=None, \
             client_secret=None, oauth_url=None, timeout=None, connect_timeout=None, \
@@ -80,15 +82,15 @@ impl Client {
         make(portal, options, CoreClient::shared)
     }
 
-    /// Tells the portal the status of one message.
+    /// Reports the status of one message.
     ///
-    /// code is the provider code that the message was sent through; message_id the id that the
-    /// portal posted to the provider's handler, a str or an int; status a Status or its text in
-    /// any case. Writing the same status again is harmless. Raises B24Error.
+    /// code is the provider code of the message; message_id the id that the portal posted to the
+    /// provider's handler, a str or an int; status a Status or its text in any case. Reporting the
+    /// same status again is harmless. Raises B24Error.
     ///
     /// Calls for one message are made one after the other, in the order in which they were begun,
-    /// across all clients of the process for one portal; what is told last stands. An attempt
-    /// whose outcome is unknown may still be executed by the portal for up to 60 s.
+    /// across all clients of the process for one portal. The last status stands. An attempt whose
+    /// outcome is unknown may still be executed by the portal for up to 60 s.
     #[pyo3(signature = (code, message_id, status))]
     fn message_status_update(
         &self,
@@ -113,13 +115,14 @@ impl Client {
         .map_err(|error| errors::exception(py, &error))
     }
 
-    /// Tells the portal the status of any number of messages, 50 a request.
+    /// Reports the status of any number of messages, 50 in a request.
     ///
     /// updates is an iterable of (code, message_id, status), read to its end before anything is
     /// sent. Returns each update's outcome in the same order: None if it was applied, else the
-    /// B24Error that a single call would have raised. An update of a wrong type or length has an
-    /// InvalidArgument as its outcome, and the others are sent all the same. Of several updates of
-    /// one message the last stands. Updates that failed alike may share one exception object.
+    /// B24Error that a single call would have raised. The outcome of an update of a wrong type or
+    /// length is InvalidArgument, and the others are sent nevertheless. Of several updates of one
+    /// message only the last is sent. Updates that failed for the same reason may share one
+    /// exception object.
     ///
     /// The deadline counts from when the updates have been read. An update takes its place in the
     /// order of the calls for its message when its slice is queued, at most 10,000 updates at a time.
@@ -161,7 +164,7 @@ impl Client {
         Ok(list)
     }
 
-    /// The tokens as they are now, as a Tokens.
+    /// The current tokens, a Tokens.
     #[getter]
     fn tokens<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         renewal::to_python(py, &waiting::detached(py, || self.inner.tokens())?)
@@ -173,8 +176,8 @@ impl Client {
         waiting::detached(py, || self.inner.cancel())
     }
 
-    /// Ends the use of this client: later calls raise InvalidArgument. Calls under way end as they
-    /// would have; connections stay with the process for the next client.
+    /// Ends the use of this client: later calls raise InvalidArgument. Calls that are under way are
+    /// not affected. Connections stay open for other clients of the process.
     fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
     }
@@ -197,7 +200,7 @@ impl Client {
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let tokens = waiting::detached(py, || self.inner.tokens())?;
-        // The host alone: a path could be a webhook's, which is a secret.
+        // Only the host, because the path of a webhook is a secret.
         let host = tokens
             .client_endpoint()
             .split('/')
@@ -220,7 +223,7 @@ impl Client {
 
     fn check_open(&self, py: Python<'_>) -> PyResult<()> {
         if self.closed.load(Ordering::Relaxed) {
-            let fault = "the client is closed: make a new one, which is cheap";
+            let fault = "the client is closed: make a new one";
             return Err(errors::exception(
                 py,
                 &Error::new(ErrorKind::InvalidArgument, fault),
@@ -267,8 +270,8 @@ fn take_callback(options: &Bound<'_, PyDict>) -> PyResult<Option<Py<PyAny>>> {
     }
 }
 
-/// Why an update cannot be handed to the core: a programmer's mistake about types, or a value that
-/// is of the right type and still no text.
+/// Why an update cannot be passed to the core: a wrong type, or a value of the right type that is
+/// not valid text.
 enum Unsendable {
     Type(String),
     Error(Error),
@@ -282,7 +285,7 @@ impl Unsendable {
         }
     }
 
-    /// In a batch neither stops the other updates.
+    /// In a batch, neither stops the other updates.
     fn outcome(self, index: usize) -> Error {
         match self {
             Self::Type(message) => Error::new(
@@ -329,7 +332,7 @@ fn word(name: &str, value: &Bound<'_, PyAny>) -> Result<String, Unsendable> {
     text.to_cow()
         .map(std::borrow::Cow::into_owned)
         .map_err(|_| {
-            let fault = format!("{name} holds a lone surrogate, which is no text");
+            let fault = format!("{name} contains a lone surrogate, which is not valid text");
             Unsendable::Error(Error::new(ErrorKind::InvalidArgument, fault))
         })
 }
@@ -345,7 +348,7 @@ fn id(value: &Bound<'_, PyAny>) -> Result<String, Unsendable> {
             type_name(value)
         )));
     }
-    // int's own repr: an IntEnum's says something else.
+    // The repr of int itself, since that of an IntEnum is not the number.
     let decimal = value
         .py()
         .get_type::<PyInt>()

@@ -5,12 +5,12 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyModule};
 
-/// The exception that stands for `error`, ready to be raised.
+/// The exception for `error`, ready to be raised.
 pub(crate) fn exception(py: Python<'_>, error: &Error) -> PyErr {
     instance(py, error).map_or_else(|failure| failure, PyErr::from_value)
 }
 
-/// The exception that stands for `error`, as an object: the outcome of an update in a batch.
+/// The exception for `error`, as an object: the outcome of an update in a batch.
 pub(crate) fn instance<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'py, PyAny>> {
     static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
     let attributes = PyDict::new(py);
@@ -28,7 +28,7 @@ pub(crate) fn instance<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'p
         .call((error.message(),), Some(&attributes))
 }
 
-/// The exceptions of one batch: updates in a row that failed alike have one.
+/// The exceptions of one batch. Successive updates that failed for the same reason share one.
 #[derive(Default)]
 pub(crate) struct Shared<'py>(Option<(Error, Bound<'py, PyAny>)>);
 
@@ -60,7 +60,7 @@ fn class_name(kind: ErrorKind) -> &'static str {
         ErrorKind::PortalMoved => "PortalMoved",
         ErrorKind::Cancelled => "Cancelled",
         ErrorKind::Storage => "StorageError",
-        // The kinds may grow with the core; this crate is built with the core it was tested with.
+        // The core may add kinds, but this crate is built with the version that it was tested with.
         _ => "InternalError",
     }
 }

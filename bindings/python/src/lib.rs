@@ -1,8 +1,8 @@
-//! The native half of the Python package `b24_messageservice`: a door to the core crate.
+//! The native part of the Python package `b24_messageservice`: the binding to the core crate.
 //!
 //! It converts types, errors and lifetimes, and decides nothing: options, arguments and retries are
-//! the core's business. What looks like Python (the exceptions, `Status`, `Tokens`) is Python, in
-//! the package beside this crate.
+//! handled by the core. The exceptions, `Status` and `Tokens` are written in Python, in the package
+//! beside this crate.
 #![forbid(unsafe_code)]
 
 mod client;

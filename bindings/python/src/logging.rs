@@ -1,4 +1,4 @@
-//! The core's log records, handed to Python's `logging`.
+//! Passes the core's log records to Python's `logging`.
 
 use crate::raised;
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -11,13 +11,13 @@ const NAME: &str = "b24_messageservice";
 
 struct Bridge;
 
-/// Makes the bridge the logger of this module's own copy of the `log` crate.
+/// Installs the bridge as the logger of this module's own copy of the `log` crate.
 pub(crate) fn install() {
-    // It fails only if the module is initialised again, and then the bridge is there already.
+    // It fails only if the module is initialised again. Then the bridge is already installed.
     let _ = log::set_logger(&Bridge);
 }
 
-/// Takes the Python logger's level over, so that a record which nobody wants costs one comparison.
+/// Copies the Python logger's level, so that a record below it costs one comparison.
 pub(crate) fn refresh(py: Python<'_>) {
     let level = logger(py).and_then(|logger| {
         logger
@@ -36,7 +36,7 @@ pub(crate) fn refresh(py: Python<'_>) {
 
 impl Log for Bridge {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        // The HTTP and TLS crates below the core log too, and know nothing of our secrets.
+        // The HTTP and TLS crates log too, and do not hide secrets.
         metadata.target() == NAME
     }
 
@@ -44,7 +44,7 @@ impl Log for Bridge {
         if !self.enabled(record.metadata()) {
             return;
         }
-        // None while the interpreter shuts down: there is nobody left to tell.
+        // None while the interpreter shuts down: the record is dropped.
         Python::try_attach(|py| {
             if let Err(exception) = emit(py, record) {
                 raised::report(py, exception, None);

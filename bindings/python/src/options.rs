@@ -1,4 +1,4 @@
-//! Keyword arguments as the texts that the core's options are set from.
+//! Turns keyword arguments into the texts of the core's options.
 
 use crate::{errors, renewal, waiting};
 use b24_messageservice::{Config, Error, ErrorKind};
@@ -30,10 +30,9 @@ pub(crate) fn settings(
     Ok(settings)
 }
 
-/// The configuration that the core makes of them.
+/// The configuration with these options.
 pub(crate) fn config(settings: &[Setting]) -> Result<Config, Error> {
-    // Clones of one configuration have equal callbacks, without which no shared client would be
-    // found again.
+    // Clones of one configuration have equal callbacks, so that a shared client is found again.
     static BASE: LazyLock<Config> = LazyLock::new(|| {
         let mut config = Config::new();
         config.on_interrupt(waiting::on_interrupt);
@@ -57,8 +56,8 @@ fn setting(name: String, value: &Bound<'_, PyAny>) -> PyResult<Setting> {
     }
 }
 
-/// Seconds, as a number or as text, in milliseconds. What is no number stays as it is, for the
-/// core to refuse.
+/// Turns seconds, a number or text, into milliseconds. What is not a number stays unchanged, and
+/// the core refuses it.
 fn milliseconds(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
     let text = text(name, value)?;
     Ok(text

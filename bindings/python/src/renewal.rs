@@ -1,6 +1,6 @@
-//! Tokens as `b24_messageservice.Tokens`, and the callback that is given renewed ones.
+//! Tokens as `b24_messageservice.Tokens`, and the callback that receives renewed ones.
 
-// The doc comment of the function is a Python docstring, where a name is no Markdown.
+// The doc comment of the function is a Python docstring, without Markdown.
 #![allow(clippy::doc_markdown)]
 
 use crate::{errors, raised, waiting};
@@ -16,7 +16,7 @@ thread_local! {
     static CALLBACK: RefCell<Option<Py<PyAny>>> = const { RefCell::new(None) };
 }
 
-/// What is given a renewed pair.
+/// The function that receives a renewed pair.
 type Listener = Box<dyn FnOnce(&Tokens) + Send>;
 
 /// The tokens as an instance of the package's `Tokens` class.
@@ -33,27 +33,27 @@ pub(crate) fn to_python<'py>(py: Python<'py>, tokens: &Tokens) -> PyResult<Bound
         ))
 }
 
-/// Makes a callback this thread's, for as long as the guard lives.
+/// Makes a callback the one of this thread, as long as the guard exists.
 ///
-/// The core is given one and the same function for all clients ([`callback_of_this_thread`]), and the callbacks
-/// stay with the Python objects: the garbage collector sees them there, and shared clients that
-/// differ in nothing else are equal.
+/// All clients give the core the same function ([`callback_of_this_thread`]), and the callbacks
+/// stay in the Python objects. So the garbage collector sees them, and shared clients that differ
+/// only in their callback are equal.
 pub(crate) fn serve(callback: Option<Py<PyAny>>) -> Serving {
     Serving(CALLBACK.replace(callback))
 }
 
-/// Gives the thread its former callback back: a callback may call another client.
+/// Restores the former callback of the thread, since a callback may call another client.
 pub(crate) struct Serving(Option<Py<PyAny>>);
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        // Dropped after the cell is free again: a finalizer may call a client.
+        // Dropped after the cell is released, since a finalizer may call a client.
         drop(CALLBACK.replace(self.0.take()));
     }
 }
 
-/// Asked by the core, detached, on the thread whose call begins a renewal: what is given the new
-/// pair, on the renewal's own thread.
+/// The core calls this, detached, on the thread whose call starts a renewal. The result receives
+/// the new pair, on the renewal's own thread.
 pub(crate) fn callback_of_this_thread() -> Option<Listener> {
     let callback = Python::try_attach(|py| {
         CALLBACK.with_borrow(|callback| callback.as_ref().map(|c| c.clone_ref(py)))
@@ -71,16 +71,18 @@ pub(crate) fn callback_of_this_thread() -> Option<Listener> {
     }))
 }
 
-/// The core waits for an event, which no signal ends: so long until signals are looked at.
+/// A signal does not end this wait of the core. So it is interrupted this often to look for
+/// signals.
 const SLICE: Duration = Duration::from_millis(100);
 
 /// Waits until no renewal of tokens is under way in this process, for timeout seconds at most.
 ///
-/// A renewal outlives the call that began it: once its request has been sent, the answer holds the
-/// only good tokens, so it is awaited and stored on a thread of its own. This is called when the
-/// interpreter ends, with 45.0; call it yourself before os._exit, and where a worker process ends
-/// that was forked by multiprocessing or Celery. A forked child waits for no renewal of its parent,
-/// who finishes it. Raises CallTimeout if one is still under way, at once if timeout is 0.
+/// A renewal may take longer than the call that started it. Once its request has been sent, only
+/// the answer has tokens that work, so a thread of its own waits for it and stores it. When the
+/// interpreter ends, this function is called with 45.0. Call it yourself before os._exit, and at
+/// the end of a worker process that was forked by multiprocessing or Celery. After a fork, renewals
+/// stay with the parent, which finishes them. Raises CallTimeout if a renewal is still under way;
+/// at once if timeout is 0.
 #[pyfunction]
 pub(crate) fn renewals_wait(py: Python<'_>, timeout: f64) -> PyResult<()> {
     let timeout = Duration::try_from_secs_f64(timeout).map_err(|_| {

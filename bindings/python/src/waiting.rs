@@ -1,27 +1,28 @@
-//! How the core is called: without the GIL, with signals answered, and with panics caught.
+//! Calls the core without the GIL, runs handlers of signals, and catches panics.
 
 use crate::{errors, logging, raised};
 use b24_messageservice::{Error, ErrorKind};
 use pyo3::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs what may wait or take a lock of the core, detached from the interpreter.
+/// Runs `body`, which may wait or take a lock of the core, detached from the interpreter.
 ///
-/// Every entry into the core goes through here: a thread that held the GIL while it waited for a
-/// lock of the core would deadlock with one that holds the lock and logs.
+/// Every call of the core goes through here. If a thread held the GIL while it waited for a lock of
+/// the core, it would deadlock with a thread that holds the lock and logs.
 pub(crate) fn detached<T: Send>(py: Python<'_>, body: impl FnOnce() -> T + Send) -> PyResult<T> {
     logging::refresh(py);
     let outcome = raised::during(|| py.detach(|| catch_unwind(AssertUnwindSafe(body))))?;
     outcome.map_err(|_| {
-        // The panic's own text went to standard error; here it could carry anything.
+        // The panic's text went to standard error. It is not repeated here, because it may contain
+        // anything.
         let fault = "a fault inside the library: please report it with the panic message that was \
-                     written to standard error; the client stays usable";
+                     written to standard error; the client can still be used";
         errors::exception(py, &Error::new(ErrorKind::Internal, fault))
     })
 }
 
-/// To be called at each turn of a loop that may be long: now and then lets other threads have the
-/// GIL, and runs the handlers of pending signals.
+/// For each turn of a loop that may be long: from time to time it releases the GIL for other
+/// threads and runs the handlers of pending signals.
 pub(crate) fn give_way(py: Python<'_>, turn: usize) -> PyResult<()> {
     const EVERY: usize = 1000;
     if turn % EVERY == EVERY - 1 {
@@ -31,8 +32,8 @@ pub(crate) fn give_way(py: Python<'_>, turn: usize) -> PyResult<()> {
     Ok(())
 }
 
-/// Asked by the core when a signal ended a wait on this thread: runs the Python handlers of the
-/// signals that are pending, and tells whether one of them raised.
+/// The core calls this when a signal ended a wait on this thread. Runs the Python handlers of
+/// pending signals, and returns whether one of them raised.
 pub(crate) fn on_interrupt() -> bool {
     Python::try_attach(|py| match py.check_signals() {
         Ok(()) => false,

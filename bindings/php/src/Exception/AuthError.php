@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace B24\MessageService\Exception;
 
 /**
- * The tokens are no longer good, and could not be renewed.
+ * The tokens are no longer valid, and could not be renewed.
  */
 final class AuthError extends \RuntimeException implements MessageServiceException
 {

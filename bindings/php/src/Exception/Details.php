@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace B24\MessageService\Exception;
 
 /**
- * What every exception of this package tells.
+ * What every exception of this package has.
  *
  * @internal
  */

@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace B24\MessageService\Exception;
 
 /**
- * A fault of the library, or a newer library's error; the client stays usable.
+ * A bug in the library, or a kind of error that only a newer package knows; the client can still be used.
  */
 final class InternalError extends \LogicException implements MessageServiceException
 {

@@ -5,10 +5,10 @@ declare(strict_types=1);
 namespace B24\MessageService\Exception;
 
 /**
- * A status update that was not applied, or could not be asked for.
+ * A call that failed.
  *
- * `getMessage()` is for people and says what to do; the other methods are for programs. No text in
- * it ever holds a token, a client secret or a webhook path.
+ * `getMessage()` is for people and says what to do; the other methods are for programs. No text in it
+ * contains a token, a client secret or a webhook path.
  */
 interface MessageServiceException extends \Throwable
 {
@@ -21,12 +21,12 @@ interface MessageServiceException extends \Throwable
     /** The portal's own description; empty if none. */
     public function description(): string;
 
-    /** The HTTP status of the answer that decided; null if there was none. */
+    /** The HTTP status of the answer; null if there was none. */
     public function httpStatus(): ?int;
 
     /** Whether the same call may succeed later without anyone changing anything. */
     public function isRetryable(): bool;
 
-    /** Seconds until the same call can succeed; null if that is not known. */
+    /** Seconds until the same call can succeed; null if unknown. */
     public function retryAfter(): ?float;
 }

@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace B24\MessageService\Exception;
 
 /**
- * The portal's limits leave no room for the call before its deadline.
+ * The portal's limits do not allow the call before its deadline.
  */
 final class RateLimited extends \RuntimeException implements MessageServiceException
 {

@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace B24\MessageService\Exception;
 
 /**
- * What `state_dir` holds could not be read, written or locked; the message names the file.
+ * A file in `state_dir` could not be read, written or locked; the message names it.
  */
 final class StorageError extends \RuntimeException implements MessageServiceException
 {

@@ -1,0 +1,490 @@
+//! What this process knows of installations: the newest pair of each, and the renewal under way.
+//!
+//! An installation is known by its tokens: whoever has one of them, under whatever host, is of it.
+//! Hosts count only where there is no refresh token, because a state directory has it.
+
+use crate::process::cancellation::{CallContext, Event, Interrupt};
+use crate::process::per_process::{Local, PerProcess, Process};
+use crate::values::address::Origin;
+use crate::values::error::Error;
+use crate::values::tokens::{Credentials, fingerprint};
+use std::collections::{HashMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What an installation is found by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct InstallationKey(u64);
+
+impl InstallationKey {
+    /// By its refresh token, or by its portal where there is none.
+    pub(crate) fn of(client_id: &str, portal: &Origin, credentials: &Credentials) -> Self {
+        match credentials.tokens.refresh_token.as_str() {
+            "" => Self(fingerprint(client_id, &portal.to_string())),
+            token => Self(fingerprint(client_id, token)),
+        }
+    }
+}
+
+/// The installations that this process knows.
+pub(crate) fn known_tokens(process: &Arc<Process>) -> Local<KnownTokens> {
+    static KNOWN: PerProcess<KnownTokens> = PerProcess::new();
+    KNOWN.of(process)
+}
+
+/// The installations whose tokens this process has renewed, or renews.
+#[derive(Debug, Default)]
+pub(crate) struct KnownTokens(Mutex<Registry>);
+
+#[derive(Debug, Default)]
+struct Registry {
+    ids: HashMap<InstallationKey, u64>,
+    installations: HashMap<u64, KnownInstallation>,
+    next_id: u64,
+    /// Counts what is asked: whose last time was the lowest is forgotten first.
+    clock: u64,
+}
+
+#[derive(Default)]
+struct KnownInstallation {
+    newest: Option<Credentials>,
+    /// The state directory of the client that got the newest pair, which has it too.
+    home: Option<PathBuf>,
+    /// All that it is found by, oldest first.
+    names: VecDeque<InstallationKey>,
+    /// What the authorization server refused for good, and how.
+    refused: Option<(RequesterId, Error)>,
+    renewal: Option<Arc<PendingRenewal>>,
+    used: u64,
+}
+
+impl std::fmt::Debug for KnownInstallation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Installation").finish_non_exhaustive()
+    }
+}
+
+/// With what the authorization server is asked: who asks otherwise may be answered otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RequesterId(u64);
+
+impl RequesterId {
+    pub(crate) fn new(oauth: &Origin, client_id: &str, secret: &str, refresh_token: &str) -> Self {
+        let who = format!("{oauth}\0{client_id}\0{secret}");
+        Self(fingerprint(&who, refresh_token))
+    }
+}
+
+/// What there is for a client whose token is no longer good.
+pub(crate) enum NextStep {
+    /// A newer pair.
+    Newer(Credentials),
+    /// A renewal that is under way.
+    Wait(RenewalWaiter),
+    /// A renewal that the caller is to begin, of this pair: the newest that the process knows. If it
+    /// is good, only the caller's state directory does not know it yet.
+    Begin(RenewalWaiter, Credentials),
+}
+
+impl KnownTokens {
+    const MAX_ENTRIES: usize = 16 * 1024;
+    /// By how many tokens an installation is found that no state directory knows.
+    const MAX_KEYS: usize = 128;
+    /// By how many where a state directory knows all the others.
+    const MAX_STORED_KEYS: usize = 8;
+
+    fn lock(&self) -> MutexGuard<'_, Registry> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How things stand for a client with these credentials and this state directory, whose call may
+    /// wait until then.
+    pub(crate) fn next_step(
+        &self,
+        name: InstallationKey,
+        mine: &Credentials,
+        home: Option<&Path>,
+        until: Instant,
+    ) -> NextStep {
+        let mut known = self.lock();
+        let installation = known.get_or_make(name);
+        if let Some(renewal) = &installation.renewal {
+            return NextStep::Wait(renewal.want(until));
+        }
+        let newest = installation.newest.as_ref().unwrap_or(mine);
+        let is_at_home = home.is_none() || installation.home.as_deref() == home;
+        if is_at_home && newest.are_good_after(mine) {
+            return NextStep::Newer(newest.clone());
+        }
+        let stale = newest.clone();
+        let renewal = PendingRenewal::new();
+        let wanting = renewal.want(until);
+        installation.renewal = Some(renewal);
+        NextStep::Begin(wanting, stale)
+    }
+
+    /// The refusal of these very credentials, if there was one.
+    pub(crate) fn refusal(&self, name: InstallationKey, asking: RequesterId) -> Option<Error> {
+        let mut known = self.lock();
+        let (refused, error) = known.get_or_make(name).refused.as_ref()?;
+        (*refused == asking).then(|| error.clone())
+    }
+
+    /// Notes that these credentials were refused for good.
+    pub(crate) fn refuse(&self, name: InstallationKey, asking: RequesterId, error: &Error) {
+        self.lock().get_or_make(name).refused = Some((asking, error.clone()));
+    }
+
+    /// Notes the newest pair, which a client with this state directory has got, and what else the
+    /// installation is found by from now on.
+    pub(crate) fn note(
+        &self,
+        name: InstallationKey,
+        also: InstallationKey,
+        newest: &Credentials,
+        home: Option<&Path>,
+    ) {
+        let mut known = self.lock();
+        let installation = known.get_or_make(name);
+        installation.newest = Some(newest.clone());
+        installation.home = home.map(Path::to_owned);
+        let max = home.map_or(Self::MAX_KEYS, |_| Self::MAX_STORED_KEYS);
+        known.add_name(name, also, max);
+    }
+
+    /// Notes that a renewal has ended.
+    pub(crate) fn finish(&self, name: InstallationKey) {
+        self.lock().get_or_make(name).renewal = None;
+    }
+
+    /// The refresh tokens, as fingerprints, that the installation is found by. (A host's is among
+    /// them where there was no token; it is no token's.)
+    pub(crate) fn tokens_of(&self, name: InstallationKey) -> Vec<u64> {
+        let mut known = self.lock();
+        let names = &known.get_or_make(name).names;
+        names.iter().map(|name| name.0).collect()
+    }
+
+    /// The renewals that are under way.
+    pub(crate) fn pending(&self) -> Vec<Arc<PendingRenewal>> {
+        let known = self.lock();
+        let installations = known.installations.values();
+        installations
+            .filter_map(|installation| installation.renewal.clone())
+            .collect()
+    }
+}
+
+impl Registry {
+    fn get_or_make(&mut self, name: InstallationKey) -> &mut KnownInstallation {
+        self.clock += 1;
+        let id = if let Some(id) = self.ids.get(&name) {
+            *id
+        } else {
+            if self.installations.len() >= KnownTokens::MAX_ENTRIES {
+                self.forget_some();
+            }
+            self.next_id += 1;
+            self.ids.insert(name, self.next_id);
+            self.next_id
+        };
+        let installation = self.installations.entry(id).or_default();
+        installation.used = self.clock;
+        if installation.names.is_empty() {
+            installation.names.push_back(name);
+        }
+        installation
+    }
+
+    /// The tokens that somebody's settings were written with count as much as those that were
+    /// replaced just now, so that an eighth is of the first ones.
+    fn add_name(&mut self, name: InstallationKey, also: InstallationKey, max: usize) {
+        let Some(id) = self.ids.get(&name).copied() else {
+            return;
+        };
+        let Some(installation) = self.installations.get_mut(&id) else {
+            return;
+        };
+        if self.ids.insert(also, id) != Some(id) {
+            installation.names.push_back(also);
+        }
+        if installation.names.len() > max
+            && let Some(old) = installation.names.remove(max / 8)
+        {
+            self.ids.remove(&old);
+        }
+    }
+
+    /// Forgets those that were not asked for longest, an eighth of all.
+    fn forget_some(&mut self) {
+        let idle = |installation: &&KnownInstallation| installation.renewal.is_none();
+        let mut used: Vec<u64> = self
+            .installations
+            .values()
+            .filter(idle)
+            .map(|installation| installation.used)
+            .collect();
+        used.sort_unstable();
+        let Some(limit) = used.get(used.len() / 8).copied() else {
+            return;
+        };
+        self.installations
+            .retain(|_, installation| installation.renewal.is_some() || installation.used > limit);
+        let left = &self.installations;
+        self.ids.retain(|_, id| left.contains_key(id));
+    }
+}
+
+/// What a renewal came to.
+#[derive(Clone)]
+pub(crate) struct RenewalOutcome {
+    /// Who has asked the authorization server.
+    pub(crate) requester: RequesterId,
+    pub(crate) result: Result<RenewalResult, Error>,
+}
+
+/// How a newer pair was got, if there is one.
+#[derive(Clone)]
+pub(crate) enum RenewalResult {
+    /// From the authorization server.
+    Renewed(Credentials),
+    /// Another process had renewed already.
+    TakenOver(Credentials),
+    /// There is nothing to renew with.
+    NoMeans,
+    /// Nobody waited for it any more, before anything was asked for that could be lost.
+    Abandoned,
+}
+
+/// A renewal under way, on a thread of its own, and who waits for it.
+pub(crate) struct PendingRenewal(Mutex<Progress>);
+
+#[derive(Default)]
+struct Progress {
+    outcome: Option<RenewalOutcome>,
+    waiting: Vec<Arc<Event>>,
+    /// How many calls would use the outcome, and the last deadline of those that came.
+    wanted_by: usize,
+    until: Option<Instant>,
+}
+
+impl std::fmt::Debug for PendingRenewal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Attempt").finish_non_exhaustive()
+    }
+}
+
+impl PendingRenewal {
+    fn new() -> Arc<Self> {
+        Arc::new(Self(Mutex::default()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn want(self: &Arc<Self>, until: Instant) -> RenewalWaiter {
+        let mut progress = self.lock();
+        progress.wanted_by += 1;
+        progress.until = progress.until.max(Some(until));
+        RenewalWaiter(Arc::clone(self))
+    }
+
+    /// Whether a call would use the outcome.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.lock().wanted_by > 0
+    }
+
+    /// How long calls wait for the outcome yet.
+    pub(crate) fn patience(&self) -> Duration {
+        let until = self.lock().until;
+        until.map_or(Duration::ZERO, |until| {
+            until.saturating_duration_since(Instant::now())
+        })
+    }
+
+    /// Tells everybody who waits what it came to. The first outcome stands.
+    pub(crate) fn end(&self, outcome: RenewalOutcome) {
+        let mut progress = self.lock();
+        progress.outcome.get_or_insert(outcome);
+        for event in progress.waiting.drain(..) {
+            event.notify();
+        }
+    }
+
+    /// Waits for the outcome, until the call's deadline at the latest.
+    pub(crate) fn wait(&self, call: &CallContext) -> Result<RenewalOutcome, Interrupt> {
+        let event = Event::new().map_err(|_| Interrupt::NoDescriptor)?;
+        {
+            let mut progress = self.lock();
+            if let Some(outcome) = &progress.outcome {
+                return Ok(outcome.clone());
+            }
+            progress.waiting.push(Arc::clone(&event));
+        }
+        loop {
+            let interrupted = call.wait(&event, call.deadline).err();
+            let mut progress = self.lock();
+            if let Some(outcome) = &progress.outcome {
+                return Ok(outcome.clone());
+            }
+            if let Some(interrupt) = interrupted {
+                progress.waiting.retain(|other| !Arc::ptr_eq(other, &event));
+                return Err(interrupt);
+            }
+        }
+    }
+}
+
+/// A call that would use the outcome of a renewal.
+#[derive(Debug)]
+pub(crate) struct RenewalWaiter(Arc<PendingRenewal>);
+
+impl RenewalWaiter {
+    pub(crate) fn renewal(&self) -> &Arc<PendingRenewal> {
+        &self.0
+    }
+}
+
+impl Drop for RenewalWaiter {
+    fn drop(&mut self) {
+        self.0.lock().wanted_by -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: usize = KnownTokens::MAX_KEYS;
+
+    fn pair(number: usize) -> Credentials {
+        let mut pair = Credentials::default();
+        pair.tokens.access_token = format!("access-{number}");
+        pair.tokens.refresh_token = format!("refresh-{number}");
+        pair
+    }
+
+    fn name(pair: &Credentials) -> InstallationKey {
+        InstallationKey::of("app.1", &Origin::default_oauth(), pair)
+    }
+
+    /// As a renewal of the first pair does, and of each that follows.
+    fn renew(known: &KnownTokens, from: usize, to: usize) {
+        for number in from..to {
+            let (old, new) = (pair(number), pair(number + 1));
+            let NextStep::Begin(wanting, stale) =
+                known.next_step(name(&old), &old, None, Instant::now())
+            else {
+                panic!("pair {number} is not the newest");
+            };
+            assert!(stale == old);
+            assert!(wanting.renewal().is_wanted());
+            known.note(name(&old), name(&new), &new, None);
+            known.finish(name(&old));
+        }
+    }
+
+    #[test]
+    fn whoever_has_a_token_of_the_installation_gets_the_newest_pair() {
+        let known = KnownTokens::default();
+        renew(&known, 0, 500);
+        for number in (0..16).chain(389..500) {
+            let next_step =
+                known.next_step(name(&pair(number)), &pair(number), None, Instant::now());
+            let NextStep::Newer(newest) = next_step else {
+                panic!("pair {number} is not known");
+            };
+            assert!(newest == pair(500));
+        }
+        let names = known.lock().ids.len();
+        assert_eq!(names, MAX);
+    }
+
+    #[test]
+    fn a_renewal_under_way_is_waited_for() {
+        let known = KnownTokens::default();
+        let NextStep::Begin(first, _) =
+            known.next_step(name(&pair(0)), &pair(0), None, Instant::now())
+        else {
+            panic!("nothing is under way");
+        };
+        let NextStep::Wait(second) =
+            known.next_step(name(&pair(0)), &pair(0), None, Instant::now())
+        else {
+            panic!("a renewal is under way");
+        };
+        drop(second);
+        assert!(first.renewal().is_wanted());
+        let renewal = Arc::clone(first.renewal());
+        drop(first);
+        assert!(!renewal.is_wanted());
+        assert_eq!(known.pending().len(), 1);
+        known.finish(name(&pair(0)));
+        assert_eq!(known.pending().len(), 0);
+    }
+
+    #[test]
+    fn the_least_recently_used_are_forgotten() {
+        let known = KnownTokens::default();
+        for number in 0..=KnownTokens::MAX_ENTRIES {
+            known.finish(name(&pair(number)));
+        }
+        let known = known.lock();
+        assert_eq!(known.installations.len(), known.ids.len());
+        assert!(known.installations.len() <= KnownTokens::MAX_ENTRIES * 7 / 8 + 1);
+        assert!(!known.ids.contains_key(&name(&pair(0))));
+        assert!(
+            known
+                .ids
+                .contains_key(&name(&pair(KnownTokens::MAX_ENTRIES)))
+        );
+    }
+
+    /// What docs/operations.md says of memory.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn ten_thousand_installations_take_what_the_manual_says() {
+        // In a process of its own, since the other tests take memory at the same time.
+        const ALONE: &str = "B24_TEST_ALONE";
+        if std::env::var_os(ALONE).is_none() {
+            let name =
+                "engine::known_tokens::tests::ten_thousand_installations_take_what_the_manual_says";
+            let status = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", name])
+                .env(ALONE, "1")
+                .status();
+            assert!(status.unwrap().success());
+            return;
+        }
+        let resident = || -> i64 {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+            line.and_then(|rest| rest.split_whitespace().next())
+                .and_then(|kib| kib.parse().ok())
+                .unwrap()
+        };
+        // The smaller first: memory that was freed does not count as grown.
+        for (home, limit) in [(Some(Path::new("/state")), 24), (None, 80)] {
+            let known = KnownTokens::default();
+            let before = resident();
+            for portal in 0..10_000_u64 {
+                let first = InstallationKey(fingerprint("", &format!("{portal}")));
+                let mut newest = pair(0);
+                // What the vendor's tokens and addresses are like.
+                newest.tokens.access_token = "a".repeat(70);
+                newest.tokens.refresh_token = "r".repeat(70);
+                newest.tokens.client_endpoint = "https://portal.bitrix24.com/rest/".to_owned();
+                newest.tokens.member_id = "m".repeat(32);
+                for number in 0..264_u64 {
+                    let also = InstallationKey(fingerprint("", &format!("{portal}-{number}")));
+                    known.note(first, also, &newest, home);
+                }
+            }
+            let grown = resident() - before;
+            println!("10,000 installations, state_dir {home:?}: {grown} KiB");
+            assert!(grown < limit * 1024, "{grown} KiB");
+        }
+    }
+}

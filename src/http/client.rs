@@ -1,0 +1,353 @@
+//! HTTP: one request out, one answer in, over the process's pooled connections.
+//!
+//! ureq does the HTTP. Its resolver and its transport are replaced, through the traits it has for
+//! that, so that a call on a pooled connection costs one send and two receives (the probe and the
+//! answer), and so that every wait ends at the call's deadline, at `cancel`, or on a signal.
+
+use super::exchange::{Exchange, Failed, Failure, Hidden};
+use super::{dns, proxy, tcp, tls};
+use crate::options::{Proxy, Resolve, Settings};
+use crate::process::cancellation::CallContext;
+use crate::process::per_process::{Local, PerProcess, Process};
+use crate::protocol::response::Response;
+use crate::values::LOG;
+use crate::values::error::Error;
+use arc_swap::ArcSwap;
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+use ureq::http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use ureq::http::{HeaderMap, HeaderValue, Method, Uri};
+use ureq::unversioned::transport::Connector;
+
+/// Answers are read up to this size: the largest sound one, of a batch of 50, is below 100 KiB.
+const MAX_ANSWER: u64 = 1024 * 1024;
+/// The answer to a single update fits, so that its buffer need not grow.
+const USUAL_ANSWER: usize = 512;
+/// For how long it is looked, after the time is over, for an answer that must not be lost.
+const LAST_LOOK: Duration = Duration::from_millis(500);
+/// ureq compares every idle connection with every other at each call: more would cost calls to
+/// many portals more than they save.
+const MAX_IDLE: usize = 64;
+const MAX_IDLE_AGE: Duration = Duration::from_secs(55);
+
+/// What distinguishes one HTTP client from another. Clients with equal ones share theirs.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct HttpOptions {
+    ca_file: Option<PathBuf>,
+    proxy: Option<proxy::Chosen>,
+    resolve: Vec<Resolve>,
+}
+
+impl HttpOptions {
+    /// The options for an `https` (or else `http`) address.
+    pub(crate) fn of(settings: &Settings, https: bool) -> Self {
+        Self {
+            ca_file: settings.ca_file.clone(),
+            proxy: match &settings.proxy {
+                Proxy::None => None,
+                Proxy::Env => proxy::Chosen::from_env(https),
+                Proxy::Url(url) => Some(proxy::Chosen::new(url)),
+            },
+            resolve: settings.resolve.clone(),
+        }
+    }
+}
+
+/// The HTTP clients of this process.
+pub(crate) fn clients(process: &Arc<Process>) -> Local<HttpClients> {
+    static CLIENTS: PerProcess<HttpClients> = PerProcess::new();
+    CLIENTS.of(process)
+}
+
+/// The HTTP clients of one process.
+#[derive(Debug, Default)]
+pub(crate) struct HttpClients {
+    known: Mutex<HashMap<HttpOptions, Arc<HttpClient>>>,
+    names: Arc<dns::Names>,
+}
+
+impl HttpClients {
+    /// More kinds of client than any host uses at a time.
+    const MAX_KNOWN: usize = 64;
+
+    /// Reads `ca_file`, if it is new or has changed, and so does it without the lock.
+    pub(crate) fn get(&self, options: &HttpOptions) -> Result<Arc<HttpClient>, Error> {
+        let known = self.lock().get(options).cloned();
+        if let Some(http_client) = known {
+            http_client.renew_if_changed();
+            return Ok(http_client);
+        }
+        let http_client = Arc::new(HttpClient::new(options, &self.names)?);
+        let mut known = self.lock();
+        if known.len() >= Self::MAX_KNOWN {
+            known.retain(|_, http_client| Arc::strong_count(http_client) > 1);
+        }
+        Ok(Arc::clone(
+            known.entry(options.clone()).or_insert(http_client),
+        ))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<HttpOptions, Arc<HttpClient>>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for HttpOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options").finish_non_exhaustive()
+    }
+}
+
+/// A pool of connections and how to open them.
+#[derive(Debug)]
+pub(crate) struct HttpClient {
+    options: HttpOptions,
+    names: Arc<dns::Names>,
+    present: ArcSwap<Pool>,
+}
+
+/// What goes when `ca_file` changes: nothing that trusts the former roots stays in use.
+#[derive(Debug)]
+struct Pool {
+    agent: ureq::Agent,
+    ca_file: Option<tls::Version>,
+}
+
+/// A request. The token is in the body, never in the URL of a portal.
+#[derive(Debug)]
+pub(crate) struct HttpRequest<'a> {
+    pub(crate) uri: &'a Uri,
+    /// JSON to post, or nothing to get.
+    pub(crate) body: Option<&'a [u8]>,
+    pub(crate) user_agent: &'a HeaderValue,
+    /// Whether it may be sent again on another connection when the server may have got it already.
+    pub(crate) idempotent: bool,
+    /// Of a request whose answer must not be lost: whether so much of it will do where the rest does
+    /// not come. What has come when the time is over is read too.
+    pub(crate) suffices: Option<fn(&[u8]) -> bool>,
+}
+
+impl HttpClient {
+    fn new(options: &HttpOptions, names: &Arc<dns::Names>) -> Result<Self, Error> {
+        Ok(Self {
+            options: options.clone(),
+            names: Arc::clone(names),
+            present: ArcSwap::from_pointee(Pool::new(options, names)?),
+        })
+    }
+
+    /// Reads `ca_file` again if it is another than it was: whether it is. A file that is being
+    /// written, or that is none any more, changes nothing.
+    fn renew_if_changed(&self) -> bool {
+        let Some(file) = &self.options.ca_file else {
+            return false;
+        };
+        if tls::Version::of(file) == self.present.load().ca_file {
+            return false;
+        }
+        match Pool::new(&self.options, &self.names) {
+            Ok(fresh) => {
+                log::info!(target: LOG, "ca_file {} has changed and was read again", file.display());
+                self.present.store(Arc::new(fresh));
+                true
+            }
+            Err(error) => {
+                log::warn!(target: LOG, "ca_file has changed, and what it held before stays in use: {error}");
+                false
+            }
+        }
+    }
+
+    /// Sends a request and reads the whole answer. A pooled connection that turns out to have
+    /// been closed is replaced at once, without the caller noticing, if the request is idempotent;
+    /// and a certificate that is not trusted is looked at again if `ca_file` has changed.
+    pub(crate) fn send(
+        &self,
+        call: &CallContext,
+        request: &HttpRequest<'_>,
+    ) -> Result<Response, Failed> {
+        match self.send_once(call, request) {
+            Err(Failed {
+                failure: Failure::Certificate(_),
+                ..
+            }) if self.renew_if_changed() => self.send_once(call, request),
+            outcome => outcome,
+        }
+    }
+
+    fn send_once(&self, call: &CallContext, request: &HttpRequest<'_>) -> Result<Response, Failed> {
+        call.check().map_err(|interrupt| Failed {
+            failure: Failure::Interrupted(interrupt),
+            was_sent: false,
+        })?;
+        let _scope = Exchange::begin(call, request.suffices.map(|_| LAST_LOOK));
+        let pool = self.present.load_full();
+        match pool.exchange(request, false) {
+            Err(error)
+                if request.idempotent
+                    && Exchange::opened() == 0
+                    && call.check().is_ok()
+                    && was_closed(&error) =>
+            {
+                log::debug!(target: LOG, "a pooled connection was closed by the server; opening another");
+                pool.exchange(request, true)
+            }
+            outcome => outcome,
+        }
+        .map_err(|error| Failed {
+            failure: match call.check() {
+                Err(interrupt) => Failure::Interrupted(interrupt),
+                Ok(()) => failure(&error),
+            },
+            was_sent: Exchange::with(|exchange| exchange.sent).unwrap_or(true),
+        })
+    }
+}
+
+impl Pool {
+    fn new(options: &HttpOptions, names: &Arc<dns::Names>) -> Result<Self, Error> {
+        let (proxy, direct) = match &options.proxy {
+            Some(chosen) => (Some(chosen.build()?), chosen.direct()),
+            None => (None, proxy::Direct::default()),
+        };
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(proxy)
+            .max_idle_connections(MAX_IDLE)
+            .max_idle_connections_per_host(MAX_IDLE)
+            .max_idle_age(MAX_IDLE_AGE)
+            .build();
+        // Before it is read: what is written meanwhile makes another version.
+        let ca_file = options.ca_file.as_deref().and_then(tls::Version::of);
+        let connector = ()
+            .chain(proxy::ProxyConnector::new(direct))
+            .chain(tcp::TcpConnector::new(
+                options.resolve.clone(),
+                Arc::clone(names),
+            ))
+            .chain(tls::TlsConnector::new(options.ca_file.as_deref())?);
+        Ok(Self {
+            agent: ureq::Agent::with_parts(config, connector, dns::LaterResolver),
+            ca_file,
+        })
+    }
+
+    fn exchange(&self, request: &HttpRequest<'_>, fresh: bool) -> Result<Response, ureq::Error> {
+        let mut http = ureq::http::Request::new(request.body.unwrap_or_default());
+        let (uri, query) = without_query(request.uri)?;
+        Exchange::with(|exchange| {
+            exchange.query = query;
+            exchange.hidden = Hidden::default();
+            exchange.hidden.body.reserve(USUAL_ANSWER);
+        })?;
+        *http.uri_mut() = uri;
+        let headers = http.headers_mut();
+        headers.insert(
+            ACCEPT,
+            const { HeaderValue::from_static("application/json") },
+        );
+        headers.insert(USER_AGENT, request.user_agent.clone());
+        if request.body.is_some() {
+            headers.insert(
+                CONTENT_TYPE,
+                const { HeaderValue::from_static("application/json") },
+            );
+            *http.method_mut() = Method::POST;
+        }
+        let mut response = match request.body {
+            None => self.agent.run(http.map(|_| ())),
+            Some(_) if fresh => {
+                let http = self.agent.configure_request(http);
+                self.agent.run(http.max_idle_age(Duration::ZERO).build())
+            }
+            Some(_) => self.agent.run(http),
+        }?;
+        let length = length_of(response.body_mut().with_config().limit(MAX_ANSWER).reader());
+        let hidden = Exchange::with(|exchange| std::mem::take(&mut exchange.hidden))?;
+        let mut body = hidden.body;
+        match length {
+            Ok(length) if body.len() < length => return Err(ureq::Error::BodyStalled),
+            Ok(length) => body.truncate(length),
+            Err(_) if request.suffices.is_some_and(|suffices| suffices(&body)) => {}
+            Err(fault) => return Err(fault.into()),
+        }
+        Ok(Response {
+            status: response.status().as_u16(),
+            location: hidden.location,
+            retry_after: text(response.headers(), &RETRY_AFTER).and_then(|v| read_retry_after(&v)),
+            body,
+        })
+    }
+}
+
+/// How long a body is that has asterisks in its place. (`io::copy` would clear 8 KiB for each read.)
+fn length_of(mut covered: impl io::Read) -> io::Result<usize> {
+    let mut asterisks = [0; USUAL_ANSWER];
+    let mut length = 0;
+    loop {
+        match covered.read(&mut asterisks)? {
+            0 => return Ok(length),
+            amount => length += amount,
+        }
+    }
+}
+
+/// An address in two parts: ureq gets the first only.
+fn without_query(uri: &Uri) -> Result<(Uri, String), ureq::Error> {
+    let Some(query) = uri.query() else {
+        return Ok((uri.clone(), String::new()));
+    };
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(uri.path().parse().map_err(ureq::http::Error::from)?);
+    let bare = Uri::from_parts(parts).map_err(ureq::http::Error::from)?;
+    Ok((bare, query.to_owned()))
+}
+
+fn text(headers: &HeaderMap, name: &ureq::http::HeaderName) -> Option<String> {
+    let value = headers.get(name)?;
+    Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+}
+
+/// Seconds, or a date. What is longer than a lifetime is cut, so that it fits wherever it is added
+/// to or counted in.
+fn read_retry_after(value: &str) -> Option<Duration> {
+    const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    let value = value.trim();
+    let wait = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        value.parse().map_or(LONGEST, Duration::from_secs)
+    } else {
+        let at = httpdate::parse_http_date(value).ok()?;
+        at.duration_since(SystemTime::now()).unwrap_or_default()
+    };
+    Some(wait.min(LONGEST))
+}
+
+/// Whether this is how a connection fails that the server closed while it was idle.
+fn was_closed(fault: &ureq::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(fault, ureq::Error::Io(e) if matches!(
+        e.kind(),
+        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+    ))
+}
+
+fn failure(fault: &ureq::Error) -> Failure {
+    use ureq::Error as E;
+    match fault {
+        E::Rustls(tls @ rustls::Error::InvalidCertificate(_)) => {
+            Failure::Certificate(tls.to_string())
+        }
+        E::Http(_)
+        | E::Protocol(_)
+        | E::BodyExceedsLimit(_)
+        | E::LargeResponseHeader(..)
+        | E::BodyStalled => Failure::Unreadable(fault.to_string()),
+        E::ConnectProxyFailed(reason) => proxy::failure(reason),
+        E::Io(e) => Failure::Network(e.to_string()),
+        _ => Failure::Network(fault.to_string()),
+    }
+}

@@ -1,0 +1,222 @@
+//! Names to addresses, asked for only when a connection is opened.
+
+use super::exchange::Exchange;
+use crate::process::cancellation::{CallContext, Event};
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use ureq::http::Uri;
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::NextTimeout;
+
+/// Answers every question with nothing: ureq asks before it looks into the pool, and in a thread
+/// of its own each time. Our connector looks the name up when there is a connection to open.
+#[derive(Debug)]
+pub(super) struct LaterResolver;
+
+impl Resolver for LaterResolver {
+    fn resolve(
+        &self,
+        _: &Uri,
+        _: &ureq::config::Config,
+        _: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        Ok(self.empty())
+    }
+}
+
+/// The answers of DNS, kept for a minute so that a burst of connections asks once; who is asking
+/// now; and which address of a name was good.
+#[derive(Debug, Default)]
+pub(super) struct Names(Arc<Mutex<DnsState>>);
+
+#[derive(Debug, Default)]
+struct DnsState {
+    known: HashMap<String, CachedAddresses>,
+    good: HashMap<(String, u16), SocketAddr>,
+    /// The questions that have no answer yet: one a name, for everybody who waits for it.
+    open: HashMap<String, Arc<Question>>,
+    /// Those of them that no thread asks yet.
+    queue: VecDeque<Arc<Question>>,
+    threads: usize,
+}
+
+#[derive(Debug)]
+struct CachedAddresses {
+    addresses: Vec<IpAddr>,
+    until: Instant,
+}
+
+#[derive(Debug)]
+struct Question {
+    host: String,
+    state: Mutex<Asked>,
+}
+
+#[derive(Debug, Default)]
+struct Asked {
+    /// The text of an error, since each who waits gets one of its own.
+    answer: Option<Result<Vec<IpAddr>, String>>,
+    waiting: Vec<Arc<Event>>,
+}
+
+impl Names {
+    const TIME_TO_LIVE: Duration = Duration::from_secs(60);
+    const MAX_KNOWN: usize = 4096;
+    /// Threads that ask at a time. The system's resolver may take half a minute for a name whose
+    /// servers are silent; names beyond these wait for a thread.
+    const MAX_THREADS: usize = 8;
+
+    pub(super) fn look_up(
+        &self,
+        host: &str,
+        port: u16,
+        until: Instant,
+    ) -> io::Result<Vec<SocketAddr>> {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let addresses = match bare.parse() {
+            Ok(ip) => vec![ip],
+            Err(_) => self.addresses(host, until)?,
+        };
+        let at_port = |ip| SocketAddr::new(ip, port);
+        Ok(addresses.into_iter().map(at_port).collect())
+    }
+
+    fn addresses(&self, host: &str, until: Instant) -> io::Result<Vec<IpAddr>> {
+        let question = {
+            let mut state = lock(&self.0);
+            if let Some(known) = state.known.get(host)
+                && known.until > Instant::now()
+            {
+                return Ok(known.addresses.clone());
+            }
+            match state.open.get(host) {
+                Some(question) => Arc::clone(question),
+                None => self.ask(&mut state, host)?,
+            }
+        };
+        question.wait(&Exchange::call()?, until)
+    }
+
+    /// Has a thread ask the system's resolver, which has no time limit that a caller could set.
+    fn ask(&self, state: &mut DnsState, host: &str) -> io::Result<Arc<Question>> {
+        if state.threads < Self::MAX_THREADS {
+            let names = Arc::clone(&self.0);
+            let thread = std::thread::Builder::new().name("b24-dns".to_owned());
+            match thread.spawn(move || answer_all(&names)) {
+                Ok(_) => state.threads += 1,
+                Err(error) if state.threads == 0 => return Err(error),
+                // One of the others will come to it.
+                Err(_) => {}
+            }
+        }
+        let question = Arc::new(Question {
+            host: host.to_owned(),
+            state: Mutex::default(),
+        });
+        state.open.insert(host.to_owned(), Arc::clone(&question));
+        state.queue.push_back(Arc::clone(&question));
+        Ok(question)
+    }
+
+    /// Forgets a name whose addresses did not answer.
+    pub(super) fn forget(&self, host: &str) {
+        lock(&self.0).known.remove(host);
+    }
+
+    /// The address at which a connection to this name and port was opened last.
+    pub(super) fn good(&self, host: &str, port: u16) -> Option<SocketAddr> {
+        lock(&self.0).good.get(&(host.to_owned(), port)).copied()
+    }
+
+    pub(super) fn note_good(&self, host: &str, port: u16, address: SocketAddr) {
+        insert_bounded(&mut lock(&self.0).good, (host.to_owned(), port), address);
+    }
+}
+
+fn insert_bounded<K: Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>, key: K, value: V) {
+    if map.len() >= Names::MAX_KNOWN && !map.contains_key(&key) {
+        map.clear();
+    }
+    map.insert(key, value);
+}
+
+/// A thread's work: asks until no question is left.
+fn answer_all(names: &Mutex<DnsState>) {
+    loop {
+        let question = {
+            let mut state = lock(names);
+            let Some(question) = state.queue.pop_front() else {
+                state.threads -= 1;
+                return;
+            };
+            // One here, one among the open questions: nobody waits for it any more.
+            if Arc::strong_count(&question) <= 2 {
+                state.open.remove(&question.host);
+                continue;
+            }
+            question
+        };
+        let answer = resolve(&question.host);
+        let mut state = lock(names);
+        state.open.remove(&question.host);
+        if let Ok(addresses) = &answer {
+            let known = CachedAddresses {
+                addresses: addresses.clone(),
+                until: Instant::now() + Names::TIME_TO_LIVE,
+            };
+            insert_bounded(&mut state.known, question.host.clone(), known);
+        }
+        drop(state);
+        question.answer(answer);
+    }
+}
+
+fn resolve(host: &str) -> Result<Vec<IpAddr>, String> {
+    let found = (host, 0).to_socket_addrs().map_err(|e| e.to_string())?;
+    let addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
+    if addresses.is_empty() {
+        return Err("DNS knows no address for it".to_owned());
+    }
+    Ok(addresses)
+}
+
+impl Question {
+    fn answer(&self, answer: Result<Vec<IpAddr>, String>) {
+        let mut asked = lock(&self.state);
+        asked.answer = Some(answer);
+        for event in asked.waiting.drain(..) {
+            event.notify();
+        }
+    }
+
+    fn wait(&self, call: &CallContext, until: Instant) -> io::Result<Vec<IpAddr>> {
+        let event = Event::new()?;
+        {
+            let mut asked = lock(&self.state);
+            if asked.answer.is_some() {
+                event.notify();
+            } else {
+                asked.waiting.push(Arc::clone(&event));
+            }
+        }
+        // Stopped or not: what there is when the wait is over counts.
+        let _ = call.wait(&event, until);
+        let mut asked = lock(&self.state);
+        asked.waiting.retain(|other| !Arc::ptr_eq(other, &event));
+        match &asked.answer {
+            Some(Ok(addresses)) => Ok(addresses.clone()),
+            Some(Err(text)) => Err(io::Error::other(text.clone())),
+            None => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "DNS did not answer in time",
+            )),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,564 @@
+//! Sockets: opened, written and read so that a call's deadline, `cancel` and signals are heeded.
+
+use super::dns::Names;
+use super::exchange::Exchange;
+use crate::options::Resolve;
+use crate::process::cancellation::{CallContext, Wake};
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+use ureq::unversioned::transport::{
+    Buffers, ConnectionDetails, Connector, Either, NextTimeout, ShutdownHandle, Transport,
+};
+
+/// An open connection, and the client whose call uses it now (0: nobody's).
+#[derive(Debug)]
+struct Socket {
+    stream: TcpStream,
+    user: AtomicU64,
+}
+
+impl ShutdownHandle for Socket {
+    fn shutdown(&self) {
+        // It fails only where the connection is gone already, which is what is wanted.
+        let _ = self.stream.shutdown(Shutdown::Both);
+    }
+}
+
+/// `cancel` ends the wait on a connection. One that has just passed to another client's call is lost
+/// to that call, which opens another.
+impl Wake for Socket {
+    fn wake(&self, client_id: u64) {
+        if self.user.load(Ordering::SeqCst) == client_id {
+            self.shutdown();
+        }
+    }
+}
+
+/// Opens connections, looking names up only then.
+pub(super) struct TcpConnector {
+    resolve: Vec<Resolve>,
+    names: Arc<Names>,
+}
+
+impl TcpConnector {
+    pub(super) fn new(resolve: Vec<Resolve>, names: Arc<Names>) -> Self {
+        Self { resolve, names }
+    }
+
+    fn addresses(&self, host: &str, port: u16, until: Instant) -> io::Result<Vec<SocketAddr>> {
+        let fixed: Vec<_> = self
+            .resolve
+            .iter()
+            .filter(|entry| entry.port == port && entry.host.eq_ignore_ascii_case(host))
+            .map(|entry| entry.address)
+            .collect();
+        if fixed.is_empty() {
+            self.names
+                .look_up(host, port, until)
+                .map_err(|e| io::Error::new(e.kind(), format!("{host} was not found: {e}")))
+        } else {
+            Ok(fixed)
+        }
+    }
+
+    fn open(&self, host: &str, port: u16) -> io::Result<Arc<Socket>> {
+        Exchange::opening()?;
+        let call = Exchange::call()?;
+        let addresses = self.addresses(host, port, call.deadline)?;
+        let addresses = in_order(&addresses, self.names.good(host, port));
+        let (stream, address) = connect(&call, host, &addresses).inspect_err(|_| {
+            self.names.forget(host);
+        })?;
+        self.names.note_good(host, port, address);
+        stream.set_nodelay(true)?;
+        let socket = Arc::new(Socket {
+            stream,
+            user: AtomicU64::new(0),
+        });
+        let waited_for: Weak<Socket> = Arc::downgrade(&socket);
+        call.register(waited_for);
+        Ok(socket)
+    }
+}
+
+/// The order in which addresses are tried: the one that was good the last time, then those of IPv6
+/// and IPv4 in turn, beginning with the family that the system put first.
+fn in_order(addresses: &[SocketAddr], good: Option<SocketAddr>) -> Vec<SocketAddr> {
+    let of_first = |address: &&SocketAddr| {
+        let first = addresses.first().map(SocketAddr::is_ipv4);
+        Some(address.is_ipv4()) == first
+    };
+    let mut first = addresses.iter().filter(of_first);
+    let mut second = addresses.iter().filter(|address| !of_first(address));
+    let mut ordered: Vec<SocketAddr> = Vec::with_capacity(addresses.len());
+    ordered.extend(good.filter(|address| addresses.contains(address)));
+    loop {
+        let pair = [first.next(), second.next()];
+        if pair == [None, None] {
+            return ordered;
+        }
+        let new = pair.into_iter().flatten().filter(|a| Some(**a) != good);
+        ordered.extend(new);
+    }
+}
+
+impl<In: Transport> Connector<In> for TcpConnector {
+    type Out = Either<In, TcpTransport>;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        chained: Option<In>,
+    ) -> Result<Option<Self::Out>, ureq::Error> {
+        if let Some(tunnel) = chained {
+            return Ok(Some(Either::A(tunnel)));
+        }
+        let host = details.uri.host().unwrap_or_default();
+        let port = details
+            .uri
+            .port_u16()
+            .unwrap_or(if details.needs_tls() { 443 } else { 80 });
+        let socket = self.open(host, port)?;
+        Exchange::with(|exchange| exchange.opened += 1)?;
+        let handle: Weak<Socket> = Arc::downgrade(&socket);
+        (details.register_shutdown)(handle)?;
+        Ok(Some(Either::B(TcpTransport::new(socket))))
+    }
+}
+
+impl fmt::Debug for TcpConnector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpConnector").finish_non_exhaustive()
+    }
+}
+
+/// How long an attempt has before the next address is tried beside it (RFC 8305, section 5).
+#[cfg(unix)]
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// Connects to the address that answers first. Each is tried when the one before has failed, or has
+/// had its head start; all that are under way are waited for together, and for a `cancel`.
+#[cfg(unix)]
+fn connect(
+    call: &CallContext,
+    host: &str,
+    addresses: &[SocketAddr],
+) -> io::Result<(TcpStream, SocketAddr)> {
+    use crate::process::cancellation::{Event, poll};
+    use rustix::event::{PollFd, PollFlags};
+    use rustix::io::Errno;
+
+    let event = Event::new()?;
+    let _registered = call.listen(&event);
+    let mut untried = addresses.iter().copied();
+    let mut attempts: Vec<ConnectAttempt> = Vec::new();
+    let mut next_at = Instant::now();
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    loop {
+        if call.is_cancelled() {
+            return Err(stopped());
+        }
+        let left = call.remaining();
+        if left.is_zero() {
+            return Err(match attempts.first() {
+                Some(attempt) => told(host, attempt.address, &io::ErrorKind::TimedOut.into()),
+                None => last,
+            });
+        }
+        let head_start = next_at.saturating_duration_since(Instant::now());
+        if (attempts.is_empty() || head_start.is_zero())
+            && let Some(address) = untried.next()
+        {
+            match ConnectAttempt::begin(address) {
+                Ok(attempt) => attempts.push(attempt),
+                Err(error) => last = told(host, address, &error),
+            }
+            next_at = Instant::now() + HEAD_START;
+            continue;
+        }
+        if attempts.is_empty() {
+            return Err(last);
+        }
+        let left = if untried.len() == 0 {
+            left
+        } else {
+            left.min(head_start)
+        };
+        let mut polled: Vec<_> = attempts
+            .iter()
+            .map(|attempt| PollFd::new(&attempt.socket, PollFlags::OUT))
+            .collect();
+        polled.push(PollFd::from_borrowed_fd(event.descriptor(), PollFlags::IN));
+        match poll(&mut polled, left) {
+            Err(Errno::INTR) if call.interrupted() => return Err(stopped()),
+            Err(Errno::INTR) => continue,
+            Err(other) => return Err(other.into()),
+            Ok(_) => {}
+        }
+        let settled: Vec<bool> = polled.iter().map(|p| !p.revents().is_empty()).collect();
+        let mut under_way = Vec::new();
+        for (attempt, settled) in attempts.into_iter().zip(settled) {
+            if !settled {
+                under_way.push(attempt);
+                continue;
+            }
+            let address = attempt.address;
+            match attempt.outcome() {
+                Ok(stream) => return Ok((stream, address)),
+                Err(error) => last = told(host, address, &error),
+            }
+        }
+        attempts = under_way;
+    }
+}
+
+/// A connection that is being opened.
+#[cfg(unix)]
+struct ConnectAttempt {
+    socket: std::os::fd::OwnedFd,
+    address: SocketAddr,
+}
+
+#[cfg(unix)]
+impl ConnectAttempt {
+    fn begin(address: SocketAddr) -> io::Result<Self> {
+        use rustix::io::Errno;
+        use rustix::net::{AddressFamily, SocketType};
+
+        let family = if address.is_ipv4() {
+            AddressFamily::INET
+        } else {
+            AddressFamily::INET6
+        };
+        let socket = open_socket(family, SocketType::STREAM)?;
+        match rustix::net::connect(&socket, &address) {
+            Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(Self { socket, address }),
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    /// To be called when the socket is ready.
+    fn outcome(self) -> io::Result<TcpStream> {
+        rustix::net::sockopt::socket_error(&self.socket)??;
+        rustix::io::ioctl_fionbio(&self.socket, false)?;
+        Ok(self.socket.into())
+    }
+}
+
+fn told(host: &str, address: SocketAddr, error: &io::Error) -> io::Error {
+    let text = format!("connecting to {host} ({address}): {error}");
+    io::Error::new(error.kind(), text)
+}
+
+#[cfg(all(unix, not(target_vendor = "apple")))]
+fn open_socket(
+    family: rustix::net::AddressFamily,
+    kind: rustix::net::SocketType,
+) -> io::Result<std::os::fd::OwnedFd> {
+    use rustix::net::SocketFlags;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(rustix::net::socket_with(family, kind, flags, None)?)
+}
+
+#[cfg(all(unix, target_vendor = "apple"))]
+fn open_socket(
+    family: rustix::net::AddressFamily,
+    kind: rustix::net::SocketType,
+) -> io::Result<std::os::fd::OwnedFd> {
+    let socket = rustix::net::socket(family, kind, None)?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    rustix::net::sockopt::set_socket_nosigpipe(&socket, true)?;
+    Ok(socket)
+}
+
+/// Connects to the first address that answers. Each has its share of the time that is left, so that a
+/// dead one does not take the others'.
+#[cfg(not(unix))]
+fn connect(
+    call: &CallContext,
+    host: &str,
+    addresses: &[SocketAddr],
+) -> io::Result<(TcpStream, SocketAddr)> {
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for (at, address) in addresses.iter().enumerate() {
+        if call.check().is_err() {
+            break;
+        }
+        let share = call.remaining() / u32::try_from(addresses.len() - at).unwrap_or(u32::MAX);
+        match TcpStream::connect_timeout(address, share.max(Duration::from_millis(1))) {
+            Ok(stream) => return Ok((stream, *address)),
+            Err(error) => last = told(host, *address, &error),
+        }
+    }
+    Err(last)
+}
+
+/// The call itself knows why. Not of a kind that anybody would try again for.
+fn stopped() -> io::Error {
+    io::Error::other("it was not ready within connect_timeout_ms")
+}
+
+/// A connection as ureq sees it. What is written stays here until an answer is awaited, so that
+/// head and body, or a whole TLS flight, go out in one send.
+pub(super) struct TcpTransport {
+    socket: Arc<Socket>,
+    buffers: TcpBuffers,
+    read_timeout: Option<Duration>,
+    write_timeout: Option<Duration>,
+    /// Whether a request has been sent since the connection was last found open.
+    used: bool,
+}
+
+impl TcpTransport {
+    fn new(socket: Arc<Socket>) -> Self {
+        Self {
+            socket,
+            buffers: TcpBuffers::default(),
+            read_timeout: None,
+            write_timeout: None,
+            used: false,
+        }
+    }
+
+    /// Sends what is pending.
+    fn flush(&mut self) -> io::Result<()> {
+        if self.buffers.pending == 0 {
+            return Ok(());
+        }
+        let call = Exchange::call()?;
+        self.used = true;
+        self.socket
+            .user
+            .store(call.cancel.client_id, Ordering::SeqCst);
+        let mut sent = 0;
+        let mut exact = false;
+        while let Some(left @ [_, ..]) = self.buffers.output.get(sent..self.buffers.pending) {
+            let timeout = time_to_wait(&call, exact)?;
+            if self.write_timeout != Some(timeout) {
+                self.socket.stream.set_write_timeout(Some(timeout))?;
+                self.write_timeout = Some(timeout);
+            }
+            match (&self.socket.stream).write(left) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(amount) => sent += amount,
+                Err(error) => exact = go_on(&call, error)?,
+            }
+        }
+        self.buffers.pending = 0;
+        Ok(())
+    }
+
+    fn receive(&mut self) -> io::Result<usize> {
+        let mut exact = false;
+        loop {
+            let call = Exchange::awaiting()?;
+            let timeout = time_to_wait(&call, exact)?;
+            if self.read_timeout != Some(timeout) {
+                self.socket.stream.set_read_timeout(Some(timeout))?;
+                self.read_timeout = Some(timeout);
+            }
+            match (&self.socket.stream).read(self.buffers.input_append_buf()) {
+                Ok(amount) => {
+                    self.buffers.filled += amount;
+                    return Ok(amount);
+                }
+                Err(error) => exact = go_on(&call, error)?,
+            }
+        }
+    }
+
+    /// Whether the server has neither closed the connection nor sent what nobody asked for.
+    #[cfg(unix)]
+    fn is_quiet(&self) -> bool {
+        use rustix::net::{RecvFlags, recv};
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        matches!(
+            recv(&self.socket.stream, &mut [0; 1][..], flags),
+            Err(rustix::io::Errno::WOULDBLOCK)
+        )
+    }
+
+    #[cfg(not(unix))]
+    fn is_quiet(&self) -> bool {
+        let stream = &self.socket.stream;
+        let quiet = stream.set_nonblocking(true).is_ok()
+            && matches!(stream.peek(&mut [0; 1]), Err(e) if e.kind() == io::ErrorKind::WouldBlock);
+        quiet && stream.set_nonblocking(false).is_ok()
+    }
+}
+
+/// How long one system call may block. The first time, the time left is rounded down to a power
+/// of two, so that it stays the same from call to call and need not be set again; then exactly.
+fn time_to_wait(call: &CallContext, exact: bool) -> io::Result<Duration> {
+    if call.is_cancelled() {
+        return Err(stopped());
+    }
+    let left = u64::try_from(call.remaining().as_micros()).unwrap_or(u64::MAX);
+    if left == 0 {
+        return Err(stopped());
+    }
+    let milliseconds = left.div_ceil(1000);
+    Ok(Duration::from_millis(if exact {
+        milliseconds
+    } else {
+        1 << milliseconds.ilog2()
+    }))
+}
+
+/// After a failed system call: an error that ends the exchange, or `true` to go on, waiting
+/// exactly as long as is left.
+fn go_on(call: &CallContext, error: io::Error) -> io::Result<bool> {
+    match error.kind() {
+        io::ErrorKind::Interrupted if call.interrupted() => Err(stopped()),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => {
+            Ok(true)
+        }
+        _ => Err(error),
+    }
+}
+
+impl Transport for TcpTransport {
+    fn buffers(&mut self) -> &mut dyn Buffers {
+        &mut self.buffers
+    }
+
+    fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), ureq::Error> {
+        self.buffers.pending += amount;
+        if self.buffers.is_nearly_full() {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
+        self.flush()?;
+        Ok(self.receive()? > 0)
+    }
+
+    /// Asked twice of every pooled connection: when it goes back, right after its answer has been
+    /// read, which needs no system call, and when it is taken out.
+    fn is_open(&mut self) -> bool {
+        if std::mem::take(&mut self.used) {
+            self.socket.user.store(0, Ordering::SeqCst);
+            true
+        } else {
+            self.is_quiet()
+        }
+    }
+}
+
+impl fmt::Debug for TcpTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpTransport").finish_non_exhaustive()
+    }
+}
+
+/// Buffers that keep what is to be sent until it is worth a system call.
+#[derive(Debug, Default)]
+pub(super) struct TcpBuffers {
+    output: Vec<u8>,
+    pending: usize,
+    input: Vec<u8>,
+    consumed: usize,
+    filled: usize,
+    progress: bool,
+}
+
+impl TcpBuffers {
+    /// One request of a full batch fits.
+    const OUTPUT: usize = 16 * 1024;
+    /// What must be free for ureq to write a head, or for rustls a record.
+    const RESERVE: usize = 8 * 1024;
+    const INPUT: usize = 8 * 1024;
+
+    fn is_nearly_full(&self) -> bool {
+        self.output.len() - self.pending < Self::RESERVE
+    }
+}
+
+impl Buffers for TcpBuffers {
+    fn output(&mut self) -> &mut [u8] {
+        if self.output.is_empty() {
+            self.output.resize(Self::OUTPUT, 0);
+        }
+        self.output.get_mut(self.pending..).unwrap_or_default()
+    }
+
+    fn input(&self) -> &[u8] {
+        self.input
+            .get(self.consumed..self.filled)
+            .unwrap_or_default()
+    }
+
+    fn input_append_buf(&mut self) -> &mut [u8] {
+        if self.consumed == self.filled {
+            (self.consumed, self.filled) = (0, 0);
+        }
+        if self.filled == self.input.len() {
+            if self.consumed > 0 {
+                self.input.copy_within(self.consumed..self.filled, 0);
+                self.filled -= self.consumed;
+                self.consumed = 0;
+            } else {
+                // ureq refuses heads beyond its own limit, so that this ends.
+                self.input.resize(self.input.len() + Self::INPUT, 0);
+            }
+        }
+        self.input.get_mut(self.filled..).unwrap_or_default()
+    }
+
+    fn input_appended(&mut self, amount: usize) {
+        self.filled += amount;
+    }
+
+    fn input_consume(&mut self, amount: usize) {
+        self.progress = amount > 0;
+        self.consumed = (self.consumed + amount).min(self.filled);
+    }
+
+    fn tmp_and_output(&mut self) -> (&mut [u8], &mut [u8]) {
+        if self.output.is_empty() {
+            self.output.resize(Self::OUTPUT, 0);
+        }
+        // The first is for chunked bodies, which are never sent here.
+        (
+            &mut [],
+            self.output.get_mut(self.pending..).unwrap_or_default(),
+        )
+    }
+
+    fn can_use_input(&self) -> bool {
+        !self.input().is_empty() && self.progress
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_take_turns_and_the_good_address_goes_first() {
+        let addresses = |texts: &[&str]| -> Vec<SocketAddr> {
+            let address = |ip: &&str| Some(SocketAddr::new(ip.parse().ok()?, 443));
+            texts.iter().filter_map(address).collect()
+        };
+        let found = addresses(&["::1", "::2", "::3", "1.1.1.1", "2.2.2.2"]);
+        let in_turn = ["::1", "1.1.1.1", "::2", "2.2.2.2", "::3"];
+        for (good, expected) in [
+            (None, in_turn),
+            (Some("::1"), in_turn),
+            (Some("3.3.3.3"), in_turn),
+            (Some("2.2.2.2"), ["2.2.2.2", "::1", "1.1.1.1", "::2", "::3"]),
+        ] {
+            let good = addresses(good.as_slice()).first().copied();
+            assert_eq!(in_order(&found, good), addresses(&expected));
+        }
+        let found = addresses(&["1.1.1.1", "::1"]);
+        assert_eq!(in_order(&found, None), found);
+    }
+}

@@ -1,0 +1,169 @@
+//! TLS: one configuration and one session cache for all connections of a transport.
+
+use super::exchange::Exchange;
+use super::hidden::{Connection, Stream};
+use crate::options::invalid;
+use crate::values::error::{Error, ErrorKind};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+use ureq::http::Uri;
+use ureq::unversioned::transport::{
+    ConnectionDetails, Connector, Either, Transport, TransportAdapter,
+};
+
+/// Room for the sessions of as many portals as one process calls within a ticket's life.
+const SESSIONS: usize = 1024;
+
+/// Wraps connections to `https` addresses in TLS.
+pub(super) struct TlsConnector {
+    config: Arc<ClientConfig>,
+}
+
+impl TlsConnector {
+    /// Trusts the built-in roots, and those of `ca_file`.
+    pub(super) fn new(ca_file: Option<&Path>) -> Result<Self, Error> {
+        let mut roots = RootCertStore {
+            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+        };
+        if let Some(file) = ca_file {
+            add_roots(&mut roots, file)?;
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(rustls::ALL_VERSIONS)
+            .map_err(|e| Error::new(ErrorKind::Internal, format!("TLS: {e}")))?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.resumption = rustls::client::Resumption::in_memory_sessions(SESSIONS);
+        Ok(Self {
+            config: Arc::new(config),
+        })
+    }
+}
+
+/// What changes when a file is written or replaced.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Version {
+    length: u64,
+    written: Option<SystemTime>,
+    /// The file's number, and when that or anything else about it changed.
+    #[cfg(unix)]
+    inode: (u64, i64, i64),
+}
+
+impl Version {
+    /// None if there is no such file.
+    pub(super) fn of(file: &Path) -> Option<Self> {
+        #[cfg(unix)]
+        use std::os::unix::fs::MetadataExt;
+
+        let metadata = std::fs::metadata(file).ok()?;
+        Some(Self {
+            length: metadata.len(),
+            written: metadata.modified().ok(),
+            #[cfg(unix)]
+            inode: (metadata.ino(), metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+}
+
+fn add_roots(roots: &mut RootCertStore, file: &Path) -> Result<(), Error> {
+    let fault = |what: String| {
+        invalid(
+            "ca_file",
+            &format!(
+                "{} {what}; it takes a file of PEM certificates",
+                file.display()
+            ),
+        )
+    };
+    let mut found = false;
+    for certificate in
+        CertificateDer::pem_file_iter(file).map_err(|e| fault(format!("cannot be read: {e}")))?
+    {
+        certificate
+            .map_err(|e| e.to_string())
+            .and_then(|certificate| roots.add(certificate).map_err(|e| e.to_string()))
+            .map_err(|e| fault(format!("holds a certificate that cannot be read: {e}")))?;
+        found = true;
+    }
+    if found {
+        Ok(())
+    } else {
+        Err(fault("holds no certificate".to_owned()))
+    }
+}
+
+impl<In: Transport> Connector<In> for TlsConnector {
+    type Out = Either<In, Connection>;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        chained: Option<In>,
+    ) -> Result<Option<Self::Out>, ureq::Error> {
+        let Some(transport) = chained else {
+            return Ok(None);
+        };
+        let to_proxy = Exchange::with(|exchange| exchange.to_proxy)?;
+        let with_tls = details.needs_tls() && !transport.is_tls();
+        if to_proxy && !with_tls {
+            return Ok(Some(Either::A(transport)));
+        }
+        let adapter = TransportAdapter::new(transport.boxed(), details.current_time.clone());
+        let stream = if with_tls {
+            Stream::Tls(Box::new(self.handshake(details.uri, adapter)?))
+        } else {
+            Stream::Plain(adapter)
+        };
+        if to_proxy {
+            return Ok(Some(Either::B(Connection::to_proxy(stream))));
+        }
+        Exchange::ready()?;
+        Ok(Some(Either::B(Connection::to_server(stream))))
+    }
+}
+
+impl TlsConnector {
+    /// Until it is done, so that a certificate's fault is told as such.
+    fn handshake(
+        &self,
+        uri: &Uri,
+        adapter: TransportAdapter,
+    ) -> Result<StreamOwned<ClientConnection, TransportAdapter>, ureq::Error> {
+        let host = uri.host().unwrap_or_default();
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let name = ServerName::try_from(bare)
+            .map_err(|_| ureq::Error::Tls("the host name is no name for a certificate"))?
+            .to_owned();
+        let connection = ClientConnection::new(Arc::clone(&self.config), name)?;
+        let mut stream = StreamOwned::new(connection, adapter);
+        while stream.conn.is_handshaking() {
+            stream
+                .conn
+                .complete_io(&mut stream.sock)
+                .map_err(as_tls_error)?;
+        }
+        Ok(stream)
+    }
+}
+
+/// The fault that rustls wrapped for the sake of `io::Write`.
+fn as_tls_error(error: io::Error) -> ureq::Error {
+    match error.downcast::<rustls::Error>() {
+        Ok(fault) => ureq::Error::Rustls(fault),
+        Err(error) => ureq::Error::Io(error),
+    }
+}
+
+impl fmt::Debug for TlsConnector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsConnector").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,7 @@
+//! The REST methods, one file each: a method's name, whether it is idempotent, how its request is
+//! written, how its answer is read, and what its refusals advise.
+
+pub(crate) mod batch;
+pub(crate) mod sender;
+pub(crate) mod status_get;
+pub(crate) mod status_update;

@@ -1,0 +1,70 @@
+//! `messageservice.message.status.get`: the status of a message by the portal's own number of it.
+
+use crate::engine::installation::Installation;
+use crate::engine::method::{Method, Request, write_json};
+use crate::engine::operation::Operation;
+use crate::protocol::error_table::AttemptError;
+use crate::protocol::response::{Operating, Response, Source, read};
+use crate::values::error::{Error, ErrorKind};
+use serde::Serialize;
+use std::sync::Arc;
+
+pub(crate) static METHOD: Method = Method {
+    path: "/rest/messageservice.message.status.get",
+    idempotent: true,
+    budget: "messageservice.message.status.get",
+    codes: super::status_update::CODES,
+    after_timeout: "call again",
+};
+
+/// The English name of the status; empty if the message has none.
+pub(crate) fn get(installation: &Arc<Installation>, message_id: u64) -> Result<String, Error> {
+    if message_id == 0 {
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            "message id 0 is none; give the number that the portal has for the message",
+        ));
+    }
+    let mut operation = Operation::begin(installation, &METHOD)?;
+    operation.post(&StatusGet { message_id })
+}
+
+struct StatusGet {
+    message_id: u64,
+}
+
+impl Request for StatusGet {
+    type Output = String;
+
+    fn method(&self) -> &'static Method {
+        &METHOD
+    }
+
+    fn write(&self, body: &mut Vec<u8>, token: &str) -> Result<(), Error> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            #[serde(rename = "MESSAGE_ID")]
+            message_id: u64,
+            auth: &'a str,
+        }
+        let content = Body {
+            message_id: self.message_id,
+            auth: token,
+        };
+        write_json(body, &content)
+    }
+
+    fn read(
+        &self,
+        response: &Response,
+        source: Source<'_>,
+    ) -> Result<(String, Operating), AttemptError> {
+        read(response, source, |envelope| {
+            let status = envelope
+                .result
+                .and_then(|result| serde_json::from_str(result.get()).ok())
+                .ok_or("an answer that is neither a status nor an error")?;
+            Ok((status, envelope.operating()))
+        })
+    }
+}

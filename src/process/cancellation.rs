@@ -1,0 +1,375 @@
+//! Waiting: every wait of a call ends at its deadline, at `cancel`, or when a signal says so.
+
+use super::per_process::{Local, PerProcess, Process};
+use crate::values::callbacks::OnInterrupt;
+use crate::values::error::{Error, ErrorKind};
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+static WAITS: PerProcess<Waits> = PerProcess::new();
+
+/// What stops a client's calls from outside. Lock-free, so that it survives a fork.
+pub(crate) struct CancelSource {
+    /// Unique in the process; 0 is nobody's.
+    pub(crate) client_id: u64,
+    /// Counts the cancellations: a call that finds it changed has been cancelled.
+    epoch: AtomicU64,
+    on_interrupt: Option<OnInterrupt>,
+}
+
+impl CancelSource {
+    pub(crate) fn new(on_interrupt: Option<OnInterrupt>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self {
+            client_id: NEXT.fetch_add(1, Ordering::Relaxed),
+            epoch: AtomicU64::new(0),
+            on_interrupt,
+        }
+    }
+
+    /// Ends the client's calls in flight. The epoch goes first: a call that starts to wait after
+    /// the wake-ups sees it before it waits.
+    pub(crate) fn cancel(&self, process: &Arc<Process>) {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        WAITS.of(process).wake(self.client_id);
+    }
+}
+
+impl fmt::Debug for CancelSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control")
+            .field("client_id", &self.client_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a call may not go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interrupt {
+    Cancelled,
+    Deadline,
+    /// There is no descriptor left to wait with.
+    NoDescriptor,
+}
+
+/// One call of a client: its deadline, and how it is stopped from outside.
+#[derive(Clone, Debug)]
+pub(crate) struct CallContext {
+    pub(crate) cancel: Arc<CancelSource>,
+    pub(crate) deadline: Instant,
+    pub(crate) connect_timeout: Duration,
+    /// What to do when the deadline has passed, in the words of the method that is called.
+    pub(crate) after_timeout: &'static str,
+    waits: Local<Waits>,
+    epoch: u64,
+    interrupted: Arc<AtomicBool>,
+}
+
+impl CallContext {
+    pub(crate) fn new(
+        process: &Arc<Process>,
+        cancel: Arc<CancelSource>,
+        timeout: Duration,
+        connect_timeout: Duration,
+        after_timeout: &'static str,
+    ) -> Self {
+        let epoch = cancel.epoch.load(Ordering::SeqCst);
+        let now = Instant::now();
+        Self {
+            cancel,
+            // A timeout beyond what the clock can express is no deadline in any sense that matters.
+            deadline: now.checked_add(timeout).unwrap_or(now + FAR_AWAY),
+            connect_timeout,
+            after_timeout,
+            waits: WAITS.of(process),
+            epoch,
+            interrupted: Arc::default(),
+        }
+    }
+
+    /// The error of a call that was stopped; `doing` completes "… while".
+    pub(crate) fn error(&self, interrupt: Interrupt, doing: &str) -> Error {
+        match interrupt {
+            Interrupt::Cancelled => Error::new(
+                ErrorKind::Cancelled,
+                format!("the call was cancelled while {doing}"),
+            ),
+            Interrupt::Deadline => Error::new(
+                ErrorKind::Timeout,
+                format!(
+                    "the deadline passed while {doing}: {}, or raise timeout_ms",
+                    self.after_timeout
+                ),
+            )
+            .with_retryable(true),
+            Interrupt::NoDescriptor => Error::new(
+                ErrorKind::Internal,
+                format!("no file descriptor was left while {doing}: raise the limit of open files"),
+            )
+            .with_retryable(true),
+        }
+    }
+
+    /// Has `cancel` find what this call may wait for without an event, as long as it lives.
+    pub(crate) fn register(&self, waited_for: Weak<dyn Wake>) {
+        let mut lists = self.waits.lock();
+        lists.others.retain(|other| other.strong_count() > 0);
+        lists.others.push(waited_for);
+    }
+
+    /// Has `cancel` find an event until the answer is dropped.
+    pub(crate) fn listen<'a>(&'a self, event: &'a Arc<Event>) -> RegisteredWait<'a> {
+        let mut lists = self.waits.lock();
+        lists
+            .events
+            .push((self.cancel.client_id, Arc::clone(event)));
+        RegisteredWait {
+            waits: &self.waits,
+            event,
+        }
+    }
+
+    /// The same with half of the time that is left.
+    pub(crate) fn half(&self) -> Self {
+        let now = Instant::now();
+        let left = self.deadline.saturating_duration_since(now);
+        Self {
+            deadline: self.deadline.min(now + left / 2),
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn remaining(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// Whether the call may go on.
+    pub(crate) fn check(&self) -> Result<(), Interrupt> {
+        if self.is_cancelled() {
+            Err(Interrupt::Cancelled)
+        } else if self.remaining().is_zero() {
+            Err(Interrupt::Deadline)
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+            || self.cancel.epoch.load(Ordering::SeqCst) != self.epoch
+    }
+
+    /// To be called when a signal ended a system call: whether the host wants the call to end.
+    pub(crate) fn interrupted(&self) -> bool {
+        let stop = self.cancel.on_interrupt.as_ref().is_some_and(|ask| ask());
+        if stop {
+            self.interrupted.store(true, Ordering::Relaxed);
+        }
+        stop
+    }
+
+    /// Waits until `event` is notified or `until` has come, whichever is first: whether it was
+    /// notified.
+    pub(crate) fn wait(&self, event: &Arc<Event>, until: Instant) -> Result<bool, Interrupt> {
+        let _registered = self.listen(event);
+        let until = until.min(self.deadline);
+        loop {
+            if self.is_cancelled() {
+                return Err(Interrupt::Cancelled);
+            }
+            if event.is_notified() {
+                return Ok(true);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return if self.remaining().is_zero() {
+                    Err(Interrupt::Deadline)
+                } else {
+                    Ok(false)
+                };
+            }
+            if event.park(left) == Parked::Interrupted && self.interrupted() {
+                return Err(Interrupt::Cancelled);
+            }
+        }
+    }
+
+    /// Waits for `delay`, or less if the call is stopped.
+    pub(crate) fn sleep(&self, delay: Duration) -> Result<(), Interrupt> {
+        let event = Event::new().map_err(|_| Interrupt::NoDescriptor)?;
+        let until = Instant::now() + delay.min(FAR_AWAY);
+        self.wait(&event, until).map(drop)
+    }
+}
+
+const FAR_AWAY: Duration = Duration::from_secs(365 * 24 * 3600);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Parked {
+    WokenOrTimeout,
+    Interrupted,
+}
+
+/// Something one thread waits for. A descriptor, because the wait for one ends when a signal
+/// arrives, which a condition variable's does not.
+#[cfg(unix)]
+#[derive(Debug)]
+pub(crate) struct Event {
+    notified: AtomicBool,
+    reader: std::os::unix::net::UnixStream,
+    writer: std::os::unix::net::UnixStream,
+}
+
+#[cfg(unix)]
+impl Event {
+    pub(crate) fn new() -> io::Result<Arc<Self>> {
+        let (reader, writer) = std::os::unix::net::UnixStream::pair()?;
+        writer.set_nonblocking(true)?;
+        reader.set_nonblocking(true)?;
+        Ok(Arc::new(Self {
+            notified: AtomicBool::new(false),
+            reader,
+            writer,
+        }))
+    }
+
+    /// Marks the event as come, and wakes its waiter.
+    pub(crate) fn notify(&self) {
+        self.notified.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    /// Makes the waiter look whether it has been stopped.
+    fn wake(&self) {
+        // A full pipe already wakes the waiter; nothing else can fail on a socket pair of our own.
+        let _ = io::Write::write(&mut &self.writer, &[1]);
+    }
+
+    /// The descriptor that becomes readable when the event is notified or its waiter woken.
+    pub(crate) fn descriptor(&self) -> std::os::fd::BorrowedFd<'_> {
+        std::os::fd::AsFd::as_fd(&self.reader)
+    }
+
+    fn park(&self, timeout: Duration) -> Parked {
+        use rustix::event::{PollFd, PollFlags};
+        let mut polled = [PollFd::from_borrowed_fd(self.descriptor(), PollFlags::IN)];
+        if let Err(rustix::io::Errno::INTR) = poll(&mut polled, timeout) {
+            return Parked::Interrupted;
+        }
+        // Nothing to read is what a timeout looks like.
+        let _ = io::Read::read(&mut &self.reader, &mut [0; 64]);
+        Parked::WokenOrTimeout
+    }
+}
+
+/// `poll` with a duration, rounded up so that a wait is never cut short into a spin.
+#[cfg(unix)]
+pub(crate) fn poll(
+    polled: &mut [rustix::event::PollFd<'_>],
+    timeout: Duration,
+) -> rustix::io::Result<usize> {
+    let timeout = rustix::event::Timespec {
+        tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
+    };
+    rustix::event::poll(polled, Some(&timeout))
+}
+
+/// Something one thread waits for.
+#[cfg(not(unix))]
+#[derive(Debug)]
+pub(crate) struct Event {
+    notified: AtomicBool,
+    woken: Mutex<bool>,
+    condition: std::sync::Condvar,
+}
+
+#[cfg(not(unix))]
+impl Event {
+    pub(crate) fn new() -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
+            notified: AtomicBool::new(false),
+            woken: Mutex::new(false),
+            condition: std::sync::Condvar::new(),
+        }))
+    }
+
+    /// Marks the event as come, and wakes its waiter.
+    pub(crate) fn notify(&self) {
+        self.notified.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        *self.woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.condition.notify_all();
+    }
+
+    fn park(&self, timeout: Duration) -> Parked {
+        let woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut woken, _) = self
+            .condition
+            .wait_timeout_while(woken, timeout, |woken| !*woken)
+            .unwrap_or_else(PoisonError::into_inner);
+        *woken = false;
+        Parked::WokenOrTimeout
+    }
+}
+
+impl Event {
+    pub(crate) fn is_notified(&self) -> bool {
+        self.notified.load(Ordering::SeqCst)
+    }
+}
+
+/// What calls wait for now, so that `cancel` finds it.
+#[derive(Debug, Default)]
+struct Waits(Mutex<Lists>);
+
+#[derive(Debug, Default)]
+struct Lists {
+    events: Vec<(u64, Arc<Event>)>,
+    others: Vec<Weak<dyn Wake>>,
+}
+
+/// Something other than an event that a call may wait for, such as a socket.
+pub(crate) trait Wake: fmt::Debug + Send + Sync {
+    /// Ends the wait, if it is this client's.
+    fn wake(&self, client_id: u64);
+}
+
+impl Waits {
+    fn lock(&self) -> MutexGuard<'_, Lists> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self, client_id: u64) {
+        let lists = self.lock();
+        for other in lists.others.iter().filter_map(Weak::upgrade) {
+            other.wake(client_id);
+        }
+        for (_, event) in lists.events.iter().filter(|(id, _)| *id == client_id) {
+            event.wake();
+        }
+    }
+}
+
+/// An event that `cancel` finds until this is dropped.
+#[derive(Debug)]
+pub(crate) struct RegisteredWait<'a> {
+    waits: &'a Waits,
+    event: &'a Arc<Event>,
+}
+
+impl Drop for RegisteredWait<'_> {
+    fn drop(&mut self) {
+        let mut lists = self.waits.lock();
+        let mut events = lists.events.iter();
+        if let Some(at) = events.position(|(_, event)| Arc::ptr_eq(event, self.event)) {
+            lists.events.swap_remove(at);
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! What belongs to one process: state that a forked child must not touch, waits and their
+//! cancellation, and turns.
+
+pub(crate) mod cancellation;
+pub(crate) mod keyed_queue;
+pub(crate) mod per_process;

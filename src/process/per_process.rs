@@ -1,0 +1,173 @@
+//! State that belongs to the process and not to a client, and is made anew in a forked child.
+//!
+//! Every lock of this library lives in a [`PerProcess`] cell. A forked child never touches the
+//! content that it inherited, since another thread of the parent may have held any of its locks at
+//! the fork: the child finds that it is a child and starts with content of its own. The cells are
+//! lock-free for the same reason.
+
+use arc_swap::ArcSwapOption;
+use std::mem;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+static CURRENT: ArcSwapOption<Process> = ArcSwapOption::const_empty();
+
+/// The process that runs this, as its [`PerProcess`] cells know it.
+#[derive(Debug)]
+pub(crate) struct Process {
+    id: u64,
+    mark: Mark,
+    /// How many calls are under way: when none is, no lock is held and everything is whole.
+    in_flight: AtomicUsize,
+}
+
+impl Process {
+    /// The process that runs this: another one in a forked child.
+    pub(crate) fn current() -> Arc<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        loop {
+            let present = CURRENT.load();
+            if let Some(process) = present.as_ref()
+                && process.is_current()
+            {
+                return Arc::clone(process);
+            }
+            let fresh = Arc::new(Self {
+                id: NEXT.fetch_add(1, Ordering::Relaxed),
+                mark: Mark::new(),
+                in_flight: AtomicUsize::new(0),
+            });
+            CURRENT.compare_and_swap(&*present, Some(fresh));
+        }
+    }
+
+    /// Another number than that of any process that this one was forked from. (A process id is
+    /// not: a child in a new PID namespace may have its parent's.)
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether this is still the process that runs this.
+    pub(crate) fn is_current(&self) -> bool {
+        self.mark.is_of_this_process()
+    }
+
+    /// Counts as under way, until the guard is dropped, whatever takes a lock of this process's.
+    pub(crate) fn enter(self: &Arc<Self>) -> InFlightGuard {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlightGuard(Arc::clone(self))
+    }
+}
+
+/// A call under way.
+#[derive(Debug)]
+pub(crate) struct InFlightGuard(Arc<Process>);
+
+impl Drop for InFlightGuard {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A static cell with one value for each process.
+pub(crate) struct PerProcess<T>(ArcSwapOption<Content<T>>);
+
+#[derive(Debug)]
+struct Content<T> {
+    process: Arc<Process>,
+    value: T,
+}
+
+/// What a [`PerProcess`] cell holds for one process.
+#[derive(Debug)]
+pub(crate) struct Local<T>(Arc<Content<T>>);
+
+impl<T: Default> PerProcess<T> {
+    pub(crate) const fn new() -> Self {
+        Self(ArcSwapOption::const_empty())
+    }
+
+    /// The value of this process, which must be the current one.
+    pub(crate) fn of(&self, process: &Arc<Process>) -> Local<T> {
+        loop {
+            let present = self.0.load();
+            if let Some(content) = present.as_ref()
+                && content.process.id == process.id
+            {
+                return Local(Arc::clone(content));
+            }
+            let fresh = Arc::new(Content {
+                process: Arc::clone(process),
+                value: T::default(),
+            });
+            self.0.compare_and_swap(&*present, Some(fresh));
+            if let Some(inherited) = present.as_ref() {
+                inherited.keep_if_torn();
+            }
+        }
+    }
+}
+
+impl<T> Content<T> {
+    /// In a child: what a thread of the parent was changing at the fork is left alone for ever,
+    /// descriptors included. What is whole is dropped, which closes the inherited descriptors and
+    /// sends nothing.
+    fn keep_if_torn(self: &Arc<Self>) {
+        if self.process.in_flight.load(Ordering::Relaxed) > 0 {
+            mem::forget(Arc::clone(self));
+        }
+    }
+}
+
+impl<T> Clone for Local<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Deref for Local<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0.value
+    }
+}
+
+/// Tells a process from its children. A changed process id shows a child that was made by any
+/// means; the count of forks, which the C library's `fork` has changed in every child, shows one with
+/// the same id. No lock and no further system call.
+#[derive(Debug)]
+struct Mark {
+    pid: u32,
+    /// None where the C library could not register the count: the id alone decides.
+    #[cfg(unix)]
+    forks: Option<forkguard::atfork::Guard>,
+}
+
+impl Mark {
+    fn new() -> Self {
+        Self {
+            pid: std::process::id(),
+            #[cfg(unix)]
+            forks: forkguard::atfork::Guard::try_new().ok(),
+        }
+    }
+
+    fn is_of_this_process(&self) -> bool {
+        self.pid == std::process::id() && !self.is_inherited()
+    }
+
+    #[cfg(unix)]
+    fn is_inherited(&self) -> bool {
+        // On a copy: what detects a fork takes note of it, and this is asked again.
+        self.forks
+            .clone()
+            .is_some_and(|mut forks| forks.detected_fork())
+    }
+
+    #[cfg(not(unix))]
+    fn is_inherited(&self) -> bool {
+        false
+    }
+}

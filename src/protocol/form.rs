@@ -1,0 +1,24 @@
+//! Text in URLs, as the portal's PHP reads it.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use std::fmt::Display;
+
+/// What is not unreserved in a URL (RFC 3986, section 2.3).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// Encodes everything that is not unreserved in a URL.
+pub(crate) fn percent_encode(text: &str) -> impl Display + '_ {
+    utf8_percent_encode(text, RESERVED)
+}
+
+/// What may stand for something else in a file's name.
+const NOT_PLAIN: &AsciiSet = &RESERVED.add(b'~');
+
+/// Encodes everything that is not plain in a file's name.
+pub(crate) fn percent_encode_file_name(text: &str) -> impl Display + '_ {
+    utf8_percent_encode(text, NOT_PLAIN)
+}

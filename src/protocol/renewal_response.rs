@@ -1,0 +1,62 @@
+//! The response of the authorization server.
+
+use super::error_table::AttemptError;
+use super::response::{Response, Source, body_text, describe, is_error, raw_text};
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+
+/// What a renewal brought.
+#[derive(Debug)]
+pub(crate) struct Renewed {
+    pub(crate) access_token: String,
+    pub(crate) refresh_token: String,
+    pub(crate) client_endpoint: String,
+    pub(crate) member_id: String,
+    pub(crate) expires: Option<i64>,
+    pub(crate) expires_in: Option<i64>,
+}
+
+/// The members of what the authorization server wrote, each kept raw as those of an [`Envelope`].
+/// A pair in them exists nowhere else: what PHP writes before or after them does not spoil it.
+fn members(text: &str) -> Option<BTreeMap<String, &RawValue>> {
+    let json = text.get(text.find('{')?..)?;
+    serde_json::Deserializer::from_str(json)
+        .into_iter()
+        .next()?
+        .ok()
+}
+
+/// Whether the pair is in so much of an answer of the authorization server's.
+pub(crate) fn has_pair(body: &[u8]) -> bool {
+    members(&body_text(body)).is_some_and(|told| told.contains_key("access_token"))
+}
+
+/// The answer of the authorization server.
+pub(crate) fn read_renewal(
+    response: &Response,
+    source: Source<'_>,
+) -> Result<Renewed, AttemptError> {
+    let text = body_text(&response.body);
+    let told = members(&text).ok_or_else(|| source.unreadable(response, describe(&text)))?;
+    let member = |name: &str| {
+        let text = told.get(name).map(|value| raw_text(value));
+        text.filter(|text| text != "null").unwrap_or_default()
+    };
+    let number = |name: &str| member(name).parse().ok();
+    let code = member("error");
+    if is_error(&code) {
+        return Err(source.refusal(response, &code, &member("error_description")));
+    }
+    let access_token = member("access_token");
+    if !(200..300).contains(&response.status) || access_token.is_empty() {
+        return Err(source.unreadable(response, "an answer without an access token"));
+    }
+    Ok(Renewed {
+        access_token,
+        refresh_token: member("refresh_token"),
+        client_endpoint: member("client_endpoint"),
+        member_id: member("member_id"),
+        expires: number("expires"),
+        expires_in: number("expires_in"),
+    })
+}

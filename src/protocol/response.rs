@@ -1,0 +1,284 @@
+//! Responses: what the portal or the authorization server wrote, read without trusting it.
+
+use super::error_table::{AttemptError, CodeRow, ErrorResponse, unreadable};
+use super::form::percent_encode;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// The longest text of a portal's that is passed on.
+const MAX_TEXT_CHARS: usize = 500;
+
+/// A response, whatever its status.
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) location: Option<String>,
+    pub(crate) retry_after: Option<Duration>,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Who answered, and what must not be passed on of what it said.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source<'a> {
+    pub(crate) server: &'a str,
+    pub(crate) secrets: [&'a str; 3],
+    /// The codes that mean something else here than elsewhere, or occur only here.
+    pub(crate) codes: &'static [CodeRow],
+}
+
+/// The outermost object of every answer. Members are kept raw, so that one of an unexpected type
+/// spoils nothing but itself.
+#[derive(Deserialize)]
+#[serde(bound = "T: Deserialize<'de>")]
+pub(crate) struct Envelope<'a, T = Time> {
+    #[serde(borrow)]
+    pub(crate) result: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error_description: Option<&'a RawValue>,
+    time: Option<T>,
+}
+
+impl Envelope<'_> {
+    /// What it tells about the method's time budget.
+    pub(crate) fn operating(&self) -> Operating {
+        Operating::new(self.time)
+    }
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads it in one pass, and in another if the times are of an unexpected type.
+    fn read(text: &'a str) -> serde_json::Result<Self> {
+        serde_json::from_str(text).or_else(|_| {
+            let rest: Envelope<'a, IgnoredAny> = serde_json::from_str(text)?;
+            Ok(Self {
+                result: rest.result,
+                error: rest.error,
+                error_description: rest.error_description,
+                time: None,
+            })
+        })
+    }
+}
+
+/// What an answer tells about the method's time budget.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Operating {
+    /// How long after the answer the budget's oldest part is given back.
+    pub(crate) reset_in: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+pub(crate) struct Time {
+    finish: Option<f64>,
+    operating_reset_at: Option<f64>,
+}
+
+impl Operating {
+    /// Both times are the portal's own, so that its clock may differ from ours.
+    pub(crate) fn new(time: Option<Time>) -> Self {
+        let reset_in = time.and_then(|time| {
+            let seconds = time.operating_reset_at? - time.finish?;
+            Duration::try_from_secs_f64(seconds.clamp(0.0, 3600.0)).ok()
+        });
+        Self { reset_in }
+    }
+}
+
+/// Reads the envelope. An `error` member decides, whatever the HTTP status.
+pub(crate) fn read<T>(
+    response: &Response,
+    source: Source<'_>,
+    success: impl FnOnce(&Envelope<'_>) -> Result<T, &'static str>,
+) -> Result<T, AttemptError> {
+    let text = body_text(&response.body);
+    let page = |what| source.unreadable(response, what);
+    let envelope = Envelope::read(&text).map_err(|_| page(describe(&text)))?;
+    if let Some(code) = envelope.error.map(raw_text).filter(|code| is_error(code)) {
+        let description = envelope.error_description.map(raw_text).unwrap_or_default();
+        return Err(source.refusal(response, &code, &description));
+    }
+    if (200..300).contains(&response.status) {
+        success(&envelope).map_err(page)
+    } else {
+        Err(page("an answer that is no error of the protocol"))
+    }
+}
+
+/// Reads the response of a method that has nothing to tell but that it is done.
+pub(crate) fn read_true(
+    response: &Response,
+    source: Source<'_>,
+) -> Result<((), Operating), AttemptError> {
+    read(response, source, |envelope| {
+        match envelope.result.map(RawValue::get) {
+            Some("true") => Ok(((), envelope.operating())),
+            _ => Err("an answer that is neither true nor an error"),
+        }
+    })
+}
+
+/// Some portals write an empty error beside a result.
+pub(super) fn is_error(code: &str) -> bool {
+    !matches!(code, "" | "null" | "false" | "0" | "[]" | "{}")
+}
+
+/// A member's text: a string's own, anything else as it stands.
+pub(super) fn raw_text(value: &RawValue) -> String {
+    serde_json::from_str::<String>(value.get()).unwrap_or_else(|_| value.get().to_owned())
+}
+
+pub(super) fn body_text(body: &[u8]) -> Cow<'_, str> {
+    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+    // Nearly every body is UTF-8, which this finds out much faster than the lossy reading does.
+    match std::str::from_utf8(body) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => String::from_utf8_lossy(body),
+    }
+}
+
+/// What an unreadable body is, without quoting it: a login page may echo what was sent.
+pub(super) fn describe(text: &str) -> &'static str {
+    match text.trim_start().chars().next() {
+        None => "an empty body",
+        Some('<') => "an HTML page",
+        Some('{' | '[') => "JSON that is cut off or not of this protocol",
+        Some(_) => "a body that is not JSON",
+    }
+}
+
+impl Source<'_> {
+    /// The error that the server answered with.
+    pub(crate) fn refusal(
+        &self,
+        response: &Response,
+        code: &str,
+        description: &str,
+    ) -> AttemptError {
+        ErrorResponse {
+            server: self.server,
+            codes: self.codes,
+            http_status: response.status,
+            code: &self.clean(code),
+            description: &self.clean(description),
+            retry_after: response.retry_after,
+        }
+        .attempt_error()
+    }
+
+    /// A response that has no error of the protocol in it, and cannot be read.
+    pub(crate) fn unreadable(&self, response: &Response, what: &str) -> AttemptError {
+        unreadable(self.server, response.status, what, response.retry_after)
+    }
+
+    /// A portal's text fit for messages and logs: short, on one line, without what was sent to
+    /// it in confidence.
+    fn clean(&self, text: &str) -> String {
+        let mut text = Cow::Borrowed(text);
+        for secret in self.secrets.iter().filter(|secret| !secret.is_empty()) {
+            let encoded = percent_encode(secret).to_string();
+            for form in [secret, encoded.as_str(), &encoded.to_ascii_lowercase()] {
+                if text.contains(form) {
+                    text = Cow::Owned(text.replace(form, "***"));
+                }
+            }
+        }
+        text.chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .take(MAX_TEXT_CHARS)
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::error_table::{RetryAction, row};
+    use crate::values::error::ErrorKind;
+
+    const CODES: &[CodeRow] = &[row(
+        "ERROR_MESSAGE_NOT_FOUND",
+        ErrorKind::MessageNotFound,
+        RetryAction::Never,
+        "",
+    )];
+
+    fn source() -> Source<'static> {
+        Source {
+            server: "https://portal.bitrix24.com",
+            secrets: ["token-1", "", "secret-1"],
+            codes: CODES,
+        }
+    }
+
+    fn answer(status: u16, body: &str) -> Response {
+        Response {
+            status,
+            location: None,
+            retry_after: None,
+            body: body.as_bytes().to_vec(),
+        }
+    }
+
+    fn update(status: u16, body: &str) -> Result<Operating, (ErrorKind, RetryAction)> {
+        read_true(&answer(status, body), source())
+            .map(|((), operating)| operating)
+            .map_err(|refused| (refused.error.kind(), refused.action))
+    }
+
+    #[test]
+    fn success_is_true_and_nothing_else() {
+        assert!(update(200, r#"{"result":true}"#).is_ok());
+        assert!(update(200, "\u{feff}{\"result\":true,\"time\":[]}").is_ok());
+        assert!(update(200, r#"{"result":true,"error":""}"#).is_ok());
+        let unread = Err((ErrorKind::Protocol, RetryAction::AfterBackoff));
+        for body in [
+            "",
+            "true",
+            "[]",
+            "{}",
+            r#"{"result":1}"#,
+            r#"{"result":"true"}"#,
+            "<html>",
+        ] {
+            assert_eq!(update(200, body), unread, "{body}");
+        }
+        let deep = format!("{{\"result\":{}", "[".repeat(200_000));
+        assert_eq!(update(200, &deep), unread);
+    }
+
+    #[test]
+    fn an_error_member_decides() {
+        let body = r#"{"result":true,"error":"ERROR_MESSAGE_NOT_FOUND"}"#;
+        let expected = Err((ErrorKind::MessageNotFound, RetryAction::Never));
+        assert_eq!(update(200, body), expected);
+        assert_eq!(update(400, body), expected);
+        assert_eq!(
+            update(502, "<html>Bad Gateway"),
+            Err((ErrorKind::Portal, RetryAction::AfterBackoff))
+        );
+        assert_eq!(
+            update(404, "<html>"),
+            Err((ErrorKind::Protocol, RetryAction::Never))
+        );
+    }
+
+    #[test]
+    fn what_a_portal_echoes_is_not_passed_on() {
+        let body = r#"{"error":"X","error_description":"bad token-1\nand secret-1"}"#;
+        let error = read_true(&answer(400, body), source()).unwrap_err().error;
+        assert_eq!(error.description(), "bad *** and ***");
+        assert!(!error.to_string().contains("token-1"));
+    }
+
+    #[test]
+    fn times_are_relative_to_the_portals_clock() {
+        let body = r#"{"result":true,"time":{"finish":1000.5,"operating_reset_at":1030}}"#;
+        let reset_in = update(200, body).unwrap().reset_in;
+        assert_eq!(reset_in, Some(Duration::from_millis(29_500)));
+    }
+}

@@ -1,0 +1,60 @@
+//! The state directory: a store for the processes of one machine.
+//!
+//! Per installation a file of tokens and links that lead there (`links.rs`); per portal a file with
+//! the level of its rate limit (`level.rs`). Locks are the kernel's, of the kind that a killed process
+//! leaves none of behind (`file_lock.rs`).
+
+use super::state_dir::StateDir;
+use super::token_record::TokenRecord;
+use super::token_store::{InstallationQuery, LockError, LockedInstallation, Store, StoreError};
+use crate::process::cancellation::CallContext;
+use crate::values::address::Origin;
+use crate::values::rate::{Level, Rate};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Opens a state directory, and makes it where its parent exists.
+pub(crate) fn open(path: &Path) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(Arc::new(StateDir::open(path)?))
+}
+
+impl Store for StateDir {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn look_up(&self, query: InstallationQuery<'_>) -> Result<Option<TokenRecord>, StoreError> {
+        self.find(query)
+    }
+
+    fn lock(
+        &self,
+        query: InstallationQuery<'_>,
+        call: &CallContext,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Box<dyn LockedInstallation + '_>, LockError> {
+        let locked = self.lock_installation(query, call, go_on)?;
+        Ok(Box::new(locked))
+    }
+
+    fn change_level(
+        &self,
+        portal: &Origin,
+        rate: Rate,
+        call: &CallContext,
+        change: &mut dyn FnMut(&mut Level),
+    ) -> Result<(), LockError> {
+        self.change_level_in_file(portal, rate, call, change)
+    }
+}
+
+/// Reads a content as that of each kind of file of the directory.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn fuzz(content: &[u8]) {
+    super::level::fuzz(content);
+    super::links::fuzz(content);
+    if let Some(record) = TokenRecord::from_bytes(content) {
+        let bytes = record.to_bytes().unwrap_or_default();
+        assert_eq!(TokenRecord::from_bytes(&bytes), Some(record));
+    }
+}

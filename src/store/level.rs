@@ -1,0 +1,70 @@
+//! How far a portal's rate limit is used up, in a file for each portal.
+
+use super::state_dir::{StateDir, file_name};
+use super::token_store::LockError;
+use crate::process::cancellation::CallContext;
+use crate::values::LOG;
+use crate::values::address::Origin;
+use crate::values::rate::{Level, Rate};
+use rustix::fs as sys;
+use std::time::Duration;
+
+impl StateDir {
+    /// Two copies of this library in one process do not exclude each other here: a request too
+    /// many is what that costs.
+    pub(super) fn change_level_in_file(
+        &self,
+        portal: &Origin,
+        rate: Rate,
+        call: &CallContext,
+        change: &mut dyn FnMut(&mut Level),
+    ) -> Result<(), LockError> {
+        let name = format!("{}.bucket", file_name(portal));
+        let file = self.lock_record(&name, call, &|| true)?;
+        let text = self.read_all(&name, &file)?;
+        let now = boot_seconds();
+        let mut level = match std::str::from_utf8(&text).ok().and_then(read_level) {
+            // A time in the future is of before the machine started anew.
+            Some((level, at)) if at <= now => {
+                Level(level).drained(rate, Duration::from_secs_f64(now - at))
+            }
+            Some(_) => Level::default(),
+            None if text.is_empty() => Level::default(),
+            None => {
+                log::warn!(target: LOG, "{}: damaged; the rate limit is taken to be used up", self.path.join(&name).display());
+                Level(rate.burst)
+            }
+        };
+        change(&mut level);
+        let text = format!("{} {now}\n", level.0);
+        rustix::io::pwrite(&file, text.as_bytes(), 0)
+            .and_then(|written| sys::ftruncate(&file, written as u64))
+            .map_err(|e| self.file_error(&name, e))?;
+        Ok(())
+    }
+}
+
+/// The level and when it was, in seconds since the machine started.
+fn read_level(text: &str) -> Option<(f64, f64)> {
+    let (level, at) = text.trim_end().split_once(' ')?;
+    let read = |text: &str| {
+        let number: f64 = text.parse().ok()?;
+        (number.is_finite() && number >= 0.0).then_some(number)
+    };
+    Some((read(level)?, read(at)?))
+}
+
+fn boot_seconds() -> f64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    #[allow(clippy::cast_precision_loss, reason = "a machine's uptime")]
+    {
+        now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
+    }
+}
+
+#[cfg(feature = "fuzzing")]
+pub(super) fn fuzz(content: &[u8]) {
+    if let Some((level, at)) = std::str::from_utf8(content).ok().and_then(read_level) {
+        assert!(level.is_finite() && at.is_finite());
+    }
+}

@@ -1,0 +1,17 @@
+//! What outlives the process: the tokens of installations and the level of rate limits.
+
+#[cfg(unix)]
+pub(crate) mod directory;
+#[cfg(not(unix))]
+#[path = "no_directory.rs"]
+pub(crate) mod directory;
+#[cfg(unix)]
+mod file_lock;
+#[cfg(unix)]
+mod level;
+#[cfg(unix)]
+mod links;
+#[cfg(unix)]
+mod state_dir;
+pub(crate) mod token_record;
+pub(crate) mod token_store;

@@ -1,0 +1,120 @@
+//! What a store of tokens is: it outlives the process, and all who share an installation share it.
+
+use super::token_record::TokenRecord;
+use crate::process::cancellation::{CallContext, Interrupt};
+use crate::values::address::Origin;
+use crate::values::error::{Error, ErrorKind};
+use crate::values::rate::{Level, Rate};
+use crate::values::tokens::Credentials;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Keeps the tokens of installations, and how far the rate limits of portals are used up.
+pub(crate) trait Store: fmt::Debug + Send + Sync {
+    /// Where it is: what tells it from other stores.
+    fn path(&self) -> &Path;
+
+    /// The record of an installation, if anybody has stored one. Nothing is locked: it may be
+    /// replaced at any moment.
+    fn look_up(&self, query: InstallationQuery<'_>) -> Result<Option<TokenRecord>, StoreError>;
+
+    /// Waits until nobody else renews the tokens of this installation, and reads them. `go_on` is
+    /// asked from time to time whether anybody still waits for them.
+    fn lock(
+        &self,
+        query: InstallationQuery<'_>,
+        call: &CallContext,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<Box<dyn LockedInstallation + '_>, LockError>;
+
+    /// Changes the level of a portal's rate limit, drained up to now. In one process, whoever
+    /// calls this must have its turn for the portal.
+    fn change_level(
+        &self,
+        portal: &Origin,
+        rate: Rate,
+        call: &CallContext,
+        change: &mut dyn FnMut(&mut Level),
+    ) -> Result<(), LockError>;
+}
+
+/// An installation whose tokens nobody else changes until this is dropped.
+pub(crate) trait LockedInstallation {
+    /// What is stored of it.
+    fn record(&self) -> Option<&TokenRecord>;
+
+    /// Makes sure that an answer can be stored before the refresh token is spent for it.
+    fn make_room(&mut self) -> Result<(), StoreError>;
+
+    /// Stores the pair that the renewal of `used` has brought, and that these refresh tokens, as
+    /// fingerprints, came before it. When this returns it outlives the machine.
+    fn store(
+        self: Box<Self>,
+        used: &Credentials,
+        fresh: &Credentials,
+        former: &[u64],
+        call: &CallContext,
+    ) -> Result<(), StoreError>;
+}
+
+/// Whose installation is looked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InstallationQuery<'a> {
+    pub(crate) client_id: &'a str,
+    pub(crate) refresh_token: &'a str,
+    /// The addresses under which the client knows the portal.
+    pub(crate) portals: &'a [Origin],
+}
+
+/// What is wrong with the directory or a file in it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("state_dir {}: {what}", path.display())]
+pub(crate) struct StoreError {
+    pub(super) path: PathBuf,
+    pub(super) what: String,
+    /// Whether it may pass without anybody changing the directory.
+    pub(super) passing: bool,
+}
+
+impl StoreError {
+    pub(super) fn new(path: &Path, what: impl Into<String>) -> Self {
+        Self {
+            path: path.to_owned(),
+            what: what.into(),
+            passing: false,
+        }
+    }
+
+    /// The error when a client is made: what does not pass is a mistake in the configuration.
+    pub(crate) fn at_opening(&self) -> Error {
+        if self.passing {
+            self.in_a_call()
+        } else {
+            Error::new(ErrorKind::InvalidConfig, self.to_string())
+        }
+    }
+
+    /// The error of a call.
+    pub(crate) fn in_a_call(&self) -> Error {
+        Error::new(ErrorKind::Storage, self.to_string()).with_retryable(self.passing)
+    }
+}
+
+/// Why a lock was not had.
+#[derive(Debug)]
+pub(crate) enum LockError {
+    Interrupted(Interrupt),
+    Storage(StoreError),
+}
+
+impl From<StoreError> for LockError {
+    fn from(error: StoreError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+impl From<Interrupt> for LockError {
+    fn from(interrupt: Interrupt) -> Self {
+        Self::Interrupted(interrupt)
+    }
+}

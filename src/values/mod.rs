@@ -1,0 +1,12 @@
+//! Plain values, which know nothing of the rest.
+
+pub(crate) mod address;
+pub(crate) mod callbacks;
+pub(crate) mod error;
+pub(crate) mod rate;
+pub(crate) mod sender;
+pub(crate) mod status;
+pub(crate) mod tokens;
+
+/// The target of this library's log records.
+pub(crate) const LOG: &str = "b24_messageservice";

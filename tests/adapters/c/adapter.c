@@ -1,0 +1,329 @@
+/* The C adapter of the scenario table: lines in, calls, lines out. It judges nothing.
+ *
+ * tests/README.md describes the lines. A line that is none of them ends the program. */
+#define _POSIX_C_SOURCE 200809L
+
+#include <b24_messageservice.h>
+
+#include <cjson/cJSON.h>
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CLIENTS_MAX = 27 };
+
+static struct {
+    b24_config *config;
+    b24_client *clients[CLIENTS_MAX]; /* the one without a name, then a to z */
+    size_t used;
+    b24_error *last_error;
+    atomic_long renewals;
+} state;
+
+static const char *const code_names[] = {
+    [B24_OK] = "OK",
+    [B24_INVALID_ARGUMENT] = "INVALID_ARGUMENT",
+    [B24_INVALID_CONFIG] = "INVALID_CONFIG",
+    [B24_TRANSPORT] = "TRANSPORT",
+    [B24_TIMEOUT] = "TIMEOUT",
+    [B24_PROTOCOL] = "PROTOCOL",
+    [B24_AUTH] = "AUTH",
+    [B24_ACCESS_DENIED] = "ACCESS_DENIED",
+    [B24_MESSAGE_NOT_FOUND] = "MESSAGE_NOT_FOUND",
+    [B24_RATE_LIMITED] = "RATE_LIMITED",
+    [B24_PORTAL] = "PORTAL",
+    [B24_PORTAL_MOVED] = "PORTAL_MOVED",
+    [B24_CANCELLED] = "CANCELLED",
+    [B24_INTERNAL] = "INTERNAL",
+    [B24_STORAGE] = "STORAGE",
+};
+
+static void give_up(const char *why, const char *what)
+{
+    fprintf(stderr, "adapter: %s: %s\n", why, what != NULL ? what : "(none)");
+    exit(EXIT_FAILURE);
+}
+
+/* ---- JSON ---- */
+
+/* The text of this name among the arguments; NULL if there is none. */
+static const char *text(const cJSON *arguments, const char *name)
+{
+    return cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(arguments, name));
+}
+
+static const char *text_at(const cJSON *list, int position)
+{
+    return cJSON_GetStringValue(cJSON_GetArrayItem(list, position));
+}
+
+static cJSON *result(cJSON *value)
+{
+    cJSON *answer = cJSON_CreateObject();
+    cJSON_AddItemToObject(answer, "result", value);
+    return answer;
+}
+
+static cJSON *error_answer(const b24_error *error)
+{
+    b24_code code = b24_error_code(error);
+    size_t known = sizeof code_names / sizeof code_names[0];
+    cJSON *answer = cJSON_CreateObject();
+    cJSON *members = cJSON_AddObjectToObject(answer, "error");
+    cJSON_AddStringToObject(members, "code",
+                            (size_t)code < known ? code_names[code] : "INTERNAL");
+    cJSON_AddStringToObject(members, "portal_code", b24_error_portal_code(error));
+    cJSON_AddNumberToObject(members, "http_status", b24_error_http_status(error));
+    cJSON_AddBoolToObject(members, "retryable", b24_error_is_retryable(error));
+    cJSON_AddNumberToObject(members, "retry_after_ms", (double)b24_error_retry_after_ms(error));
+    cJSON_AddStringToObject(members, "message", b24_error_message(error));
+    cJSON_AddStringToObject(members, "description", b24_error_description(error));
+    return answer;
+}
+
+/* Takes the error over, which `dump` shows later; without one the answer is `value`. */
+static cJSON *outcome(b24_error *error, cJSON *value)
+{
+    if (error == NULL) {
+        return result(value);
+    }
+    cJSON_Delete(value);
+    b24_error_free(state.last_error);
+    state.last_error = error;
+    return error_answer(error);
+}
+
+/* ---- The methods ---- */
+
+static cJSON *status_update(b24_client *client, const cJSON *arguments)
+{
+    b24_error *error = NULL;
+    b24_message_status_update(client, text(arguments, "code"), text(arguments, "message_id"),
+                              text(arguments, "status"), &error);
+    return outcome(error, cJSON_CreateNull());
+}
+
+static cJSON *status_update_batch(b24_client *client, const cJSON *arguments)
+{
+    b24_batch *batch = b24_batch_new();
+    const cJSON *update = NULL;
+    cJSON_ArrayForEach(update, cJSON_GetObjectItemCaseSensitive(arguments, "updates"))
+    {
+        b24_batch_add(batch, text_at(update, 0), text_at(update, 1), text_at(update, 2));
+    }
+    b24_error *error = NULL;
+    b24_message_status_update_batch(client, batch, &error);
+    b24_error_free(error); /* each update has its own */
+    cJSON *outcomes = cJSON_CreateArray();
+    for (size_t i = 0; i < b24_batch_len(batch); i++) {
+        const b24_error *one = b24_batch_error(batch, i);
+        cJSON_AddItemToArray(outcomes, one == NULL ? cJSON_CreateNull() : error_answer(one));
+    }
+    b24_batch_free(batch);
+    return result(outcomes);
+}
+
+static const struct method {
+    const char *name;
+    cJSON *(*call)(b24_client *client, const cJSON *arguments);
+} methods[] = {
+    {"message_status_update", status_update},
+    {"message_status_update_batch", status_update_batch},
+};
+
+static cJSON *call(const cJSON *line)
+{
+    const char *name = text_at(line, 1);
+    for (size_t i = 0; name != NULL && i < sizeof methods / sizeof methods[0]; i++) {
+        if (strcmp(methods[i].name, name) == 0) {
+            return methods[i].call(state.clients[state.used], cJSON_GetArrayItem(line, 2));
+        }
+    }
+    give_up("no such method", name);
+    return NULL;
+}
+
+/* ---- The lines ---- */
+
+/* The line that comes now is `cancel`. */
+static void *cancel_at_the_next_line(void *client)
+{
+    for (int c = getchar(); c != '\n' && c != EOF;) {
+        c = getchar();
+    }
+    b24_client_cancel(client);
+    return NULL;
+}
+
+static cJSON *cancelled_call(const cJSON *line)
+{
+    pthread_t reader;
+    if (pthread_create(&reader, NULL, cancel_at_the_next_line, state.clients[state.used]) != 0) {
+        give_up("no thread", "cancelled_call");
+    }
+    cJSON *answer = call(line);
+    pthread_join(reader, NULL);
+    return answer;
+}
+
+static cJSON *use(const cJSON *line)
+{
+    const char name = text_at(line, 1)[0];
+    state.used = name >= 'a' && name <= 'z' ? 1 + (size_t)(name - 'a') : 0;
+    return result(cJSON_CreateNull());
+}
+
+static void count_renewal(const b24_tokens *tokens, void *user)
+{
+    (void)tokens;
+    atomic_fetch_add((atomic_long *)user, 1);
+}
+
+static void new_config(void)
+{
+    b24_config_free(state.config);
+    state.config = b24_config_new();
+    b24_config_on_renewal(state.config, count_renewal, &state.renewals, NULL);
+}
+
+static cJSON *open_client(const cJSON *line)
+{
+    bool shared = strcmp(text_at(line, 1), "shared") == 0;
+    b24_error *error = NULL;
+    /* Clients that share what the process keeps must have one configuration. */
+    if (!shared) {
+        new_config();
+    }
+    const cJSON *option = NULL;
+    cJSON_ArrayForEach(option, cJSON_GetArrayItem(line, 2))
+    {
+        if (b24_config_set(state.config, text_at(option, 0), text_at(option, 1), &error) != B24_OK) {
+            return outcome(error, NULL);
+        }
+    }
+    b24_client **client = &state.clients[state.used];
+    b24_client_free(*client);
+    if (shared) {
+        b24_client_shared(state.config, client, &error);
+    } else {
+        b24_client_new(state.config, client, &error);
+    }
+    return outcome(error, cJSON_CreateNull());
+}
+
+static cJSON *wait_for_renewals(const cJSON *line)
+{
+    b24_error *error = NULL;
+    b24_renewals_wait(cJSON_GetArrayItem(line, 1)->valueint, &error);
+    return outcome(error, cJSON_CreateNull());
+}
+
+static cJSON *tokens(const cJSON *line)
+{
+    (void)line;
+    b24_tokens *all = b24_client_tokens(state.clients[state.used]);
+    cJSON *members = cJSON_CreateObject();
+    cJSON_AddStringToObject(members, "access_token", b24_tokens_access_token(all));
+    cJSON_AddStringToObject(members, "refresh_token", b24_tokens_refresh_token(all));
+    cJSON_AddStringToObject(members, "client_endpoint", b24_tokens_client_endpoint(all));
+    cJSON_AddStringToObject(members, "member_id", b24_tokens_member_id(all));
+    cJSON_AddNumberToObject(members, "expires", (double)b24_tokens_expires(all));
+    b24_tokens_free(all);
+    return result(members);
+}
+
+static cJSON *renewed(const cJSON *line)
+{
+    (void)line;
+    return result(cJSON_CreateNumber((double)atomic_load(&state.renewals)));
+}
+
+static void write_record(int32_t level, const char *target, const char *message, void *user)
+{
+    fprintf((FILE *)user, "%" PRId32 " %s %s\n", level, target, message);
+}
+
+static cJSON *start_log(const cJSON *line)
+{
+    (void)line;
+    b24_log_set(write_record, stderr, 5);
+    return result(cJSON_CreateNull());
+}
+
+/* C shows nothing of a handle but what its functions return: the texts of the last error. */
+static cJSON *dump(const cJSON *line)
+{
+    (void)line;
+    return state.last_error == NULL ? result(cJSON_CreateNull()) : error_answer(state.last_error);
+}
+
+static void forget(void)
+{
+    b24_log_set(NULL, NULL, 0);
+    for (size_t i = 0; i < CLIENTS_MAX; i++) {
+        b24_client_free(state.clients[i]);
+    }
+    b24_config_free(state.config);
+    b24_error_free(state.last_error);
+    memset(&state, 0, sizeof state);
+}
+
+static cJSON *reset(const cJSON *line)
+{
+    (void)line;
+    forget();
+    new_config();
+    return result(cJSON_CreateNull());
+}
+
+static const struct verb {
+    const char *name;
+    cJSON *(*carry_out)(const cJSON *line);
+} verbs[] = {
+    {"use", use},
+    {"client", open_client},
+    {"call", call},
+    {"cancelled_call", cancelled_call},
+    {"renewals_wait", wait_for_renewals},
+    {"tokens", tokens},
+    {"renewed", renewed},
+    {"log", start_log},
+    {"dump", dump},
+    {"reset", reset},
+};
+
+static cJSON *carry_out(const cJSON *line)
+{
+    const char *name = text_at(line, 0);
+    for (size_t i = 0; name != NULL && i < sizeof verbs / sizeof verbs[0]; i++) {
+        if (strcmp(verbs[i].name, name) == 0) {
+            return verbs[i].carry_out(line);
+        }
+    }
+    give_up("no such line", name);
+    return NULL;
+}
+
+int main(void)
+{
+    char *text = NULL;
+    size_t capacity = 0;
+    new_config();
+    while (getline(&text, &capacity, stdin) > 0) {
+        cJSON *line = cJSON_Parse(text);
+        cJSON *answer = carry_out(line);
+        char *printed = cJSON_PrintUnformatted(answer);
+        puts(printed);
+        fflush(stdout);
+        cJSON_free(printed);
+        cJSON_Delete(answer);
+        cJSON_Delete(line);
+    }
+    free(text);
+    forget();
+    return EXIT_SUCCESS;
+}

@@ -1,0 +1,183 @@
+"""An adapter's process: started, spoken to in lines of JSON, and all that it shows kept."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from .leaks import Leaks
+from .table import ROOT
+
+# Longer than any row may take: an adapter that says nothing for so long hangs.
+ANSWER_SECONDS = 60
+
+# Records come through another pipe than answers: so long may they be on their way.
+RECORD_SECONDS = 5
+
+VALGRIND = (
+    "valgrind",
+    "--quiet",
+    "--suppressions=bindings/c/tests/valgrind.supp",
+    "--leak-check=full",
+    "--errors-for-leak-kinds=definite,indirect",
+    "--show-leak-kinds=definite,indirect",
+    "--error-exitcode=1",
+)
+
+
+class Broken(Exception):
+    """An adapter did not do its part."""
+
+
+def command(language: str, target: Path, valgrind: bool) -> tuple[list[str], dict[str, str]]:
+    """How a language's adapter is started, and in what environment."""
+    adapters = ROOT / "tests" / "adapters"
+    commands = {
+        "rust": [str(target / "debug" / "b24-adapter")],
+        "c": [*(VALGRIND if valgrind else ()), str(target / "c" / "bin" / "adapter")],
+        "python": [sys.executable, str(adapters / "python" / "adapter.py")],
+        "php": ["php", "-d", "ffi.enable=true", str(adapters / "php" / "adapter.php")],
+    }
+    # Proxies and libraries are what the table says, not what the environment happens to hold.
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.lower().endswith("_proxy") and name != "B24_MESSAGESERVICE_LIB"
+    }
+    if language == "php":
+        library = target / "release" / "libb24_messageservice.so"
+        environment["B24_MESSAGESERVICE_LIB"] = str(library)
+    return commands[language], environment
+
+
+class Adapter:
+    """One process. All that it shows is kept until `take_shown`."""
+
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+        self.shown: list[str] = []
+        self.leaks = Leaks()
+        self.told = threading.Condition()
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            cwd=ROOT,
+        )
+        self.answers: queue.Queue[bytes | None] = queue.Queue()
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        self.readers = [
+            threading.Thread(target=self._read_answers, args=[self.process.stdout], daemon=True),
+            threading.Thread(target=self._read_records, args=[self.process.stderr], daemon=True),
+        ]
+        for reader in self.readers:
+            reader.start()
+
+    def _read_answers(self, stream: IO[bytes]) -> None:
+        for line in stream:
+            self.answers.put(line)
+        self.answers.put(None)
+
+    def _read_records(self, stream: IO[bytes]) -> None:
+        for line in stream:
+            with self.told:
+                self.shown.append(line.decode("utf-8", "replace").rstrip("\n"))
+                self.told.notify_all()
+
+    def has_recorded(self, texts: list[str]) -> bool:
+        """Whether a log record with all these texts comes, or has come."""
+
+        def found() -> bool:
+            return any(all(text in shown for text in texts) for shown in self.shown)
+
+        with self.told:
+            return self.told.wait_for(found, timeout=RECORD_SECONDS)
+
+    def take_shown(self) -> list[str]:
+        """What was shown since this was asked last."""
+        with self.told:
+            taken, self.shown = self.shown, []
+        return taken
+
+    def say(self, *words: Any) -> None:
+        """Sends one line."""
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(json.dumps(words).encode() + b"\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise Broken(self.last_words()) from None
+
+    def hear(self) -> Any:
+        """Waits for one answer."""
+        try:
+            line = self.answers.get(timeout=ANSWER_SECONDS)
+        except queue.Empty:
+            self.process.kill()
+            raise Broken(f"the adapter did not answer within {ANSWER_SECONDS} s") from None
+        if line is None:
+            raise Broken(self.last_words())
+        return json.loads(line)
+
+    def ask(self, *words: Any) -> Any:
+        """Sends one line, and gives its answer."""
+        self.say(*words)
+        answer = self.hear()
+        if words[0] != "tokens":  # what it is asked to tell, it may tell
+            self.show(answer)
+        return answer
+
+    def show(self, answer: Any) -> None:
+        """Keeps an answer with all else that was shown."""
+        with self.told:
+            self.shown.append(" ".join(texts(answer)))
+
+    def last_words(self) -> str:
+        code = self.end()
+        last = "\n    ".join(self.shown[-5:])
+        return f"the adapter ended with status {code}; its last words were\n    {last}"
+
+    def close(self) -> None:
+        """Ends the process, which must end well: valgrind's findings are in its exit code."""
+        if self.end() != 0:
+            raise Broken(self.last_words())
+
+    def kill(self) -> None:
+        """Ends a process of which it is not known what it is doing."""
+        self.process.kill()
+        self.end()
+
+    def end(self) -> int:
+        """Waits until the process has ended and all that it showed is read. Gives its exit code."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it may have ended with a line unread
+            self.process.stdin.close()
+        code = self.process.wait(timeout=ANSWER_SECONDS)
+        for reader in self.readers:
+            reader.join(timeout=5)
+        for stream in (self.process.stdout, self.process.stderr):
+            assert stream is not None
+            stream.close()
+        return code
+
+
+def texts(value: Any) -> Iterator[str]:
+    """All texts in an answer, as they were before they became JSON."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from texts(item)

@@ -1,0 +1,143 @@
+"""Compares what came of a row with what the table expects. Differences are texts; none is good."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from .adapter import Broken
+from .table import Json
+
+TOKEN_MEMBERS = ("access_token", "refresh_token", "client_endpoint", "member_id", "expires")
+
+
+def matches(expected: object, seen: object) -> bool:
+    """Equal; or, where the table gives two numbers, between them; or one of its texts."""
+    if isinstance(expected, list) and isinstance(seen, int):
+        return bool(expected[0] <= seen <= expected[1])
+    if isinstance(expected, list):
+        return seen in expected
+    return expected == seen
+
+
+def answer(expected: Any, seen: Json) -> list[str]:
+    """A call's answer: `"ok"` and `{"result": …}` are success, all else an error's members."""
+    if expected == "ok":
+        return [] if "result" in seen else [f"expected ok, seen {shown(seen)}"]
+    if "result" in expected:
+        ok = "result" in seen and seen["result"] == expected["result"]
+        return [] if ok else [f"expected {expected}, seen {shown(seen)}"]
+    if "error" not in seen:
+        return [f"expected {expected}, seen {shown(seen)}"]
+    return error(expected, seen["error"])
+
+
+def shown(seen: Json) -> str:
+    if "error" in seen:
+        return f"{seen['error']['code']}: {seen['error']['message']}"
+    return str(seen)
+
+
+def error(expected: Json, seen: Json) -> list[str]:
+    found = []
+    for name, value in expected.items():
+        if name in ("message_has", "message_lacks"):
+            wanted = [value] if isinstance(value, str) else value
+            has = name == "message_has"
+            found += [
+                f"message {'lacks' if has else 'has'} {text!r}: {seen['message']!r}"
+                for text in wanted
+                if (text.lower() in seen["message"].lower()) != has
+            ]
+        elif name not in seen:
+            raise Broken(f"the table expects {name}, which this error has not: {seen}")
+        elif not matches(value, seen[name]):
+            found.append(f"{name}: expected {value!r}, seen {seen[name]!r}")
+    if found:
+        found.append(f"({seen['code']}: {seen['message']})")
+    return found
+
+
+def outcomes(expected: Any, seen: Json, updates: int) -> list[str]:
+    """A batch's answer: an outcome for each update, or one error for all."""
+    if "result" not in seen:
+        return answer(expected, seen)
+    if len(seen["result"]) != updates:
+        return [f"{updates} updates have {len(seen['result'])} outcomes"]
+    wanted = expected if isinstance(expected, list) else [expected] * updates
+    if len(wanted) != updates:
+        raise Broken(f"{updates} updates, but {len(wanted)} outcomes are expected")
+    return [
+        f"outcome {number}: {problem}"
+        for number, (want, one) in enumerate(zip(wanted, seen["result"], strict=True))
+        for problem in answer(want, {"result": None} if one is None else one)
+    ]
+
+
+def tokens(expected: Json, seen: Json, now: Json, time: float) -> list[str]:
+    """A client's tokens, where `portal` stands for those that are good at the portal now."""
+    if set(seen) != set(TOKEN_MEMBERS):
+        raise Broken(f"the adapter told the tokens' members {', '.join(seen)}")
+    found = []
+    for name, value in expected.items():
+        if name == "expires":  # true: known and in the future
+            ok = ((seen[name] or 0) > time) == value
+        else:
+            ok = seen[name] == (now[name] if value == "portal" else value)
+        if not ok:
+            told = "one that is not" if name.endswith("_token") else repr(seen[name])
+            found.append(f"tokens: {name}: expected {value!r}, seen {told}")
+    return found
+
+
+def portal(row: Json, seen: Json, messages: Json, history: Json, now: Json) -> Iterable[str]:
+    """What the portal saw and keeps at the end of a row."""
+    for bad in seen["bad"]:
+        yield f"the portal saw what must not be: {bad}"
+    for name, value in row["seen"].items():
+        if not matches(value, seen[name]):
+            yield f"portal saw {name}: expected {value}, seen {seen[name]}"
+    if "messages" in row and row["messages"] != messages:
+        yield f"portal keeps: expected {row['messages']}, seen {messages}"
+    for name, value in row.get("history", {}).items():
+        if history.get(name) != value:
+            yield f"history of {name}: expected {value}, seen {history.get(name)}"
+    if now["lost"] != row.get("lost", False):
+        yield f"the installation is {'lost' if now['lost'] else 'not lost'}"
+    if "log" in row:
+        yield from log(row["log"], seen["log"])
+
+
+def proxy(row: Json, tunnels: int, requests: int) -> Iterable[str]:
+    """What went through the proxy."""
+    if row.get("tunnels", 0) != tunnels:
+        yield f"proxy: expected {row.get('tunnels', 0)} tunnels, seen {tunnels}"
+    if requests != row.get("proxy_requests", requests):
+        yield f"proxy: expected {row['proxy_requests']} requests, seen {requests}"
+
+
+def log(expected: list[Json], log: list[Json]) -> Iterable[str]:
+    if len(expected) != len(log):
+        yield f"log: expected {len(expected)} requests, seen {len(log)}"
+        return
+    for number, (want, entry) in enumerate(zip(expected, log, strict=True), 1):
+        for name, value in want.items():
+            seen = entry["user_agent"] if name == "user_agent_begins" else entry[name]
+            if name == "user_agent_begins":
+                ok = seen.startswith(value)
+            elif name in ("params", "answer"):
+                ok = all(seen.get(key) == text for key, text in value.items())
+            else:
+                ok = seen == value
+            if not ok:
+                yield f"log: request {number}: {name}: expected {value!r}, seen {seen!r}"
+
+
+def last_requests(log: list[Json]) -> str:
+    """The last requests that the portal saw, for whoever reads why a row failed."""
+    told = []
+    for entry in log[-8:]:
+        given = entry.get("answer") or {}
+        request = f"{entry['host']}{entry['path']}"
+        told.append(f"{request} -> {given.get('status')} {given.get('error')}".strip())
+    return "requests: " + ", ".join(told)

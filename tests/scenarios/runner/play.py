@@ -1,0 +1,311 @@
+"""Plays a row in one language: sets the portal up, takes the steps, judges what came of them."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from b24_portal import Portal
+
+from . import checks
+from .adapter import Adapter, Broken, command
+from .leaks import RUN
+from .places import Places, temporary_directory
+from .table import TABLE, Json
+
+# Longer than any renewal takes.
+RENEWALS_MS = 45_000
+
+# Longer than it takes until the portal has seen what a row waits for.
+WAIT_SECONDS = 30.0
+
+# Each row has a number of its own in place of this one: an installation is known by its tokens.
+NUMBER = "0000000000000001"
+INSTALLED = {
+    "client_id": "app.1",
+    "client_secret": f"secret-{NUMBER}",
+    "access_token": f"access-{NUMBER}",
+    "refresh_token": f"refresh-{NUMBER}",
+}
+SECRETS = ("access_token", "refresh_token", "client_secret")
+
+
+class Running:
+    """What a pytest process has running: an emulator, and the adapters that rows have asked for."""
+
+    def __init__(self, target: Path, valgrind: bool) -> None:
+        self.target = target
+        self.valgrind = valgrind
+        self.portal = Portal()
+        self.places = Places(self.portal.https_port)
+        # By language and number: a row may have steps in a second process.
+        self.adapters: dict[str, dict[int, Adapter]] = {}
+        self.rows = 0
+
+    def adapter(self, language: str, number: int) -> Adapter:
+        """The process, started when it is first needed."""
+        of_language = self.adapters.setdefault(language, {})
+        if number not in of_language:
+            of_language[number] = Adapter(*command(language, self.target, self.valgrind))
+            of_language[number].ask("log")
+        return of_language[number]
+
+    def kill(self, language: str) -> None:
+        """Ends adapters of which it is not known what they are doing."""
+        for adapter in self.adapters.pop(language, {}).values():
+            adapter.kill()
+
+    def close(self) -> None:
+        """Ends everything. What an adapter does wrong at its end is raised."""
+        problems = []
+        for language, of_language in self.adapters.items():
+            for adapter in of_language.values():
+                try:
+                    adapter.close()
+                except Broken as broken:
+                    problems.append(f"{language}: {broken}")
+                leaks = adapter.leaks.find(adapter.take_shown())
+                problems += [f"{language}: secret shown: {leak}" for leak in leaks]
+        self.portal.close()
+        self.places.close()
+        if problems:
+            raise Broken("\n".join(problems))
+
+
+@dataclass
+class Played:
+    """What came of a row."""
+
+    problems: list[str] = field(default_factory=list)
+    #: How long the longest call took that was to run into its deadline.
+    longest_ms: float = 0.0
+    secrets: int = 0
+    texts: int = 0
+
+
+class Play:
+    """A row in one language."""
+
+    def __init__(self, running: Running, row: Json, language: str) -> None:
+        self.running = running
+        self.portal = running.portal
+        self.language = language
+        self.played = Played()
+        self.directory = temporary_directory()
+        running.rows += 1
+        self.names = {
+            # A name of its own for each row: rate limits and renewals of one portal outlive a
+            # client.
+            "{host}": f"{row['name']}.bitrix24.test",
+            "{tmp}": self.directory.name,
+            "{table}": str(TABLE),
+            **{f"{{{name}}}": str(value) for name, value in self.portal.addresses.items()},
+            **{f"{{{name}}}": port for name, port in running.places.names().items()},
+            NUMBER: f"{RUN}{running.rows:08}",
+        }
+        self.row = self.fill({**row, "portal": {**INSTALLED, **row.get("portal", {})}})
+        self.secrets = set(self.row.get("secrets", []))
+
+    def fill(self, value: Any) -> Any:
+        """Puts this run's addresses where the table has placeholders."""
+        if isinstance(value, str):
+            for name, text in self.names.items():
+                value = value.replace(name, text)
+            return value
+        if isinstance(value, list):
+            return [self.fill(item) for item in value]
+        if isinstance(value, dict):
+            return {self.fill(name): self.fill(item) for name, item in value.items()}
+        return value
+
+    def run(self) -> Played:
+        try:
+            self.take_steps()
+            self.judge()
+            self.look_for_leaks()
+            self.forget()
+        except BaseException:
+            self.running.kill(self.language)
+            raise
+        finally:
+            self.directory.cleanup()
+        return self.played
+
+    def take_steps(self) -> None:
+        self.running.places.tunnels = self.running.places.proxy_requests = 0
+        self.portal.reset(**self.row["portal"])
+        if faults := self.row.get("faults"):
+            self.portal.faults(faults)
+        for adapter in self.adapters():
+            adapter.ask("log")
+        steps = self.row["steps"]
+        if not steps[0].keys() & {"client", "copy"}:
+            self.tell("the client", self.take({"client": "new", "expect": "ok"}))
+        for number, step in enumerate(steps, 1):
+            self.tell(f"step {number}", self.take(step))
+
+    def forget(self) -> None:
+        """Ends what the row left behind, so that the next begins with nothing."""
+        # To a portal that was reset the row's tokens are unknown, which ends a renewal of them.
+        self.portal.reset(**INSTALLED)
+        for adapter in self.adapters():
+            adapter.ask("renewals_wait", RENEWALS_MS)
+            adapter.ask("reset")
+
+    def tell(self, where: str, problems: Iterable[str]) -> None:
+        self.played.problems += [f"{where}: {problem}" for problem in problems]
+
+    def adapters(self) -> list[Adapter]:
+        return list(self.running.adapters.get(self.language, {}).values())
+
+    def adapter(self, step: Json) -> Adapter:
+        """The process that a step is for."""
+        return self.running.adapter(self.language, step.get("process", 1))
+
+    def tokens(self) -> Json:
+        """Those that are good at the portal now."""
+        return cast("Json", self.portal.tokens())
+
+    def options(self, step: Json) -> dict[str, str]:
+        """The options of a client: the usual ones, changed by the row's and the step's own."""
+        host, portal = self.names["{host}"], self.portal
+        resolve = [
+            *portal.resolve(host),
+            f"{host}:80:127.0.0.1:{portal.http_port}",
+            *(f"{name}:443:127.0.0.1:{portal.https_port}" for name in self.row.get("hosts", [])),
+        ]
+        options = {
+            "portal": host,
+            "access_token": self.row["portal"]["access_token"],
+            "oauth_url": "https://oauth.bitrix24.test",
+            "proxy": "none",
+            "ca_file": portal.ca_file,
+            "resolve": ",".join(resolve),
+            **self.row.get("config", {}),
+            **step.get("config", {}),
+        }
+        given = {name: value for name, value in options.items() if value is not None}
+        self.secrets.update(given[name] for name in SECRETS if given.get(name))
+        return given
+
+    # ---- Steps: each gives the differences between what was expected and what came.
+
+    def take(self, step: Json) -> list[str]:
+        if "parallel" in step:
+            return self.take_parallel(step["parallel"])
+        if "set" in step:
+            self.portal.set(**step["set"])
+        elif "fault" in step:
+            self.portal.faults(step["fault"])
+        elif "release" in step:
+            self.portal.release()
+        elif "wait" in step:
+            self.portal.wait(**step["wait"], timeout=WAIT_SECONDS)
+        elif "copy" in step:
+            shutil.copyfile(*step["copy"])
+        elif "remove" in step:
+            shutil.rmtree(step["remove"])
+        else:
+            adapter = self.adapter(step)
+            adapter.ask("use", step.get("with", ""))
+            return self.take_with(adapter, step)
+        return []
+
+    def take_with(self, adapter: Adapter, step: Json) -> list[str]:
+        expected = step.get("expect", "ok")
+        if "client" in step:
+            options = list(self.options(step).items())
+            return checks.answer(expected, adapter.ask("client", step["client"], options))
+        if "tokens" in step:
+            seen = adapter.ask("tokens")["result"]
+            return checks.tokens(step["tokens"], seen, self.tokens(), time.time())
+        if "renewals_wait" in step:
+            return checks.answer(expected, adapter.ask("renewals_wait", step["renewals_wait"]))
+        if "renewed" in step:
+            seen = adapter.ask("renewed")["result"]
+            # A language without the callback has no number.
+            ok = seen in (None, step["renewed"])
+            return [] if ok else [f"renewal callbacks: expected {step['renewed']}, seen {seen}"]
+        return self.take_call(adapter, step, expected)
+
+    def take_call(self, adapter: Adapter, step: Json, expected: Any) -> list[str]:
+        method, arguments = call_of(step)
+        problems = []
+        for _ in range(step.get("times", 1)):
+            before = time.monotonic()
+            if "cancel_after" in step:
+                adapter.say("cancelled_call", method, arguments)
+                self.portal.wait(**step["cancel_after"], timeout=WAIT_SECONDS)
+                seen = adapter.ask("cancel")
+            else:
+                seen = adapter.ask("call", method, arguments)
+            took = (time.monotonic() - before) * 1000
+            self.played.longest_ms = max(self.played.longest_ms, took)
+            if "batch" in step:
+                problems += checks.outcomes(expected, seen, len(arguments["updates"]))
+            else:
+                problems += checks.answer(expected, seen)
+        return problems
+
+    def take_parallel(self, steps: list[Json]) -> list[str]:
+        """Lets all begin before any has ended."""
+        for step in steps:
+            self.adapter(step).ask("use", step.get("with", ""))
+            self.adapter(step).say("call", *call_of(step))
+        problems = []
+        for step in steps:
+            adapter = self.adapter(step)
+            seen = adapter.hear()
+            adapter.show(seen)
+            differences = checks.answer(step.get("expect", "ok"), seen)
+            problems += [f"process {step.get('process', 1)}: {one}" for one in differences]
+        return problems
+
+    # ---- The end
+
+    def judge(self) -> None:
+        seen, now, places = cast("Json", self.portal.seen()), self.tokens(), self.running.places
+        self.secrets.update(now[name] for name in ("access_token", "refresh_token") if now[name])
+        problems = [
+            *checks.portal(self.row, seen, self.portal.messages(), self.portal.history(), now),
+            *checks.proxy(self.row, places.tunnels, places.proxy_requests),
+        ]
+        for texts in self.row.get("records", []):
+            adapter = self.running.adapter(self.language, 1)
+            if not adapter.has_recorded([self.names["{host}"], *texts]):
+                problems.append(f"no log record has all of {', '.join(texts)}")
+        self.played.problems += problems
+        if self.played.problems:
+            self.played.problems.append(checks.last_requests(seen["log"]))
+
+    def look_for_leaks(self) -> None:
+        """Looks for the secrets of this row, and of those before it, in all that was shown."""
+        for adapter in self.adapters():
+            adapter.ask("dump")
+            for secret in self.secrets:
+                adapter.leaks.know(secret)
+            shown = adapter.take_shown()
+            self.played.texts += len(shown)
+            self.tell("secret shown", adapter.leaks.find(shown))
+        self.played.secrets = len(self.secrets)
+
+
+def call_of(step: Json) -> tuple[str, Json]:
+    """The method that a step calls, and its arguments by name."""
+    if "call" in step:
+        method, arguments = step["call"]
+        return method, arguments
+    if "update" in step:
+        names = ("code", "message_id", "status")
+        return "message_status_update", dict(zip(names, step["update"], strict=True))
+    batch = step["batch"]
+    if isinstance(batch, dict):
+        batch = [
+            [text.replace("{n}", str(number)) for text in batch["each"]]
+            for number in range(1, batch["count"] + 1)
+        ]
+    return "message_status_update_batch", {"updates": batch}

@@ -1,0 +1,102 @@
+"""The rows: read from the table's files, and held to what tests/README.md says of them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[3]
+TABLE = ROOT / "tests" / "scenarios"
+LANGUAGES = ("rust", "c", "python", "php")
+
+# What a row may need besides, and why it cannot be run without.
+NEEDS = {
+    "root": (os.geteuid() == 0, "only root can give a directory to another user"),
+}
+
+Json = dict[str, Any]
+
+MEMBERS = {
+    "name", "about", "portal", "faults", "config", "hosts", "steps", "seen", "log", "messages",
+    "history", "tunnels", "proxy_requests", "records", "deadline_ms", "secrets", "except", "needs",
+    "lost",
+}  # fmt: skip
+
+# What a step does, and what else it may say.
+OF_A_CLIENT = {"with", "process", "expect"}
+STEPS = {
+    "client": OF_A_CLIENT | {"config"},
+    "update": OF_A_CLIENT | {"times", "cancel_after"},
+    "call": OF_A_CLIENT | {"times", "cancel_after"},
+    "batch": OF_A_CLIENT,
+    "tokens": OF_A_CLIENT,
+    "renewed": OF_A_CLIENT,
+    "renewals_wait": OF_A_CLIENT,
+    "parallel": set(),
+    "set": set(),
+    "fault": set(),
+    "release": set(),
+    "wait": set(),
+    "copy": set(),
+    "remove": set(),
+}
+
+
+class Malformed(Exception):
+    """A row is not as the table's description has it."""
+
+
+def subjects() -> list[str]:
+    """The names of the table's files."""
+    return sorted(path.stem for path in TABLE.glob("*.json"))
+
+
+def read_table() -> list[Json]:
+    """All rows, in the order of the files' names; each knows its file's name as its `subject`."""
+    rows: list[Json] = []
+    for subject in subjects():
+        for row in json.loads((TABLE / f"{subject}.json").read_text(encoding="utf-8")):
+            check(row)
+            rows.append({**row, "subject": subject})
+    for name, count in Counter(row["name"] for row in rows).items():
+        if count > 1:
+            raise Malformed(f"{count} rows are named {name}")
+    return rows
+
+
+def check(row: Json) -> None:
+    """Raises where a row has what is unknown, or lacks what is required."""
+    name = row.get("name") or "without a name"
+    if unknown := set(row) - MEMBERS:
+        raise Malformed(f"row {name} has unknown members: {', '.join(sorted(unknown))}")
+    if lacking := [member for member in ("name", "about", "steps") if not row.get(member)]:
+        raise Malformed(f"row {name} lacks {', '.join(lacking)}")
+    if "requests" not in row.get("seen", {}):
+        raise Malformed(f"row {name} does not say how many requests the portal must have seen")
+    if unknown := set(row.get("except", {})) - set(LANGUAGES):
+        raise Malformed(f"row {name} excepts what is no language: {', '.join(sorted(unknown))}")
+    if unknown := set(row.get("needs", [])) - set(NEEDS):
+        raise Malformed(f"row {name} needs what is unknown: {', '.join(sorted(unknown))}")
+    for number, step in enumerate(row["steps"], 1):
+        for one in step.get("parallel", [step]):
+            check_step(f"row {name}, step {number}", one)
+
+
+def check_step(where: str, step: Json) -> None:
+    kinds = set(step) & set(STEPS)
+    if len(kinds) != 1:
+        raise Malformed(f"{where}: does {', '.join(sorted(kinds)) or 'nothing'}; one thing it must")
+    (kind,) = kinds
+    if unknown := set(step) - STEPS[kind] - kinds:
+        raise Malformed(f"{where}: a step with {kind} has no {', '.join(sorted(unknown))}")
+
+
+def left_out(row: Json, language: str) -> str:
+    """Why the row is not run in this language; empty if it is."""
+    if reason := row.get("except", {}).get(language):
+        return str(reason)
+    lacking = (NEEDS[need] for need in row.get("needs", []))
+    return next((reason for met, reason in lacking if not met), "")
