@@ -52,6 +52,8 @@ pub(crate) struct Operation<'c> {
 #[derive(Debug)]
 pub(crate) enum Decision {
     Fail(Error),
+    /// As `Fail`, where the portal may have executed what must not be executed twice.
+    FailUnknown(Error),
     RetryAfter(Duration),
     Renew(Error),
     Move(Origin),
@@ -61,6 +63,7 @@ impl fmt::Display for Decision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fail(error) => write!(f, "repeat=no ({})", why_not(error)),
+            Self::FailUnknown(_) => f.write_str("repeat=no (the portal may have executed it)"),
             Self::RetryAfter(delay) => write!(f, "repeat=after_ms:{}", delay.as_millis()),
             Self::Renew(_) => f.write_str("repeat=after_renewal"),
             Self::Move(to) => write!(f, "repeat=at:{to}"),
@@ -321,7 +324,7 @@ impl<'c> Operation<'c> {
     pub(crate) fn decide(&mut self, method: &Method, failed: &AttemptError) -> Decision {
         let error = failed.error.clone();
         if failed.may_have_run && !method.idempotent {
-            return Decision::Fail(error.with_retryable(false).with_retry_after(None));
+            return Decision::FailUnknown(error.with_retryable(false).with_retry_after(None));
         }
         match &failed.action {
             RetryAction::AfterRenewal if self.may_renew() => Decision::Renew(error),
@@ -380,7 +383,7 @@ impl<'c> Operation<'c> {
     /// Waits, renews or moves, so that the next attempt can be made; or fails.
     pub(crate) fn execute(&mut self, decision: Decision) -> Result<(), Error> {
         match decision {
-            Decision::Fail(error) => Err(error),
+            Decision::Fail(error) | Decision::FailUnknown(error) => Err(error),
             Decision::RetryAfter(wait) if wait.is_zero() => Ok(()),
             Decision::RetryAfter(wait) => self
                 .call

@@ -312,7 +312,7 @@ impl<'u> BatchOperation<'_, 'u> {
                 .into_iter()
                 .partition(|(_, error)| error.action == action);
             match decision {
-                Decision::Fail(error) => {
+                Decision::Fail(error) | Decision::FailUnknown(error) => {
                     let wait = error.retry_after();
                     for ((at, _), failed) in these {
                         let error = failed.error.with_retry_after(wait);

@@ -246,6 +246,12 @@ impl ErrorResponse<'_> {
                 "",
             ),
         };
+        // A known code says whether anything was executed; an unknown one of a server that failed
+        // does not.
+        let may_have_run = match known {
+            Some(_) => action == RetryAction::AfterBackoff,
+            None => self.http_status >= 500,
+        };
         let mut message = format!("{} answered {}", self.server, self.code);
         if !self.description.is_empty() {
             message = format!("{message}: {}", self.description);
@@ -259,7 +265,7 @@ impl ErrorResponse<'_> {
             .with_retryable(may_succeed_later(&action))
             .with_retry_after(self.retry_after);
         AttemptError {
-            may_have_run: action == RetryAction::AfterBackoff || self.http_status >= 500,
+            may_have_run,
             error,
             action,
         }
@@ -394,6 +400,20 @@ mod tests {
                 );
                 assert_eq!(refused.error.portal_code(), code);
             }
+        }
+    }
+
+    #[test]
+    fn what_was_refused_before_it_was_executed_may_be_sent_again() {
+        for (status, code, may_have_run) in [
+            (503, "QUERY_LIMIT_EXCEEDED", false),
+            (429, "OPERATION_TIME_LIMIT", false),
+            (401, "expired_token", false),
+            (500, "INTERNAL_SERVER_ERROR", true),
+            (502, "SOMETHING_NEW", true),
+            (400, "SOMETHING_NEW", false),
+        ] {
+            assert_eq!(refused(status, code).may_have_run, may_have_run, "{code}");
         }
     }
 
