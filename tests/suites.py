@@ -63,8 +63,8 @@ SUITES = (
     Suite("php", (*C, *PORTAL, "bindings/php"), ("bindings/php/tests/run",)),
     Suite(
         "docs",
-        (*C, *PORTAL, "bindings", "docs", "tests/docs", "README.md", "CONTRIBUTING.md"),
-        (".venv/bin/python", "tests/docs/run_snippets.py", "--target", "{target}"),
+        (*C, *PORTAL, "bindings", "docs", "tests", "README.md", "CONTRIBUTING.md"),
+        (*PYTEST, "tests/docs", "-rs"),
     ),
     Suite("fuzz", (*C, "fuzz"), ("fuzz/run", "5")),
     Suite(
