@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -23,6 +24,9 @@ OAUTH_HOST = "oauth.bitrix24.test"
 
 # A command is answered at once, but `/wait` when its time is over: so much longer it may take.
 PATIENCE = 30.0
+
+# Of all emulators that this process starts.
+RESETS = itertools.count(1)
 
 # No proxy: the emulator is on this machine, whatever the environment says.
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -136,7 +140,6 @@ class Portal:
             raise PortalError(f"{path} ended before it was ready: {self._end()}")
         self.addresses: dict[str, Any] = json.loads(ready)
         """What the emulator printed when it was ready, as its documentation has it."""
-        self._resets = 0
         try:
             self.reset(**settings)
         except PortalError:
@@ -234,18 +237,18 @@ class Portal:
         Each reset gives another host, another application and other tokens, unless ``settings``
         name them: a client may remember for the life of the process what it knows of a portal.
         """
-        self._resets += 1
-        # None that a renewal gives: those are numbered too, and would be taken for the first.
-        number = f"{self._resets:016}"
+        reset = next(RESETS)
+        # Never given before, nor by another process: a client may keep tokens in a directory.
+        number = f"{os.getpid():08}{reset:08}"
         installed: dict[str, Any] = {
-            "client_id": f"app.{self._resets}",
+            "client_id": f"app.{number}",
             "access_token": f"installed-access-{number}",
             "refresh_token": f"installed-refresh-{number}",
             "client_secret": f"installed-secret-{number}",
         }
         installed.update(settings)
         self.ask("POST", "/reset", installed)
-        self.host = f"portal{self._resets}.bitrix24.test"
+        self.host = f"portal{reset}.bitrix24.test"
         """A name of the portal that no earlier one had; it answers under every other as well."""
         self.client_id: str = installed["client_id"]
         """The application that is installed on it."""
