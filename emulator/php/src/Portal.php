@@ -7,7 +7,7 @@ namespace B24\Portal;
 use B24\MessageService\Client;
 
 /**
- * A running portal emulator, told what to do and asked what it saw.
+ * A running portal emulator.
  *
  * Settings, faults and counts are those of b24-portal's documentation.
  */
@@ -16,7 +16,7 @@ final class Portal
     private const PROGRAM = 'b24-portal';
     private const VARIABLE = 'B24_PORTAL_BIN';
     private const OAUTH_HOST = 'oauth.bitrix24.test';
-    /** A command is answered at once, but a wait when its time is over: so many seconds more it may take. */
+    /** How many seconds an answer may take; for a wait, in addition to its own time. */
     private const PATIENCE = 30.0;
 
     /** Where the portal answers on 127.0.0.1, whatever the host name. */
@@ -30,15 +30,15 @@ final class Portal
     /** The URL of the control API. */
     public readonly string $control;
 
-    /** A name of the portal that no earlier one had; it answers under every other as well. */
+    /** A host name that no earlier portal had. The portal answers under every other name too. */
     public string $host = '';
-    /** The application that is installed on it. */
+    /** The id of the application that is installed on it. */
     public string $clientId = '';
     /** The application's secret. */
     public string $clientSecret = '';
-    /** The first access token; renewals give others. */
+    /** The first access token; renewals return others. */
     public string $accessToken = '';
-    /** What the first renewal takes. */
+    /** The refresh token for the first renewal. */
     public string $refreshToken = '';
 
     private static ?self $running = null;
@@ -46,7 +46,7 @@ final class Portal
 
     /** @var resource|null */
     private $process;
-    /** @var array<int, resource> its standard input keeps it alive */
+    /** @var array<int, resource> the program runs as long as its standard input is open */
     private array $pipes = [];
 
     /**
@@ -59,7 +59,7 @@ final class Portal
     {
         $program ??= self::findProgram();
         if (!is_executable($program)) {
-            throw new PortalException("$program is no program that can be started");
+            throw new PortalException("$program cannot be started: it is not a program");
         }
         $process = proc_open([$program], [['pipe', 'r'], ['pipe', 'w']], $this->pipes);
         if ($process === false) {
@@ -81,7 +81,7 @@ final class Portal
     }
 
     /**
-     * The one emulator of this process, started by the first call, and reset.
+     * The emulator of this process, started by the first call, and reset by each.
      *
      * @param array<string, mixed> $settings
      */
@@ -142,7 +142,7 @@ final class Portal
     }
 
     /**
-     * The options of a client of b24/messageservice; `$more` go over them.
+     * The options of a client of b24/messageservice, overridden by `$more`.
      *
      * @param array<string, mixed> $more
      * @return array<string, mixed>
@@ -158,7 +158,7 @@ final class Portal
     }
 
     /**
-     * As options(), with what it takes to renew an expired token.
+     * As options(), with the options for renewing an expired token.
      *
      * @param array<string, mixed> $more
      * @return array<string, mixed>
@@ -184,10 +184,10 @@ final class Portal
     }
 
     /**
-     * Forgets everything, and goes on as a new portal with these settings over the defaults.
+     * Forgets everything, and continues as a new portal with these settings.
      *
-     * Each reset gives another host, another application and other tokens, unless the settings name
-     * them: a client may remember for the life of the process what it knows of a portal.
+     * After each reset the host, the application and the tokens are others, unless the settings name them,
+     * because clients remember what they know about a portal until the process ends.
      *
      * @param array<string, mixed> $settings
      */
@@ -220,7 +220,7 @@ final class Portal
     }
 
     /**
-     * Orders a fault: `fault('drop_after', ['at' => 'update', 'count' => 2])`.
+     * Queues a fault: `fault('drop_after', ['at' => 'update', 'count' => 2])`.
      *
      * @param array<string, mixed> $more
      */
@@ -230,7 +230,7 @@ final class Portal
     }
 
     /**
-     * Lets go of every request that hangs or waits for a latency.
+     * Continues with every request that hangs or is delayed.
      */
     public function release(): void
     {
@@ -238,9 +238,9 @@ final class Portal
     }
 
     /**
-     * Waits until so many calls and requests for a renewal have come since the last reset.
+     * Waits until this many calls and requests for a renewal have arrived since the last reset.
      *
-     * @throws PortalException if they have not within so many seconds
+     * @throws PortalException if they have not arrived within `$timeout` seconds
      */
     public function wait(int $requests = 0, int $renewalRequests = 0, float $timeout = 10.0): void
     {
@@ -299,7 +299,7 @@ final class Portal
     }
 
     /**
-     * The present tokens; `lost` if a spent refresh token came again.
+     * The present tokens; `lost` is true if a used refresh token was sent again.
      *
      * @return array{access_token: string, refresh_token: string, expires: int, lost: bool}
      */
@@ -309,7 +309,7 @@ final class Portal
     }
 
     /**
-     * Sends a command to the control API, and gives its answer.
+     * Sends a command to the control API, and returns its answer.
      *
      * @return array<string, mixed>
      */

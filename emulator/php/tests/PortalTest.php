@@ -180,7 +180,7 @@ final class PortalTest extends TestCase
         try {
             self::assertSame('/nowhere/b24-portal', Portal::findProgram());
             $this->expectException(PortalException::class);
-            $this->expectExceptionMessage('/nowhere/b24-portal is no program that can be started');
+            $this->expectExceptionMessage('/nowhere/b24-portal cannot be started: it is not a program');
             new Portal();
         } finally {
             putenv($before === false ? 'B24_PORTAL_BIN' : "B24_PORTAL_BIN=$before");

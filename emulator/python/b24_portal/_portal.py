@@ -37,7 +37,7 @@ class PortalError(Exception):
 
 
 class Tokens(TypedDict):
-    """The tokens that are good at present."""
+    """The tokens that are valid at present."""
 
     access_token: str
     refresh_token: str
@@ -68,7 +68,7 @@ class Logged(TypedDict):
 
 
 class Seen(TypedDict):
-    """What came to the portal since the last reset."""
+    """What the portal received since the last reset."""
 
     connections: int
     tls_handshakes_full: int
@@ -110,12 +110,11 @@ def user_scripts() -> str:
 
 
 class Portal:
-    """A running emulator, told what to do and asked what it saw.
+    """A running emulator.
 
-    ``program`` is the emulator, by default what :func:`find_program` finds. ``directory`` is where
-    its root certificate goes, by default one of its own that ends with it. ``settings`` are those
-    of the first :meth:`reset`. Settings, faults and counts are those of the emulator's
-    documentation.
+    ``program`` is the emulator, by default what :func:`find_program` finds. Its root certificate is
+    written to ``directory``, by default a temporary one. ``settings`` are those of the first
+    :meth:`reset`. Settings, faults and counts are those of the emulator's documentation.
     """
 
     def __init__(
@@ -139,7 +138,7 @@ class Portal:
         if not ready:
             raise PortalError(f"{path} ended before it was ready: {self._end()}")
         self.addresses: dict[str, Any] = json.loads(ready)
-        """What the emulator printed when it was ready, as its documentation has it."""
+        """What the emulator printed when it was ready; see its documentation."""
         try:
             self.reset(**settings)
         except PortalError:
@@ -205,7 +204,7 @@ class Portal:
         ]
 
     def options(self, **overrides: Any) -> dict[str, Any]:
-        """What a ``b24_messageservice.Client`` of this portal takes, with ``overrides``."""
+        """The options of a ``b24_messageservice.Client`` of this portal, with ``overrides``."""
         options = {
             "portal": self.host,
             "access_token": self.access_token,
