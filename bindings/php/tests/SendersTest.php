@@ -52,7 +52,7 @@ final class SendersTest extends TestCase
             name: 'Two',
             description: ['en' => 'Text']
         );
-        self::assertSame(
+        self::assertEquals(
             ['provider1' => [
                 'type' => 'SMS',
                 'handler' => self::HANDLER . '2',
@@ -85,7 +85,7 @@ final class SendersTest extends TestCase
             'name that is not UTF-8' => [['provider1', self::HANDLER, "\xff"], 'UTF-8'],
             'no languages' => [['provider1', self::HANDLER, ['One', 'Two']], 'language'],
             'text that is a number' => [['provider1', self::HANDLER, ['en' => 7]], 'name in "en" is a int'],
-            'text that is null' => [['provider1', self::HANDLER, 'One', ['en' => null]], 'description in "en" is a null'],
+            'text that is null' => [['provider1', self::HANDLER, ['en' => null]], 'name in "en" is a null'],
             'blank type' => [['provider1', self::HANDLER, 'One', null, ''], 'type'],
         ];
     }
@@ -162,7 +162,8 @@ final class SendersTest extends TestCase
 
     public function testTheStatusOfAMessageIsItsEnglishName(): void
     {
-        $client = Portal::fresh(['message_statuses' => ['7' => 'Delivered', '8' => '', PHP_INT_MAX => 'Sent']])->client();
+        $statuses = ['7' => 'Delivered', '8' => '', PHP_INT_MAX => 'Sent'];
+        $client = Portal::fresh(['message_statuses' => $statuses])->client();
         self::assertSame('Delivered', $client->messageStatusGet(7));
         self::assertSame('', $client->messageStatusGet(8));
         self::assertSame('Sent', $client->messageStatusGet(PHP_INT_MAX));
