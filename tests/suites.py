@@ -56,6 +56,7 @@ SUITES = (
     Suite("core", (*CORE, *PORTAL, "tests/bytes.rs"), (*CARGO, "b24-messageservice")),
     Suite("portal", ("Cargo.lock", *PORTAL), (*CARGO, "b24-portal")),
     Suite("portal-python", PORTAL, (*PYTEST, "emulator/python/tests")),
+    Suite("portal-php", PORTAL, ("phpunit", "-c", "emulator/php", "--log-junit", "{junit}")),
     Suite("scenarios", (*C, *PORTAL, "bindings", *TABLE), SCENARIOS),
     Suite("scenarios-valgrind", (*C, *PORTAL, *TABLE), (*SCENARIOS, "-m", "c", "--valgrind")),
     Suite("stress", (*CORE, *PORTAL, "tests/stress"), ("tests/stress/run",)),

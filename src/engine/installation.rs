@@ -221,7 +221,7 @@ impl Installation {
         match Origin::parse(&credentials.tokens.client_endpoint) {
             Ok(origin) if self.accepts(&origin) => {
                 if let Err(error) = self.move_to(&origin) {
-                    log::warn!(target: LOG, "the portal's new address was not taken over: {error}");
+                    log::warn!(target: LOG, "the portal's new address is not used: {error}");
                 }
             }
             Ok(origin) => {

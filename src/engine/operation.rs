@@ -75,7 +75,7 @@ fn why_not(error: &Error) -> &'static str {
     match error.kind() {
         ErrorKind::Cancelled => "cancelled",
         ErrorKind::Timeout => "deadline passed",
-        _ if error.is_retryable() => "no retry left before the deadline or max_retries",
+        _ if error.is_retryable() => "no retry left within the deadline and max_retries",
         _ => "another attempt would fail for the same reason",
     }
 }
@@ -180,7 +180,7 @@ impl<'c> Operation<'c> {
             match self.renew(&ahead, &present) {
                 Ok(_) => {}
                 Err(error) if error.is_retryable() && !self.call.remaining().is_zero() => {
-                    log::info!(target: LOG, "portal={} trying the token that there is: {error}", self.installation.portal);
+                    log::info!(target: LOG, "portal={} the token seems to have expired and was not renewed; trying it: {error}", self.installation.portal);
                 }
                 Err(error) => return Err(error),
             }

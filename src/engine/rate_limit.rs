@@ -196,7 +196,7 @@ impl RateLimit {
         request.call.sleep(wait).map_err(|interrupt| {
             // The place is given back if possible. The call has ended in any case.
             if let Err(error) = self.change(request, rate, Level::give_back) {
-                log::debug!(target: LOG, "a place under the rate limit was not given back: {error}");
+                log::debug!(target: LOG, "the rate limit still counts a request that was not sent: {error}");
             }
             let doing = "waiting for its turn under the portal's limits";
             request.call.error(interrupt, doing)
@@ -241,7 +241,7 @@ impl RateLimit {
                 }
                 Err(LockError::Storage(error)) => {
                     if !std::mem::replace(&mut self.lock().alone, true) {
-                        log::warn!(target: LOG, "portal={} the rate limit is kept by this process alone: {error}", request.portal);
+                        log::warn!(target: LOG, "portal={} the rate limit is not shared with other processes: {error}", request.portal);
                     }
                 }
             }

@@ -181,7 +181,7 @@ impl RenewalTask {
             if by_host_alone || record.replaces(client_id, &stale) {
                 stale = record.credentials.clone();
                 if stale.are_good_after(newest) {
-                    log::debug!(target: LOG, "portal={} token taken over from another process", installation.portal);
+                    log::debug!(target: LOG, "portal={} uses a token that another process renewed", installation.portal);
                     installation.adopt(&stale);
                     return Ok(RenewalResult::TakenOver(stale));
                 }

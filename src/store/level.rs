@@ -31,7 +31,7 @@ impl StateDir {
             Some(_) => Level::default(),
             None if text.is_empty() => Level::default(),
             None => {
-                log::warn!(target: LOG, "{}: damaged; the rate limit is taken to be used up", self.path.join(&name).display());
+                log::warn!(target: LOG, "{}: damaged; the rate limit counts as used up", self.path.join(&name).display());
                 Level(rate.burst)
             }
         };

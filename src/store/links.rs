@@ -491,7 +491,7 @@ impl LockedTokens<'_> {
         if let Some(room) = self.room.take() {
             match room.fill(name, content) {
                 Ok(()) => return Ok(()),
-                Err(error) => log::warn!(target: LOG, "{error}; it is written anew"),
+                Err(error) => log::warn!(target: LOG, "{error}; it is written again"),
             }
         }
         self.directory.replace(name, content)

@@ -1,7 +1,6 @@
 """Run the examples against the portal emulator: what they print, and what the portal has stored.
 
-usage: examples.py DIRECTORY_OF_THE_EXAMPLES; the package b24_portal of ../../emulator/python is
-found by PYTHONPATH, and finds the emulator.
+usage: examples.py DIRECTORY_OF_THE_EXAMPLES; b24_portal finds the emulator.
 """
 
 from __future__ import annotations
@@ -45,11 +44,10 @@ def main(examples: Path) -> int:
 
         def run(name: str, *arguments: str, stdin: str = "", **settings: Any) -> str:
             portal.reset(**settings)
-            options = {**portal.options(), "resolve": ",".join(portal.resolve())}
+            options = {**portal.renewable(), "resolve": ",".join(portal.resolve())}
             token = options.pop("access_token")
-            given = [f"{option}={value}" for option, value in options.items()]
             done = subprocess.run(
-                [examples / name, *given, *arguments],
+                [examples / name, *map("=".join, options.items()), *arguments],
                 env={**os.environ, "B24_ACCESS_TOKEN": token},
                 input=stdin,
                 capture_output=True,
@@ -67,18 +65,10 @@ def main(examples: Path) -> int:
         checks.equal("single, refused", output.split(":")[0], "1 error 1")
 
         # The call gives up before the renewal is answered; the program must not.
-        installed = {
-            "client_id": "app.1",
-            "refresh_token": "installed-refresh",
-            "client_secret": "installed-secret",
-        }
         with tempfile.TemporaryDirectory() as state:
             output = run(
                 "single",
-                *(f"{name}={value}" for name, value in installed.items()),
-                "oauth_url=https://oauth.bitrix24.test",
                 *(f"state_dir={state}", "timeout_ms=1000", "provider1", "m1", "sent"),
-                **installed,
                 expired=True,
                 oauth_latency_ms=3000,
             )
@@ -104,12 +94,15 @@ def main(examples: Path) -> int:
         output = run("gateway", "code=provider1", stdin=RECEIPTS)
         checks.equal("gateway", "4 stored, 0 not" in output, True)
         checks.equal("gateway, passed over", output.count("passed over"), 2)
-        stored = {
-            "provider1|r1": "delivered",
-            "provider1|r2": "undelivered",
-            "provider1|r3": "failed",
-        }
-        checks.equal("gateway, stored", portal.messages(), stored)
+        checks.equal(
+            "gateway, stored",
+            portal.messages(),
+            {
+                "provider1|r1": "delivered",
+                "provider1|r2": "undelivered",
+                "provider1|r3": "failed",
+            },
+        )
     print(f"C examples: {checks.passed} passed, {checks.failed} failed")
     return 1 if checks.failed else 0
 
