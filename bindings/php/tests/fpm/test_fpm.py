@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from b24_portal import Portal
@@ -30,7 +31,6 @@ HANDLER = PACKAGE / "tests/fpm/handler.php"
 EXAMPLE = PACKAGE / "examples/fpm-handler.php"
 WORKERS = 4
 REQUESTS = 500
-HOST = "portal.bitrix24.test"
 APPLICATION_TOKEN = "application-token-1"
 MESSAGE_ID = "65575980fa531ac284c2ee68f81ebebd"
 
@@ -44,16 +44,11 @@ def find(*patterns: str) -> str:
     pytest.fail(f"no {' or '.join(patterns)} here")
 
 
-def environment(portal: Portal) -> dict[str, str]:
-    """What the workers' programs read."""
-    return {
-        "B24_ACCESS_TOKEN": portal.access_token,
-        "B24_CA_FILE": portal.ca_file,
-        "B24_PROXY": "none",
-        "B24_RATE_LIMIT": "off",
-        "B24_MESSAGESERVICE_LIB": LIBRARY,
-        "B24_RESOLVE": ",".join(portal.resolve(HOST)),
-    }
+def environment(options: Mapping[str, Any]) -> dict[str, str]:
+    """What web requests take their client's options from."""
+    given = {**options, "rate_limit": "off", "resolve": ",".join(options["resolve"])}
+    variables = {f"B24_{name.upper()}": str(value) for name, value in given.items()}
+    return {**variables, "B24_MESSAGESERVICE_LIB": LIBRARY}
 
 
 @contextmanager
@@ -182,7 +177,7 @@ def ini(request: pytest.FixtureRequest) -> dict[str, str]:
 
 
 def test_each_worker_keeps_its_connection(b24_portal: Portal, ini: dict[str, str]) -> None:
-    variables = environment(b24_portal)
+    variables = environment(b24_portal.options())
     if "ffi.preload" in ini:
         # Only the scope that was loaded before the workers were made can serve.
         variables["B24_MESSAGESERVICE_LIB"] = "/nowhere/libb24_messageservice.so"
@@ -200,15 +195,8 @@ def test_each_worker_keeps_its_connection(b24_portal: Portal, ini: dict[str, str
 def test_all_workers_renew_once(b24_portal: Portal, ini: dict[str, str], tmp_path: Path) -> None:
     """Every worker begins with the token that has expired, and so does every web request."""
     b24_portal.reset(expired=True, oauth_latency_ms=100)
-    renewable = {
-        "B24_REFRESH_TOKEN": b24_portal.refresh_token,
-        "B24_CLIENT_ID": b24_portal.client_id,
-        "B24_CLIENT_SECRET": b24_portal.client_secret,
-        "B24_OAUTH_URL": "https://oauth.bitrix24.test",
-        "B24_STATE_DIR": str(tmp_path / "state"),
-    }
     (tmp_path / "state").mkdir(mode=0o700)
-    variables = {**environment(b24_portal), **renewable}
+    variables = environment(b24_portal.renewable(state_dir=tmp_path / "state"))
     with web_server(ini, variables) as base:
         answers = load(base)
     seen = b24_portal.seen()
@@ -234,7 +222,7 @@ def post(b24_portal: Portal) -> dict[str, str]:
         "message_to": "+15550100",
         "message_body": "Hello",
         "auth[access_token]": b24_portal.access_token,
-        "auth[client_endpoint]": f"https://{HOST}/rest/",
+        "auth[client_endpoint]": f"https://{b24_portal.host}/rest/",
         "auth[application_token]": APPLICATION_TOKEN,
     }
 
@@ -242,7 +230,7 @@ def post(b24_portal: Portal) -> dict[str, str]:
 def test_the_example_takes_what_a_portal_posts(
     b24_portal: Portal, preloaded: dict[str, str], post: dict[str, str]
 ) -> None:
-    variables = {**environment(b24_portal), "B24_APPLICATION_TOKEN": APPLICATION_TOKEN}
+    variables = {**environment(b24_portal.options()), "B24_APPLICATION_TOKEN": APPLICATION_TOKEN}
     with web_server(preloaded, variables) as base:
         url = f"{base}/handler"
         assert fetch(url, {**post, "auth[application_token]": "another"})[0] == 403
@@ -259,7 +247,7 @@ def test_where_no_token_is_known_an_empty_one_proves_nothing(
     b24_portal: Portal, preloaded: dict[str, str], post: dict[str, str]
 ) -> None:
     unknown = {name: post[name] for name in post if "application_token" not in name}
-    with web_server(preloaded, environment(b24_portal)) as base:
+    with web_server(preloaded, environment(b24_portal.options())) as base:
         for given in ({"auth[application_token]": ""}, {}):
             assert fetch(f"{base}/handler", {**unknown, **given})[0] == 403
 
@@ -270,7 +258,7 @@ def test_without_ffi_it_says_what_to_set(
 ) -> None:
     """Neither PHP's default nor ffi.preload alone lets web requests use FFI."""
     ini = {"ffi.enable": "preload", **({"ffi.preload": header} if with_header else {})}
-    with web_server(ini, environment(b24_portal)) as base:
+    with web_server(ini, environment(b24_portal.options())) as base:
         status, text = fetch(f"{base}/status?id=m1")
     assert status == 500
     assert "LibraryUnavailable" in text
