@@ -132,7 +132,7 @@ inline void raise(outcome failure) {
     }
 }
 
-/// What a call of the C library lists under this name.
+/// The values with this name in a list of the C library.
 inline std::vector<std::string> values(b24_code code, b24_list *from, const char *name,
                                        b24_error *failure) {
     const owner<b24_list> list(from);
@@ -239,28 +239,28 @@ private:
 ///     provider.handler("https://provider.example.com/send").name("Provider One");
 class sender {
 public:
-    /// Throws error if the code contains a NUL; what else is wrong with it is told by the calls.
+    /// Throws error if the code contains a NUL. The calls report other mistakes in it.
     explicit sender(const std::string &code) {
         detail::raise(detail::refuse_nul("code", code));
         handle_.reset(b24_sender_new(code.c_str()));
     }
 
-    /// The address that the portal posts messages to. As the others below, throws error if the text
-    /// contains a NUL or is not UTF-8.
+    /// The address that the portal posts messages to. This and the functions below throw error if a
+    /// text contains a NUL or is not UTF-8.
     sender &handler(const std::string &url) { return set("handler", nullptr, url); }
-    /// What users see it named, in all languages.
+    /// The name that users see, in all languages.
     sender &name(const std::string &text) { return set("name", nullptr, text); }
-    /// What users of one language, such as "en", see it named.
+    /// The name that users of one language, such as "en", see.
     sender &name_in(const std::string &language, const std::string &text) {
         return set("name", &language, text);
     }
-    /// What users read about it, in all languages.
+    /// The description that users see, in all languages.
     sender &description(const std::string &text) { return set("description", nullptr, text); }
-    /// What users of one language, such as "en", read about it.
+    /// The description that users of one language, such as "en", see.
     sender &description_in(const std::string &language, const std::string &text) {
         return set("description", &language, text);
     }
-    /// What it sends: SMS unless set. It cannot be changed once the sender is added.
+    /// The type of its messages: SMS unless set. It cannot be changed after the sender was added.
     sender &type(const std::string &text) { return set("type", nullptr, text); }
 
 private:

@@ -126,10 +126,10 @@ pub unsafe extern "C" fn b24_message_status_update(
 /// Asks for the status of one message: a list of one row, whose "status" is the status's English
 /// name, or "" if the message has none.
 ///
-/// `message_id` is the portal's own number of the message, from 1 up; it is not the id that the
-/// portal gave the provider. The caller frees *list with b24_list_free. Any thread, any number at
-/// once. Returns by timeout_ms, with any b24_code; after a failure *list is NULL. 0 is
-/// B24_INVALID_ARGUMENT before anything is sent.
+/// `message_id` is the portal's own number of the message, 1 or more, not the id that the portal
+/// gave the provider. The caller frees *list with b24_list_free. Any thread, any number at once.
+/// Returns by timeout_ms, with any b24_code; after a failure *list is NULL. B24_INVALID_ARGUMENT,
+/// before anything is sent, if it is 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_message_status_get(
     client: *mut b24_client,

@@ -4,7 +4,7 @@ use crate::ffi::{Handle, c_string, guard};
 use libc::{c_char, size_t};
 use std::ffi::{CStr, CString};
 
-/// What a call returns: rows, whose values have names. It never changes, so any number of threads
+/// The result of a call: rows, whose values have names. It never changes, so any number of threads
 /// may read it at once.
 pub struct b24_list {
     _private: [u8; 0],

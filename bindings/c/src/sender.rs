@@ -7,21 +7,22 @@ use crate::list::{List, b24_list};
 use b24_messageservice::{Client, Error, Sender};
 use libc::c_char;
 
-/// An SMS provider as it is registered with a portal: its code, its handler, and what users see of
-/// it. Calls copy it. One thread at a time may change it; while none does, any number may use it.
+/// An SMS provider as it is registered with a portal: its code, its handler, and the texts that
+/// users see. Calls copy it. One thread at a time may change it. While none does, any number may
+/// use it.
 pub struct b24_sender {
     _private: [u8; 0],
 }
 
 impl Handle for b24_sender {
-    /// An error if the code could not be read: every use of the sender tells it.
+    /// An error if the code could not be read: every use of the sender reports it.
     type Value = Result<Sender, Error>;
 }
 
 /// A sender with this provider code, `[A-Za-z0-9._-]+`, and nothing else. The code is copied.
 ///
-/// The caller frees it with b24_sender_free. Any thread. NULL only after a bug in the library. What
-/// is wrong with the code, NULL included, is told as B24_INVALID_ARGUMENT when the sender is used.
+/// The caller frees it with b24_sender_free. Any thread. NULL only after a bug in the library. If
+/// the code is NULL or wrong, calls with the sender return B24_INVALID_ARGUMENT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_sender_new(code: *const c_char) -> *mut b24_sender {
     guard(std::ptr::null_mut(), || {
@@ -31,14 +32,14 @@ pub unsafe extern "C" fn b24_sender_new(code: *const c_char) -> *mut b24_sender 
 }
 
 /// Sets a part of a sender. The names: handler, the http or https address that the portal posts
-/// messages to; name and description, which users see; type, which is SMS unless set, and cannot
-/// be changed once the sender is added.
+/// messages to; name and description, which users see; type, which is SMS unless set, and cannot be
+/// changed after the sender was added.
 ///
 /// `language`, such as "en", sets a name or description in one language only. It is NULL for a text
 /// in all languages, and for handler and type. A name or description has either one text or texts
 /// by language. The texts are copied, and are checked when the sender is used. One thread at a
-/// time. B24_INVALID_ARGUMENT for an unknown name, for a language where there is none, for NULL
-/// elsewhere, and for text that is not UTF-8; the sender then stays as it was.
+/// time. B24_INVALID_ARGUMENT for an unknown name, for a language with handler or type, for NULL in
+/// any other argument, and for text that is not UTF-8; the sender then stays as it was.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_sender_set(
     sender: *mut b24_sender,
@@ -64,7 +65,7 @@ pub unsafe extern "C" fn b24_sender_set(
     }
 }
 
-/// Frees a sender. The portal keeps what was registered with it. NULL is allowed.
+/// Frees a sender. What was registered with it stays registered. NULL is allowed.
 ///
 /// Any thread, once. Cannot fail.
 #[unsafe(no_mangle)]
@@ -76,12 +77,12 @@ pub unsafe extern "C" fn b24_sender_free(sender: *mut b24_sender) {
 /// Registers an SMS provider with the portal, so that users can choose it and the portal posts
 /// messages to its handler. The sender needs a handler and a name.
 ///
-/// The portal refuses a code that is registered. So this asks for the list of senders first, and
-/// again if the answer is lost, to tell whether the sender was added. B24_PORTAL with the portal
-/// code ERROR_SENDER_ALREADY_INSTALLED therefore means that it was there before.
+/// The portal refuses a code that is registered. So the list of senders is asked for first, and
+/// again if the answer is lost, to find out whether the sender was added. Therefore B24_PORTAL with
+/// the portal code ERROR_SENDER_ALREADY_INSTALLED means that the code was registered before.
 ///
 /// Any thread, any number at once, while none changes the sender. Returns by timeout_ms, with any
-/// b24_code. B24_INVALID_ARGUMENT before anything is sent if something of the sender is missing or
+/// b24_code. B24_INVALID_ARGUMENT, before anything is sent, if a part of the sender is missing or
 /// wrong.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_sender_add(
@@ -93,13 +94,13 @@ pub unsafe extern "C" fn b24_sender_add(
     unsafe { send(client, sender, error, Client::sender_add) }
 }
 
-/// Changes the handler, name or description of a registered sender; what is not set stays. Doing so
-/// twice is harmless.
+/// Changes the handler, name or description of a registered sender. What is not set stays as it is.
+/// Calling this twice is harmless.
 ///
 /// Any thread, any number at once, while none changes the sender. Returns by timeout_ms, with any
-/// b24_code. B24_INVALID_ARGUMENT before anything is sent if nothing is to be changed, if the type
-/// is set, or if something of the sender is wrong. A code that is not registered is B24_PORTAL with
-/// the portal code ERROR_SENDER_NOT_FOUND.
+/// b24_code. B24_INVALID_ARGUMENT, before anything is sent, if there is nothing to change, if the
+/// type is set, or if a part of the sender is wrong. A code that is not registered is B24_PORTAL
+/// with the portal code ERROR_SENDER_NOT_FOUND.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_sender_update(
     client: *mut b24_client,
@@ -128,11 +129,11 @@ unsafe fn send(
     }
 }
 
-/// Removes a sender from the portal, by its provider code. If the answer is lost, this asks for the
-/// list of senders to tell whether the sender is gone.
+/// Removes a sender from the portal, by its provider code. If the answer is lost, the list of
+/// senders is asked for, to find out whether the sender was removed.
 ///
 /// `code` is borrowed for the call. Any thread, any number at once. Returns by timeout_ms, with any
-/// b24_code. A code that cannot be one is B24_INVALID_ARGUMENT before anything is sent. A code that
+/// b24_code. B24_INVALID_ARGUMENT, before anything is sent, if the code is not valid. A code that
 /// is not registered is B24_PORTAL with the portal code ERROR_SENDER_NOT_FOUND.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_sender_delete(

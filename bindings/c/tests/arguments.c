@@ -213,7 +213,7 @@ static void sender_set_takes_null(void)
     refused(b24_sender_set(sender, "type", "en", "SMS", &error), &error, "type");
     CHECK_NUMBER(b24_sender_set(NULL, NULL, NULL, NULL, NULL), B24_INVALID_ARGUMENT);
     /* None of that has changed the sender. */
-    refused(b24_sender_update(client, sender, &error), &error, "nothing is to be changed");
+    refused(b24_sender_update(client, sender, &error), &error, "nothing to change");
 
     error = (b24_error *)&error; /* not NULL, to see it overwritten */
     CHECK_NUMBER(b24_sender_set(sender, "name", "en", "One", &error), B24_OK);
