@@ -1,47 +1,65 @@
-# The vocabulary of the project. `make demo` and `make test` install what is missing themselves.
+# The commands of the project.
 #
-#   make demo       a portal, and a status update to it from C, Python and PHP
+#   make setup      installs what the tests need and this machine does not have; with SETUP=check it only
+#                   says what that is, and so do the other commands
+#   make build      the emulator, the library and the Python module
+#   make demo       starts the emulator, and sends a status update to it from C, Python and PHP
 #   make test       every test; `make test SUITES="core php"` for some, `make test ALL=1` for all again
-#   make lint       formatting, lints, types, drift of generated files
-#   make bench      this library beside what a user would pick instead; writes docs/benchmarks.md
+#   make lint       formatting, lints, types, circles of modules, drift of what is generated
+#   make bench      measures this library beside other clients; writes docs/benchmarks.md
 #   make install    PREFIX=/usr/local DESTDIR= (C and C++), and make uninstall
-#   make generate   writes the C header anew, and what follows from the tables of options and errors
+#   make generate   generates the C header, and what follows from the tables of options and errors
 #   make fmt        formats everything
 #   make fuzz       every fuzz target, SECONDS=60 each
-#   make soak       a million calls in one process: nothing grows
+#   make soak       a million calls in one process, which must not grow
 #   make wheels     the Python wheel and source distribution, tried in every CPython here
-#   make sbom       the Rust dependencies as CycloneDX, dist/sbom.json
+#   make sbom       the Rust dependencies as CycloneDX, dist/*.cdx.json
 #   make audit      licences, bans, sources and advisories of all dependencies
 #   make coverage   lines that the tests run, in coverage/
-#   make dist       what a release consists of, in dist/
+#   make dist       the files of a release, in dist/
+#   make clean      removes what the other commands made
 
 SHELL := /bin/bash
+# Everything but an installation is for this machine.
+unexport CARGO_BUILD_TARGET
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 TARGET := $(CARGO_TARGET_DIR)
 PYTHON := .venv/bin/python
-export PATH := $(CURDIR)/.venv/bin:$(PATH)
+TOOLS := $(TARGET)/tools
+export PATH := $(CURDIR)/.venv/bin:$(TOOLS)/bin:$(PATH)
+# Programs that one command needs; installed when it is first used.
+DENY := $(TOOLS)/cargo-deny@0.20.2
+CYCLONEDX := $(TOOLS)/cargo-cyclonedx@0.5.9
+LLVM_COV := $(TOOLS)/cargo-llvm-cov@0.9.1
 
-.PHONY: demo test build setup lint fmt generate header install uninstall bench fuzz soak wheels sbom coverage dist audit clean
+.PHONY: demo test build adapters setup lint fmt generate header install uninstall bench fuzz soak wheels sbom coverage dist \
+    audit clean help
 
+demo: NEEDS = build
 demo: build
 	@$(PYTHON) tools/demo.py $(TARGET)
 
-test: build
+test: adapters
 	@$(PYTHON) tests/suites.py --target $(TARGET) $(if $(ALL),--all) $(SUITES)
 
+# Only what is missing, after saying what and why; with SETUP=check nothing is installed.
 setup:
-	@tools/setup
+	@tools/setup $(NEEDS)
 
-# What tests in more than one language use. Cargo knows what is out of date. The emulator comes with
+# What the demo and every test use. Cargo knows what is out of date. The emulator comes with
 # its Python package; a build of it by Cargo itself would select other features of what it depends on.
 build: setup
-	@cargo build --locked --quiet -p b24-adapter
 	@cd emulator && VIRTUAL_ENV=$(CURDIR)/.venv maturin develop --quiet --locked
-	@$(MAKE) --no-print-directory -C bindings/c library adapter
+	@$(MAKE) --no-print-directory -C bindings/c library
 	@mkdir -p $(TARGET)/c/bin
 	@$(CC) -std=c99 -Wall -Wextra -pedantic -Werror -Iinclude tools/demo.c -o $(TARGET)/c/bin/demo \
 	    -L$(TARGET)/c/lib -Wl,-rpath,$(TARGET)/c/lib -lb24_messageservice
 	@VIRTUAL_ENV=$(CURDIR)/.venv maturin develop --quiet --locked
+
+# What the scenarios are played by, besides Python and PHP.
+adapters: build
+	@cargo build --locked --quiet -p b24-adapter
+	@$(MAKE) --no-print-directory -C bindings/c adapter
 
 lint: build
 	@tools/lint
@@ -55,8 +73,9 @@ generate header:
 	cargo run --quiet --locked --package b24-generate
 
 install uninstall:
-	@$(MAKE) --no-print-directory -C bindings/c $@
+	@$(MAKE) --no-print-directory -C bindings/c $@ $(addprefix CARGO_BUILD_TARGET=,$(CARGO_BUILD_TARGET))
 
+bench: NEEDS = bench
 bench: build
 	@benches/run
 
@@ -69,23 +88,29 @@ soak: build
 wheels: build
 	@bindings/python/wheels.sh
 
-sbom:
-	@mkdir -p dist
-	@python3 tools/sbom.py > dist/sbom.json
+sbom: $(CYCLONEDX)
+	@tools/sbom dist
 
-coverage: build
+coverage: build $(LLVM_COV)
 	@tools/coverage
 
-dist: build
+dist: build $(CYCLONEDX)
 	@tools/dist
 
-# The advisories come from GitHub; where that is out of reach, the rest is still checked.
-audit:
-	@command -v cargo-deny >/dev/null || [ -x $(TARGET)/tools/bin/cargo-deny ] || \
-	    cargo install --quiet --locked cargo-deny --version 0.20.2 --root $(TARGET)/tools
-	@PATH=$(TARGET)/tools/bin:$$PATH cargo deny --workspace check licenses bans sources
-	@PATH=$(TARGET)/tools/bin:$$PATH cargo deny --workspace check advisories || \
+# The advisories come from GitHub. If it cannot be reached, the rest is still checked.
+audit: $(DENY)
+	@cargo deny --workspace check licenses bans sources
+	@cargo deny --workspace check advisories || \
 	    echo "audit: the advisories were not checked, or there are some: see above"
+
+# Built in a directory of its own; the file says that this version is there.
+$(TOOLS)/cargo-%:
+	@echo "installing $(@F) with cargo"
+	@env -u CARGO_TARGET_DIR cargo install --quiet --locked $(@F) --root $(TOOLS)
+	@touch $@
 
 clean:
 	rm -rf target .venv dist build coverage
+
+help:
+	@sed -n '/^[^#]/q; /^#   /s/^#   //p' Makefile

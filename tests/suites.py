@@ -46,24 +46,34 @@ CARGO = ("cargo", "test", "--locked", "--quiet", "-p")
 PYTEST = (".venv/bin/python", "-m", "pytest", "-q", "--junitxml", "{junit}")
 # Rows mostly wait: more of them at a time than there are cores.
 SCENARIOS = (*PYTEST, "tests/scenarios", "-rs", "-n", "8", "--dist", "worksteal")
+CTEST = (
+    "cmake -S bindings/c -B {target}/ctest >{target}/ctest.log; "
+    "ctest --test-dir {target}/ctest --output-on-failure --output-junit {junit}"
+)
 MAKE_C = ("make", "--no-print-directory", "-C", "bindings/c")
 
 SUITES = (
     Suite("core", (*CORE, *PORTAL, "tests/bytes.rs"), (*CARGO, "b24-messageservice")),
     Suite("portal", ("Cargo.lock", *PORTAL), (*CARGO, "b24-portal")),
     Suite("portal-python", PORTAL, (*PYTEST, "emulator/python/tests")),
+    Suite("portal-php", PORTAL, ("phpunit", "-c", "emulator/php", "--log-junit", "{junit}")),
     Suite("scenarios", (*C, *PORTAL, "bindings", *TABLE), SCENARIOS),
     Suite("scenarios-valgrind", (*C, *PORTAL, *TABLE), (*SCENARIOS, "-m", "c", "--valgrind")),
     Suite("stress", (*CORE, *PORTAL, "tests/stress"), ("tests/stress/run",)),
-    Suite("c", (*C, *PORTAL), (*MAKE_C, "test")),
+    Suite("c", (*C, *PORTAL), ("sh", "-ec", CTEST)),
     Suite("c-valgrind", (*C, *PORTAL), (*MAKE_C, "valgrind")),
     Suite("c-sanitize", (*C, *PORTAL), (*MAKE_C, "sanitize")),
     Suite("python", (*CORE, *PORTAL, "bindings/python", "pyproject.toml"), PYTEST),
-    Suite("php", (*C, *PORTAL, "bindings/php"), ("bindings/php/tests/run",)),
+    Suite(
+        "php",
+        (*C, *PORTAL, "bindings/php"),
+        ("bindings/php/tests/run", "--log-junit", "{junit}"),
+    ),
+    Suite("php-fpm", (*C, *PORTAL, "bindings/php"), (*PYTEST, "bindings/php/tests/fpm")),
     Suite(
         "docs",
-        (*C, *PORTAL, "bindings", "docs", "tests/docs", "README.md", "CONTRIBUTING.md"),
-        (".venv/bin/python", "tests/docs/run_snippets.py", "--target", "{target}"),
+        (*C, *PORTAL, "bindings", "docs", "tests", "README.md", "CONTRIBUTING.md"),
+        (*PYTEST, "tests/docs", "-rs"),
     ),
     Suite("fuzz", (*C, "fuzz"), ("fuzz/run", "5")),
     Suite(
@@ -84,7 +94,7 @@ LIBTEST = re.compile(
 def count(suite: Suite, junit: Path, output: str, exit_code: int) -> Counter[str]:
     """How many tests passed, failed and were skipped. A suite that counts none is one test."""
     counts: Counter[str] = Counter()
-    if "{junit}" in suite.command:
+    if "{junit}" in " ".join(suite.command):
         if junit.is_file():
             counts.update(map(outcome, ET.parse(junit).iter("testcase")))
     elif found := list(LIBTEST.finditer(output)):
@@ -143,7 +153,6 @@ def run(suite: Suite, target: Path, again: bool) -> Counter[str]:
     environment = {
         **os.environ,
         "CARGO_TARGET_DIR": str(target),
-        "B24_PORTAL": str(target / "debug/b24-portal"),
         "B24_PORTAL_BIN": str(target / "debug/b24-portal"),
         "B24_MESSAGESERVICE_LIB": str(target / "release/libb24_messageservice.so"),
     }

@@ -34,7 +34,7 @@ macro_rules! error_kinds {
             $($column:ident: $value:literal,)+
         }
     )+) => {
-        /// What went wrong, as far as a caller would act differently.
+        /// What went wrong, as far as callers act differently on it.
         ///
         /// The discriminants are those of `b24_code` in the C header, and never change.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -196,7 +196,7 @@ error_kinds! {
 
 /// Why a call failed, for a program (kind, portal code, retryable) and for people (`Display`).
 ///
-/// No text in it ever holds a token, a client secret or a webhook path.
+/// No text in it contains a token, a client secret or a webhook path.
 ///
 /// A clone is cheap: the updates of a batch that failed for one reason share one.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
@@ -215,8 +215,8 @@ struct Details {
 }
 
 impl Error {
-    /// An error found by a language binding before the core was reached: a value that is no
-    /// text, or a panic caught at the boundary.
+    /// An error found by a language binding before it calls the core: a value that is not valid
+    /// text, or a panic.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Arc::new(Details {
             kind,
@@ -249,7 +249,7 @@ impl Error {
         &self.0.description
     }
 
-    /// The HTTP status of the answer that decided, if there was one.
+    /// The HTTP status of the answer, if there was one.
     pub fn http_status(&self) -> Option<u16> {
         self.0.http_status
     }
@@ -264,7 +264,7 @@ impl Error {
         self.0.retry_after
     }
 
-    /// As the portal told it, in its own words.
+    /// With the portal's own code and description.
     pub(crate) fn told_by_portal(mut self, code: &str, description: &str) -> Self {
         let details = Arc::make_mut(&mut self.0);
         code.clone_into(&mut details.portal_code);
@@ -282,7 +282,7 @@ impl Error {
         self
     }
 
-    /// If it may succeed later: not before this time.
+    /// If the call may succeed later: not before this time.
     pub(crate) fn wait_at_least(self, step: Duration) -> Self {
         if self.is_retryable() {
             let wait = self.retry_after().unwrap_or_default().max(step);

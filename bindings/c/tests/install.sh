@@ -99,6 +99,31 @@ refuses_another_major() {
     sed -i 's/b24_messageservice 1.0/b24_messageservice 2.0/' "$root/cmake/CMakeLists.txt"
     ! cmake -S "$root/cmake" -B "$root/cmake/other" -DCMAKE_PREFIX_PATH="$stage$prefix"
 }
+# A cargo that puts two texts where cargo puts the libraries for another target.
+fake_cargo() {
+    cat >"$root/cargo" <<'END'
+#!/bin/sh
+out=$CARGO_TARGET_DIR/$CARGO_BUILD_TARGET/release
+mkdir -p "$out"
+for library in libb24_messageservice.so libb24_messageservice.a; do
+    echo "$library of $CARGO_BUILD_TARGET" >"$out/$library"
+done
+END
+    chmod +x "$root/cargo"
+}
+# Beside a library for this machine, which must not be installed in its place.
+installs_for_another_target() {
+    local there=$root/other$prefix/lib target=aarch64-unknown-linux-gnu
+    fake_cargo
+    mkdir -p "$root/target/release"
+    for library in libb24_messageservice.so libb24_messageservice.a; do
+        echo "$library of this machine" >"$root/target/release/$library"
+    done
+    CARGO_TARGET_DIR=$root/target CARGO_BUILD_TARGET=$target command make --no-print-directory install \
+        PREFIX="$prefix" DESTDIR="$root/other" TARGET="$root/target" CARGO="$root/cargo" STRIP=true &&
+        grep -x "libb24_messageservice.so of $target" "$there/libb24_messageservice.so" &&
+        grep -x "libb24_messageservice.a of $target" "$there/libb24_messageservice.a"
+}
 nothing_left() {
     [ -z "$(find "$stage" ! -type d)" ] || { find "$stage" ! -type d && false; }
 }
@@ -126,6 +151,7 @@ try "cmake, another major version" refuses_another_major
 try "man page" mandoc -T lint -W warning "$stage$prefix/share/man/man3/b24_messageservice.3"
 try uninstall make uninstall
 try "nothing left" nothing_left
+try "another target" installs_for_another_target
 
 echo "C install: $passed passed, $failed failed"
 [ "$failed" -eq 0 ]
