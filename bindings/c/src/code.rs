@@ -68,7 +68,7 @@ impl From<ErrorKind> for b24_code {
             ErrorKind::Cancelled => Self::B24_CANCELLED,
             ErrorKind::Internal => Self::B24_INTERNAL,
             ErrorKind::Storage => Self::B24_STORAGE,
-            // The core may add kinds, but this crate is built with the version it was generated for.
+            // INTERNAL; there is no other, as long as this file is up to date.
             _ => Self::B24_INTERNAL,
         }
     }

@@ -1,7 +1,8 @@
 //! For C: `b24_code`, the names of the options, the header, and the lists of the manual page.
 
 use crate::Files;
-use crate::markdown::{line, mdoc, plain, sentence, wrap};
+use crate::markdown::{joined, line, mdoc, plain, sentence, wrap};
+use b24_messageservice::ErrorKind;
 use b24_messageservice::tables::{KINDS, OPTIONS};
 use std::error::Error;
 
@@ -26,22 +27,20 @@ pub(crate) fn header(files: &mut Files) -> Result<(), Box<dyn Error>> {
 }
 
 fn code() -> String {
-    let mut variants = String::new();
-    let mut arms = String::new();
-    let mut names = String::new();
+    let mut variants = Vec::new();
+    let mut arms = Vec::new();
+    let mut names = Vec::new();
     for row in KINDS {
         let (name, kind, number) = (row.name, row.kind, row.kind as i32);
         let documentation = plain(&format!("{} {}", row.documentation, row.advice));
-        for line in wrap(&documentation, "    /// ", 100) {
-            variants.push_str(&line);
-            variants.push('\n');
-        }
-        variants.push_str(&format!("    B24_{name} = {number},\n"));
-        arms.push_str(&format!(
-            "            ErrorKind::{kind:?} => Self::B24_{name},\n"
+        variants.extend(wrap(&documentation, "    /// ", 100));
+        variants.push(format!("    B24_{name} = {number},"));
+        arms.push(format!(
+            "            ErrorKind::{kind:?} => Self::B24_{name},"
         ));
-        names.push_str(&format!("    c\"B24_{name}\",\n"));
+        names.push(format!("    c\"B24_{name}\","));
     }
+    let (variants, arms, names) = (joined(&variants), joined(&arms), joined(&names));
     format!(
         r#"//! `b24_code`. Written by `make generate` from the kinds of error in `src/values/error.rs`.
 
@@ -60,7 +59,7 @@ pub enum b24_code {{
 impl From<ErrorKind> for b24_code {{
     fn from(kind: ErrorKind) -> Self {{
         match kind {{
-{arms}            // The core may add kinds, but this crate is built with the version it was generated for.
+{arms}            // INTERNAL; there is no other, as long as this file is up to date.
             _ => Self::B24_INTERNAL,
         }}
     }}

@@ -123,7 +123,7 @@ impl Files {
             })
             .ok_or_else(|| format!("{path} has no line with `{last}` after `{first}`"))?;
         let tail = rest.get(after..).unwrap_or_default();
-        let section: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let section = markdown::joined(lines);
         *text = format!("{head}{section}{tail}");
         Ok(())
     }

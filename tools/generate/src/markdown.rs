@@ -22,6 +22,14 @@ pub(crate) fn sentence(text: &str) -> String {
     format!("{}.", first.chain(letters).collect::<String>())
 }
 
+/// The lines as one text.
+pub(crate) fn joined(lines: &[String]) -> String {
+    lines
+        .iter()
+        .flat_map(|line| [line.as_str(), "\n"])
+        .collect()
+}
+
 /// Lines of at most `width` characters, each with `indent` before it.
 pub(crate) fn wrap(text: &str, indent: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();

@@ -1,7 +1,7 @@
 //! For Python: the exceptions, and the keyword arguments of a client.
 
 use crate::Files;
-use crate::markdown::{restructured, sentence, wrap};
+use crate::markdown::{joined, restructured, sentence, wrap};
 use b24_messageservice::tables::{CALLBACKS, KINDS, OPTIONS, OptionKind, OptionRow};
 use std::error::Error;
 
@@ -66,12 +66,12 @@ fn type_of(kind: OptionKind) -> &'static str {
 
 fn options() -> String {
     let mut listed = String::new();
-    let mut keys = String::new();
+    let mut keys = Vec::new();
     let mut entry = |name: &str, type_of: &str, documentation: &str| {
         let documentation = format!("{name}: {}", restructured(documentation));
         let indented = wrap(&documentation, "        ", 100);
-        listed.push_str(lines(&indented).strip_prefix("    ").unwrap_or_default());
-        keys.push_str(&format!("    {name}: {type_of}\n"));
+        listed.push_str(joined(&indented).strip_prefix("    ").unwrap_or_default());
+        keys.push(format!("    {name}: {type_of}"));
     };
     for row in OPTIONS.iter().filter(|row| row.name != "portal") {
         let unit = match row.kind {
@@ -116,12 +116,9 @@ class Options(TypedDict, total=False):
 
 {listed}    """
 
-{keys}"#
+{}"#,
+        joined(&keys)
     )
-}
-
-fn lines(lines: &[String]) -> String {
-    lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
 fn exceptions() -> Vec<String> {
