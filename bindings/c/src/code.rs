@@ -66,7 +66,6 @@ impl From<ErrorKind> for b24_code {
             ErrorKind::Portal => Self::B24_PORTAL,
             ErrorKind::PortalMoved => Self::B24_PORTAL_MOVED,
             ErrorKind::Cancelled => Self::B24_CANCELLED,
-            ErrorKind::Internal => Self::B24_INTERNAL,
             ErrorKind::Storage => Self::B24_STORAGE,
             // INTERNAL; there is no other, as long as this file is up to date.
             _ => Self::B24_INTERNAL,

@@ -140,4 +140,6 @@ class StorageError(B24Error, OSError):
     disk space, permissions and the limit of open files."""
 
     code = "STORAGE"
+
+
 # end: exceptions

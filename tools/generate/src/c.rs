@@ -35,9 +35,11 @@ fn code() -> String {
         let documentation = plain(&format!("{} {}", row.documentation, row.advice));
         variants.extend(wrap(&documentation, "    /// ", 100));
         variants.push(format!("    B24_{name} = {number},"));
-        arms.push(format!(
-            "            ErrorKind::{kind:?} => Self::B24_{name},"
-        ));
+        if kind != ErrorKind::Internal {
+            arms.push(format!(
+                "            ErrorKind::{kind:?} => Self::B24_{name},"
+            ));
+        }
         names.push(format!("    c\"B24_{name}\","));
     }
     let (variants, arms, names) = (joined(&variants), joined(&arms), joined(&names));

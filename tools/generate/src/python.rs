@@ -137,5 +137,6 @@ fn exceptions() -> Vec<String> {
         lines.extend(wrap(&format!("\"\"\"{documentation}\"\"\""), "    ", 100));
         lines.extend([String::new(), format!("    code = \"{}\"", row.name)]);
     }
+    lines.extend([String::new(), String::new()]);
     lines
 }
