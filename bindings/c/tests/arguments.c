@@ -383,8 +383,6 @@ int main(void)
     update_takes_null();
     batch_takes_null();
     codes_have_names();
-}
-
     sender_set_takes_null();
     a_sender_remembers_its_code();
     senders_take_null();
