@@ -4,6 +4,7 @@
 //! that, so that a call on a pooled connection costs one send and two receives (the probe and the
 //! answer), and so that every wait ends at the call's deadline, at `cancel`, or on a signal.
 
+use super::connection::PortalConnector;
 use super::exchange::{Exchange, Failed, Failure, Hidden};
 use super::{dns, proxy, tcp, tls};
 use crate::options::{Proxy, Resolve, Settings};
@@ -20,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 use ureq::http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use ureq::http::{HeaderMap, HeaderValue, Method, Uri};
-use ureq::unversioned::transport::Connector;
+use ureq::unversioned::transport::ConnectProxyConnector;
 
 /// Answers are read up to this size: the largest sound one, of a batch of 50, is below 100 KiB.
 const MAX_ANSWER: u64 = 1024 * 1024;
@@ -188,7 +189,7 @@ impl HttpClient {
         match pool.exchange(request, false) {
             Err(error)
                 if request.idempotent
-                    && Exchange::opened() == 0
+                    && Exchange::with(|exchange| !exchange.opened).unwrap_or_default()
                     && call.check().is_ok()
                     && was_closed(&error) =>
             {
@@ -223,13 +224,13 @@ impl Pool {
             .build();
         // Before it is read: what is written meanwhile makes another version.
         let ca_file = options.ca_file.as_deref().and_then(tls::Version::of);
-        let connector = ()
-            .chain(proxy::ProxyConnector::new(direct))
-            .chain(tcp::TcpConnector::new(
-                options.resolve.clone(),
-                Arc::clone(names),
-            ))
-            .chain(tls::TlsConnector::new(options.ca_file.as_deref())?);
+        let connector = PortalConnector {
+            has_proxy: options.proxy.is_some(),
+            direct,
+            tunnels: ConnectProxyConnector::default(),
+            tcp: tcp::TcpOpener::new(options.resolve.clone(), Arc::clone(names)),
+            tls: tls::Tls::new(options.ca_file.as_deref())?,
+        };
         Ok(Self {
             agent: ureq::Agent::with_parts(config, connector, dns::LaterResolver),
             ca_file,

@@ -1,6 +1,8 @@
 //! Names to addresses, asked for only when a connection is opened.
+//!
+//! ureq asks at each request, in a new thread each time, and nobody can end that thread's wait. Here a
+//! name is asked for once for all who wait, and few threads are left where DNS is silent.
 
-use super::exchange::Exchange;
 use crate::process::cancellation::{CallContext, Event};
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -73,18 +75,18 @@ impl Names {
         &self,
         host: &str,
         port: u16,
-        until: Instant,
+        call: &CallContext,
     ) -> io::Result<Vec<SocketAddr>> {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let addresses = match bare.parse() {
             Ok(ip) => vec![ip],
-            Err(_) => self.addresses(host, until)?,
+            Err(_) => self.addresses(host, call)?,
         };
         let at_port = |ip| SocketAddr::new(ip, port);
         Ok(addresses.into_iter().map(at_port).collect())
     }
 
-    fn addresses(&self, host: &str, until: Instant) -> io::Result<Vec<IpAddr>> {
+    fn addresses(&self, host: &str, call: &CallContext) -> io::Result<Vec<IpAddr>> {
         let question = {
             let mut state = lock(&self.0);
             if let Some(known) = state.known.get(host)
@@ -97,7 +99,7 @@ impl Names {
                 None => self.ask(&mut state, host)?,
             }
         };
-        question.wait(&Exchange::call()?, until)
+        question.wait(call)
     }
 
     /// Has a thread ask the system's resolver, which has no time limit that a caller could set.
@@ -192,7 +194,7 @@ impl Question {
         }
     }
 
-    fn wait(&self, call: &CallContext, until: Instant) -> io::Result<Vec<IpAddr>> {
+    fn wait(&self, call: &CallContext) -> io::Result<Vec<IpAddr>> {
         let event = Event::new()?;
         {
             let mut asked = lock(&self.state);
@@ -203,7 +205,7 @@ impl Question {
             }
         }
         // Stopped or not: what there is when the wait is over counts.
-        let _ = call.wait(&event, until);
+        let _ = call.wait(&event, call.deadline);
         let mut asked = lock(&self.state);
         asked.waiting.retain(|other| !Arc::ptr_eq(other, &event));
         match &asked.answer {
