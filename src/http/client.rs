@@ -10,11 +10,11 @@ use super::{dns, proxy, tcp, tls};
 use crate::options::{Proxy, Resolve, Settings};
 use crate::process::cancellation::CallContext;
 use crate::process::per_process::{Local, PerProcess, Process};
+use crate::process::registry::{Entry, Registry};
 use crate::protocol::response::Response;
 use crate::values::LOG;
 use crate::values::error::Error;
 use arc_swap::ArcSwap;
-use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -66,14 +66,11 @@ pub(crate) fn clients(process: &Arc<Process>) -> Local<HttpClients> {
 /// The HTTP clients of one process.
 #[derive(Debug, Default)]
 pub(crate) struct HttpClients {
-    known: Mutex<HashMap<HttpOptions, Arc<HttpClient>>>,
+    known: Mutex<Registry<HttpOptions, Arc<HttpClient>>>,
     names: Arc<dns::Names>,
 }
 
 impl HttpClients {
-    /// More kinds of client than any host uses at a time.
-    const MAX_KNOWN: usize = 64;
-
     /// Reads `ca_file`, if it is new or has changed, and so does it without the lock.
     pub(crate) fn get(&self, options: &HttpOptions) -> Result<Arc<HttpClient>, Error> {
         let known = self.lock().get(options).cloned();
@@ -81,18 +78,24 @@ impl HttpClients {
             http_client.renew_if_changed();
             return Ok(http_client);
         }
-        let http_client = Arc::new(HttpClient::new(options, &self.names)?);
+        let made = Arc::new(HttpClient::new(options, &self.names)?);
         let mut known = self.lock();
-        if known.len() >= Self::MAX_KNOWN {
-            known.retain(|_, http_client| Arc::strong_count(http_client) > 1);
-        }
         Ok(Arc::clone(
-            known.entry(options.clone()).or_insert(http_client),
+            known.get_or_insert_with(options.clone(), || made),
         ))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<HttpOptions, Arc<HttpClient>>> {
+    fn lock(&self) -> MutexGuard<'_, Registry<HttpOptions, Arc<HttpClient>>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry for Arc<HttpClient> {
+    /// More kinds of client than any host uses at a time.
+    const MAX_ENTRIES: usize = 64;
+
+    fn is_idle(&self) -> bool {
+        Self::strong_count(self) == 1
     }
 }
 

@@ -8,8 +8,8 @@ use super::hidden::{ResponseMask, insert_query};
 use super::proxy::Direct;
 use super::tcp::TcpOpener;
 use super::tls::Tls;
+use super::wire::Wire;
 use std::fmt;
-use std::io::{Read, Write};
 use std::sync::Arc;
 use ureq::unversioned::transport::{
     Buffers, ConnectProxyConnector, ConnectionDetails, Connector, LazyBuffers, NextTimeout,
@@ -17,12 +17,6 @@ use ureq::unversioned::transport::{
 };
 
 const BUFFER: usize = 16 * 1024;
-
-/// What a connection's bytes go over: a socket, a tunnel through a proxy, or TLS over one of them.
-pub(super) trait Wire: Read + Write + Send + Sync {
-    /// Whether the other side has neither closed it nor sent what nobody asked for.
-    fn is_open(&mut self) -> bool;
-}
 
 impl Wire for TransportAdapter {
     fn is_open(&mut self) -> bool {

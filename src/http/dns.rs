@@ -4,6 +4,7 @@
 //! name is asked for once for all who wait, and few threads are left where DNS is silent.
 
 use crate::process::cancellation::{CallContext, Event};
+use crate::process::registry::{Entry, Registry};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -36,8 +37,8 @@ pub(super) struct Names(Arc<Mutex<DnsState>>);
 
 #[derive(Debug, Default)]
 struct DnsState {
-    known: HashMap<String, CachedAddresses>,
-    good: HashMap<(String, u16), SocketAddr>,
+    known: Registry<String, CachedAddresses>,
+    good: Registry<(String, u16), GoodAddress>,
     /// The questions that have no answer yet: one a name, for everybody who waits for it.
     open: HashMap<String, Arc<Question>>,
     /// Those of them that no thread asks yet.
@@ -49,6 +50,17 @@ struct DnsState {
 struct CachedAddresses {
     addresses: Vec<IpAddr>,
     until: Instant,
+}
+
+impl Entry for CachedAddresses {
+    const MAX_ENTRIES: usize = 4096;
+}
+
+#[derive(Debug)]
+struct GoodAddress(SocketAddr);
+
+impl Entry for GoodAddress {
+    const MAX_ENTRIES: usize = 4096;
 }
 
 #[derive(Debug)]
@@ -66,7 +78,6 @@ struct Asked {
 
 impl Names {
     const TIME_TO_LIVE: Duration = Duration::from_secs(60);
-    const MAX_KNOWN: usize = 4096;
     /// Threads that ask at a time. The system's resolver may take half a minute for a name whose
     /// servers are silent; names beyond these wait for a thread.
     const MAX_THREADS: usize = 8;
@@ -130,19 +141,15 @@ impl Names {
 
     /// The address at which a connection to this name and port was opened last.
     pub(super) fn good(&self, host: &str, port: u16) -> Option<SocketAddr> {
-        lock(&self.0).good.get(&(host.to_owned(), port)).copied()
+        let mut state = lock(&self.0);
+        let good = state.good.get(&(host.to_owned(), port))?;
+        Some(good.0)
     }
 
     pub(super) fn note_good(&self, host: &str, port: u16, address: SocketAddr) {
-        insert_bounded(&mut lock(&self.0).good, (host.to_owned(), port), address);
+        let key = (host.to_owned(), port);
+        lock(&self.0).good.insert(key, GoodAddress(address));
     }
-}
-
-fn insert_bounded<K: Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>, key: K, value: V) {
-    if map.len() >= Names::MAX_KNOWN && !map.contains_key(&key) {
-        map.clear();
-    }
-    map.insert(key, value);
 }
 
 /// A thread's work: asks until no question is left.
@@ -169,7 +176,7 @@ fn answer_all(names: &Mutex<DnsState>) {
                 addresses: addresses.clone(),
                 until: Instant::now() + Names::TIME_TO_LIVE,
             };
-            insert_bounded(&mut state.known, question.host.clone(), known);
+            state.known.insert(question.host.clone(), known);
         }
         drop(state);
         question.answer(answer);

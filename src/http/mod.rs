@@ -8,3 +8,4 @@ mod hidden;
 mod proxy;
 mod tcp;
 mod tls;
+mod wire;

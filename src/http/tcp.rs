@@ -3,9 +3,9 @@
 //! ureq and std wait in `connect`, `read` and `write` until their own timeout, whatever happens
 //! meanwhile, and try the addresses of a name one after the other.
 
-use super::connection::Wire;
 use super::dns::Names;
 use super::exchange::{Exchange, stopped};
+use super::wire::Wire;
 use crate::options::Resolve;
 use crate::process::cancellation::{CallContext, Wake};
 use std::io::{self, IoSlice, Read, Write};

@@ -4,7 +4,7 @@
 //! certificate that is not trusted like any other broken connection; and it wraps only what is a
 //! transport of ureq's.
 
-use super::connection::Wire;
+use super::wire::Wire;
 use crate::options::invalid;
 use crate::values::error::{Error, ErrorKind};
 use rustls::pki_types::pem::PemObject;
