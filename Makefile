@@ -1,23 +1,23 @@
-# The vocabulary of the project.
+# The commands of the project.
 #
-#   make setup      installs what testing takes and this machine lacks; with SETUP=check, which every
-#                   other command heeds too, it only says what that is
+#   make setup      installs what the tests need and this machine does not have; with SETUP=check it only
+#                   says what that is, and so do the other commands
 #   make build      the emulator, the library and the Python module
-#   make demo       a portal, and a status update to it from C, Python and PHP
+#   make demo       starts the emulator, and sends a status update to it from C, Python and PHP
 #   make test       every test; `make test SUITES="core php"` for some, `make test ALL=1` for all again
 #   make lint       formatting, lints, types, circles of modules, drift of what is generated
-#   make bench      this library beside what a user would pick instead; writes docs/benchmarks.md
+#   make bench      measures this library beside other clients; writes docs/benchmarks.md
 #   make install    PREFIX=/usr/local DESTDIR= (C and C++), and make uninstall
-#   make header     writes include/b24_messageservice.h anew
+#   make header     generates include/b24_messageservice.h
 #   make fmt        formats everything
 #   make fuzz       every fuzz target, SECONDS=60 each
-#   make soak       a million calls in one process: nothing grows
+#   make soak       a million calls in one process, which must not grow
 #   make wheels     the Python wheel and source distribution, tried in every CPython here
 #   make sbom       the Rust dependencies as CycloneDX, dist/*.cdx.json
 #   make audit      licences, bans, sources and advisories of all dependencies
 #   make coverage   lines that the tests run, in coverage/
-#   make dist       what a release consists of, in dist/
-#   make clean      removes what the others made
+#   make dist       the files of a release, in dist/
+#   make clean      removes what the other commands made
 
 SHELL := /bin/bash
 # Everything but an installation is for this machine.
@@ -27,7 +27,7 @@ TARGET := $(CARGO_TARGET_DIR)
 PYTHON := .venv/bin/python
 TOOLS := $(TARGET)/tools
 export PATH := $(CURDIR)/.venv/bin:$(TOOLS)/bin:$(PATH)
-# Programs for one command each, installed when it is first used.
+# Programs that one command needs; installed when it is first used.
 DENY := $(TOOLS)/cargo-deny@0.20.2
 CYCLONEDX := $(TOOLS)/cargo-cyclonedx@0.5.9
 LLVM_COV := $(TOOLS)/cargo-llvm-cov@0.9.1
@@ -96,7 +96,7 @@ coverage: build $(LLVM_COV)
 dist: build $(CYCLONEDX)
 	@tools/dist
 
-# The advisories come from GitHub; where that is out of reach, the rest is still checked.
+# The advisories come from GitHub. If it cannot be reached, the rest is still checked.
 audit: $(DENY)
 	@cargo deny --workspace check licenses bans sources
 	@cargo deny --workspace check advisories || \

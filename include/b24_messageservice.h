@@ -4,8 +4,8 @@
 //
 // Conventions
 //
-// - Handles are opaque. If b24_*_new, b24_client_shared, b24_client_tokens or an error out-parameter
-//   gives you one, free it once with the _free of its type. Each _free accepts NULL.
+// - Handles are opaque. If b24_*_new, b24_client_shared, b24_client_tokens or an out-parameter gives
+//   you one, free it once with the _free of its type. Each _free accepts NULL.
 // - Texts that you pass are NUL-terminated UTF-8, and need to be valid during the call only. Texts
 //   that you get are owned by their handle and never NULL: an empty one is "".
 // - Functions that can fail return a b24_code. Their last parameter takes the error: NULL after
@@ -90,6 +90,15 @@ typedef struct b24_config b24_config;
 // Why a call failed. It comes from the failed call and is freed with b24_error_free; one from
 // b24_batch_error is borrowed. It never changes, so any number of threads may read it at once.
 typedef struct b24_error b24_error;
+
+// The result of a call: rows, whose values have names. It never changes, so any number of threads
+// may read it at once.
+typedef struct b24_list b24_list;
+
+// An SMS provider as it is registered with a portal: its code, its handler, and the texts that
+// users see. Calls copy it. One thread at a time may change it. While none does, any number may
+// use it.
+typedef struct b24_sender b24_sender;
 
 // The tokens of an installation at one moment. Store them, to start with them the next time. They
 // never change, so any number of threads may read them at once. The two tokens are secrets.
@@ -204,6 +213,18 @@ enum b24_code b24_message_status_update(struct b24_client *client,
                                         const char *status,
                                         struct b24_error **error);
 
+// Asks for the status of one message: a list of one row, whose "status" is the status's English
+// name, or "" if the message has none.
+//
+// `message_id` is the portal's own number of the message, 1 or more, not the id that the portal
+// gave the provider. The caller frees *list with b24_list_free. Any thread, any number at once.
+// Returns by timeout_ms, with any b24_code; after a failure *list is NULL. B24_INVALID_ARGUMENT,
+// before anything is sent, if it is 0.
+enum b24_code b24_message_status_get(struct b24_client *client,
+                                     uint64_t message_id,
+                                     struct b24_list **list,
+                                     struct b24_error **error);
+
 // The current tokens: a copy that later renewals do not change.
 //
 // The caller frees it with b24_tokens_free. Any thread. NULL if client is NULL, or after a bug in
@@ -254,6 +275,92 @@ const struct b24_error *b24_batch_error(const struct b24_batch *batch, size_t in
 //
 // Any thread, once. Cannot fail.
 void b24_batch_free(struct b24_batch *batch);
+
+// A sender with this provider code, `[A-Za-z0-9._-]+`, and nothing else. The code is copied.
+//
+// The caller frees it with b24_sender_free. Any thread. NULL only after a bug in the library. If
+// the code is NULL or wrong, calls with the sender return B24_INVALID_ARGUMENT.
+struct b24_sender *b24_sender_new(const char *code);
+
+// Sets a part of a sender. The names: handler, the http or https address that the portal posts
+// messages to; name and description, which users see; type, which is SMS unless set, and cannot be
+// changed after the sender was added.
+//
+// `language`, such as "en", sets a name or description in one language only. It is NULL for a text
+// in all languages, and for handler and type. A name or description has either one text or texts
+// by language. The texts are copied, and are checked when the sender is used. One thread at a
+// time. B24_INVALID_ARGUMENT for an unknown name, for a language with handler or type, for NULL in
+// any other argument, and for text that is not UTF-8; the sender then stays as it was.
+enum b24_code b24_sender_set(struct b24_sender *sender,
+                             const char *name,
+                             const char *language,
+                             const char *text,
+                             struct b24_error **error);
+
+// Frees a sender. What was registered with it stays registered. NULL is allowed.
+//
+// Any thread, once. Cannot fail.
+void b24_sender_free(struct b24_sender *sender);
+
+// Registers an SMS provider with the portal, so that users can choose it and the portal posts
+// messages to its handler. The sender needs a handler and a name.
+//
+// The portal refuses a code that is registered. So the list of senders is asked for first, and
+// again if the answer is lost, to find out whether the sender was added. Therefore B24_PORTAL with
+// the portal code ERROR_SENDER_ALREADY_INSTALLED means that the code was registered before.
+//
+// Any thread, any number at once, while none changes the sender. Returns by timeout_ms, with any
+// b24_code. B24_INVALID_ARGUMENT, before anything is sent, if a part of the sender is missing or
+// wrong.
+enum b24_code b24_sender_add(struct b24_client *client,
+                             const struct b24_sender *sender,
+                             struct b24_error **error);
+
+// Changes the handler, name or description of a registered sender. What is not set stays as it is.
+// Calling this twice is harmless.
+//
+// Any thread, any number at once, while none changes the sender. Returns by timeout_ms, with any
+// b24_code. B24_INVALID_ARGUMENT, before anything is sent, if there is nothing to change, if the
+// type is set, or if a part of the sender is wrong. A code that is not registered is B24_PORTAL
+// with the portal code ERROR_SENDER_NOT_FOUND.
+enum b24_code b24_sender_update(struct b24_client *client,
+                                const struct b24_sender *sender,
+                                struct b24_error **error);
+
+// Removes a sender from the portal, by its provider code. If the answer is lost, the list of
+// senders is asked for, to find out whether the sender was removed.
+//
+// `code` is borrowed for the call. Any thread, any number at once. Returns by timeout_ms, with any
+// b24_code. B24_INVALID_ARGUMENT, before anything is sent, if the code is not valid. A code that
+// is not registered is B24_PORTAL with the portal code ERROR_SENDER_NOT_FOUND.
+enum b24_code b24_sender_delete(struct b24_client *client,
+                                const char *code,
+                                struct b24_error **error);
+
+// Lists the senders that the application has registered with the portal: a row for each, whose
+// "code" is its provider code.
+//
+// The caller frees *list with b24_list_free. Any thread, any number at once. Returns by
+// timeout_ms, with any b24_code; after a failure *list is NULL.
+enum b24_code b24_sender_list(struct b24_client *client,
+                              struct b24_list **list,
+                              struct b24_error **error);
+
+// How many rows a list has. 0 for NULL.
+//
+// Any thread. Cannot fail.
+size_t b24_list_len(const struct b24_list *list);
+
+// The value with this name in a row, counted from 0; the function that made the list says which
+// names there are. "" if there is no such row or name.
+//
+// The text lives as long as the list. "" for NULL. Any thread. Cannot fail.
+const char *b24_list_get(const struct b24_list *list, size_t row, const char *name);
+
+// Frees a list and its texts. NULL is allowed.
+//
+// Any thread, once. Cannot fail.
+void b24_list_free(struct b24_list *list);
 
 // The token that calls use.
 //

@@ -108,6 +108,8 @@ struct deleter {
     void operator()(b24_config *handle) const noexcept { b24_config_free(handle); }
     void operator()(b24_client *handle) const noexcept { b24_client_free(handle); }
     void operator()(b24_batch *handle) const noexcept { b24_batch_free(handle); }
+    void operator()(b24_sender *handle) const noexcept { b24_sender_free(handle); }
+    void operator()(b24_list *handle) const noexcept { b24_list_free(handle); }
     void operator()(b24_tokens *handle) const noexcept { b24_tokens_free(handle); }
     void operator()(b24_error *handle) const noexcept { b24_error_free(handle); }
 };
@@ -128,6 +130,18 @@ inline void raise(outcome failure) {
     if (failure) {
         throw *std::move(failure);
     }
+}
+
+/// The values with this name in a list of the C library.
+inline std::vector<std::string> values(b24_code code, b24_list *from, const char *name,
+                                       b24_error *failure) {
+    const owner<b24_list> list(from);
+    raise(take(code, failure));
+    std::vector<std::string> texts;
+    for (std::size_t row = 0; row < b24_list_len(list.get()); row++) {
+        texts.emplace_back(b24_list_get(list.get(), row, name));
+    }
+    return texts;
 }
 
 /// C would cut a text off at a NUL, and report about another message.
@@ -218,6 +232,56 @@ private:
     std::shared_ptr<holder> callback_;
 };
 
+/// An SMS provider as it is registered with a portal. Its parts are those of b24_sender_set, checked
+/// when a call uses it. One thread at a time may change it.
+///
+///     b24::sender provider("provider1");
+///     provider.handler("https://provider.example.com/send").name("Provider One");
+class sender {
+public:
+    /// Throws error if the code contains a NUL. The calls report other mistakes in it.
+    explicit sender(const std::string &code) {
+        detail::raise(detail::refuse_nul("code", code));
+        handle_.reset(b24_sender_new(code.c_str()));
+    }
+
+    /// The address that the portal posts messages to. This and the functions below throw error if a
+    /// text contains a NUL or is not UTF-8.
+    sender &handler(const std::string &url) { return set("handler", nullptr, url); }
+    /// The name that users see, in all languages.
+    sender &name(const std::string &text) { return set("name", nullptr, text); }
+    /// The name that users of one language, such as "en", see.
+    sender &name_in(const std::string &language, const std::string &text) {
+        return set("name", &language, text);
+    }
+    /// The description that users see, in all languages.
+    sender &description(const std::string &text) { return set("description", nullptr, text); }
+    /// The description that users of one language, such as "en", see.
+    sender &description_in(const std::string &language, const std::string &text) {
+        return set("description", &language, text);
+    }
+    /// The type of its messages: SMS unless set. It cannot be changed after the sender was added.
+    sender &type(const std::string &text) { return set("type", nullptr, text); }
+
+private:
+    friend class client;
+
+    sender &set(const char *part, const std::string *language, const std::string &text) {
+        detail::raise(detail::refuse_nul(part, text));
+        if (language != nullptr) {
+            detail::raise(detail::refuse_nul("language", *language));
+        }
+        b24_error *failure = nullptr;
+        const b24_code code = b24_sender_set(
+            handle_.get(), part, language != nullptr ? language->c_str() : nullptr, text.c_str(),
+            &failure);
+        detail::raise(detail::take(code, failure));
+        return *this;
+    }
+
+    detail::owner<b24_sender> handle_;
+};
+
 /// A light handle to a portal. Any number of threads may use one at once. Move or destroy it only
 /// while no thread is inside a call.
 class client {
@@ -275,6 +339,46 @@ public:
             }
         }
         return outcomes;
+    }
+
+    /// Registers an SMS provider with the portal: see b24_sender_add. Throws error.
+    void sender_add(const sender &added) {
+        b24_error *failure = nullptr;
+        const b24_code code = b24_sender_add(handle_.get(), added.handle_.get(), &failure);
+        detail::raise(detail::take(code, failure));
+    }
+
+    /// Changes the handler, name or description of a registered sender; what is not set stays.
+    /// Throws error.
+    void sender_update(const sender &changed) {
+        b24_error *failure = nullptr;
+        const b24_code code = b24_sender_update(handle_.get(), changed.handle_.get(), &failure);
+        detail::raise(detail::take(code, failure));
+    }
+
+    /// Removes a sender from the portal, by its provider code. Throws error.
+    void sender_delete(const std::string &code) {
+        detail::raise(detail::refuse_nul("code", code));
+        b24_error *failure = nullptr;
+        const b24_code result = b24_sender_delete(handle_.get(), code.c_str(), &failure);
+        detail::raise(detail::take(result, failure));
+    }
+
+    /// The provider codes of the senders that the application has registered. Throws error.
+    std::vector<std::string> sender_list() {
+        b24_list *list = nullptr;
+        b24_error *failure = nullptr;
+        const b24_code code = b24_sender_list(handle_.get(), &list, &failure);
+        return detail::values(code, list, "code", failure);
+    }
+
+    /// The English name of a message's status, by the portal's own number of the message; empty if
+    /// it has none. Throws error.
+    std::string message_status_get(std::uint64_t message_id) {
+        b24_list *list = nullptr;
+        b24_error *failure = nullptr;
+        const b24_code code = b24_message_status_get(handle_.get(), message_id, &list, &failure);
+        return detail::values(code, list, "status", failure).at(0);
     }
 
     /// Ends the calls that are under way with B24_CANCELLED, from any thread.

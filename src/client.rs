@@ -1,4 +1,4 @@
-//! The client: a light handle over what the process shares.
+//! The client: a light handle to state that the process shares.
 
 use crate::engine::installation::Installation;
 use crate::methods::{batch, sender, status_get, status_update};
@@ -13,7 +13,7 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Tells one portal what became of messages.
+/// Makes calls to one portal.
 ///
 /// Cheap to make and to clone: connections, TLS sessions, the rate limit and renewals belong to
 /// the process and are shared by all its clients. Any number of threads may use one client at
@@ -44,10 +44,10 @@ impl Client {
         Ok(Self(Arc::new(Installation::new(config)?)))
     }
 
-    /// The process's one client for an equal configuration. It is kept, with its tokens, after its
-    /// last user is gone, for hosts that forget everything between requests. Of clients that
-    /// nobody uses, the least recently asked for go first when there are more than 256.
-    /// Configurations with callbacks are equal if they are clones of one.
+    /// The client that the process keeps for an equal configuration. It is kept, with its tokens,
+    /// even if nobody uses it, for programs that keep nothing between requests. If there are more
+    /// than 256 such clients, those that were not asked for longest are dropped. Configurations
+    /// with callbacks are equal if they are clones of one.
     ///
     /// # Errors
     /// As [`Client::new`].
@@ -57,20 +57,21 @@ impl Client {
         SHARED.of(&process).get(config)
     }
 
-    /// Tells the portal the status of one message, and returns when the portal has stored it
-    /// (`messageservice.message.status.update`). Doing so again is harmless.
+    /// Reports the status of one message, and returns when the portal has stored it
+    /// (`messageservice.message.status.update`). Reporting it again is harmless.
     ///
     /// Calls for one message are made one after the other, in the order in which they were begun,
-    /// across all clients of the process for one portal; what is told last stands. An attempt
-    /// whose outcome is unknown may still be executed by the portal for up to 60 s.
+    /// across all clients of the process for one portal. The last status stands. An attempt whose
+    /// outcome is unknown may still be executed by the portal for up to 60 s.
     ///
     /// `code` is the provider code, `[A-Za-z0-9._-]+`; `message_id` what the portal sent to the
     /// provider's handler, 1 to 128 characters; `status` a [`Status`](crate::Status) or its name
     /// in any case.
     ///
     /// # Errors
-    /// Every [`ErrorKind`](crate::ErrorKind) says when it occurs. Nothing is sent if it is
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) without a portal code.
+    /// Each [`ErrorKind`](crate::ErrorKind) says when it occurs. If it is
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) without a portal code, nothing was
+    /// sent.
     pub fn message_status_update(
         &self,
         code: &str,
@@ -81,14 +82,14 @@ impl Client {
         status_update::update(&self.0, update)
     }
 
-    /// Tells the portal the status of any number of messages, 50 a request. The outcomes come in
-    /// the order of the updates. What cannot be sent has `InvalidArgument` as its outcome, and the
-    /// others are sent all the same. If a message is there more than once, the last status is sent
-    /// and stands, and its outcome is that of all.
+    /// Reports the status of any number of messages, 50 in a request. The outcomes are in the order
+    /// of the updates. The outcome of an update that cannot be sent is `InvalidArgument`, and the
+    /// others are sent nevertheless. If a message occurs more than once, only its last status is
+    /// sent, and all its updates get that outcome.
     ///
-    /// `updates` is read to its end first; then the deadline of the whole call begins, `timeout_ms`.
-    /// An update takes its place in the order of the calls for its message when its slice is
-    /// queued, at most 10,000 updates at a time.
+    /// `updates` is read to its end first. Then the deadline of the whole call starts
+    /// (`timeout_ms`). An update takes its place in the order of the calls for its message when its
+    /// slice is queued, at most 10,000 updates at a time.
     pub fn message_status_update_batch<U: Borrow<Update>>(
         &self,
         updates: impl IntoIterator<Item = U>,
@@ -101,9 +102,9 @@ impl Client {
     /// Registers an SMS provider with the portal (`messageservice.sender.add`), so that users can
     /// choose it and the portal sends its messages to the sender's handler.
     ///
-    /// Not idempotent: the portal refuses a code that is registered. So this asks for the list of
-    /// senders first, and again if the answer is lost: a sender that is there now and was not before
-    /// has been registered by this call.
+    /// Not idempotent: the portal refuses a code that is registered. So the list of senders is
+    /// asked for first, and again if the answer is lost. A sender that is in it now and was not
+    /// before has been registered by this call.
     ///
     /// # Errors
     /// `InvalidArgument` before anything is sent if the code, handler or name is missing or cannot
@@ -113,7 +114,8 @@ impl Client {
     }
 
     /// Changes the handler, name or description of a registered sender
-    /// (`messageservice.sender.update`); what is not set stays. Doing so again is harmless.
+    /// (`messageservice.sender.update`). What is not set stays as it is. Calling this again is
+    /// harmless.
     ///
     /// # Errors
     /// `InvalidArgument` before anything is sent if nothing is to be changed.
@@ -121,8 +123,8 @@ impl Client {
         sender::update(&self.0, sender)
     }
 
-    /// Removes a sender (`messageservice.sender.delete`). If the answer is lost, the list of senders
-    /// tells whether it is gone.
+    /// Removes a sender (`messageservice.sender.delete`). If the answer is lost, the list of
+    /// senders shows whether it was removed.
     ///
     /// # Errors
     /// A code that is not registered is the portal's `ERROR_SENDER_NOT_FOUND`.
@@ -139,8 +141,9 @@ impl Client {
         sender::list(&self.0)
     }
 
-    /// The status of a message by the portal's own number of it, which is not the provider's message
-    /// id (`messageservice.message.status.get`): its English name, or empty if it has none.
+    /// The English name of a message's status, or an empty text if it has none
+    /// (`messageservice.message.status.get`). `message_id` is the portal's own number of the
+    /// message, not the id that it sends to the provider.
     ///
     /// # Errors
     /// `InvalidArgument` before anything is sent if `message_id` is 0.
@@ -148,7 +151,7 @@ impl Client {
         status_get::get(&self.0, message_id)
     }
 
-    /// Ends the calls of this client that are in flight, in whatever they wait for, with
+    /// Ends the calls of this client that are under way, whatever they wait for, with
     /// [`Cancelled`](crate::ErrorKind::Cancelled). For any thread; calls made later are not
     /// affected.
     pub fn cancel(&self) {
@@ -157,7 +160,7 @@ impl Client {
         self.0.cancel.cancel(&process);
     }
 
-    /// The tokens as they are now.
+    /// The current tokens.
     pub fn tokens(&self) -> Tokens {
         self.0.tokens()
     }
@@ -174,7 +177,7 @@ impl fmt::Debug for Client {
 
 static SHARED: PerProcess<SharedClients> = PerProcess::new();
 
-/// The clients that outlive their users.
+/// The shared clients, which are kept even if nobody uses them.
 #[derive(Debug, Default)]
 struct SharedClients(Mutex<Registry<Identity, Client>>);
 
@@ -201,9 +204,9 @@ impl SharedClients {
         if let Some(client) = self.lock().get(&identity) {
             return Ok(client.clone());
         }
-        // Files are read here: not under the lock, which every request of the process takes.
+        // Files are read here, without the lock that every request of the process takes.
         let client = Client::new(config)?;
-        // Another thread may have made it meanwhile.
+        // Another thread may have made it in the meantime.
         Ok(self.lock().get_or_insert_with(identity, || client).clone())
     }
 }
@@ -211,7 +214,7 @@ impl SharedClients {
 impl Entry for Client {
     const MAX_ENTRIES: usize = 256;
 
-    /// Whether only the process holds it.
+    /// Whether nobody but the process holds it.
     fn is_idle(&self) -> bool {
         Arc::strong_count(&self.0) == 1
     }

@@ -1,7 +1,7 @@
-//! Ways in for the fuzz targets of `fuzz/`, and for nobody else: nothing here is kept stable.
+//! Entry points for the fuzz targets of `fuzz/` only: nothing here is stable.
 //!
-//! Each function takes what a hostile or broken peer, file or caller could hand in, and must neither
-//! panic nor hang; what else must hold is asserted.
+//! Each function takes input as a hostile or broken peer, file or caller could give it, and must
+//! neither panic nor hang. Other properties are asserted.
 
 use crate::engine::method::Request;
 use crate::methods::batch::Batch;
@@ -84,12 +84,12 @@ pub fn option(name: &str, value: &str) {
     }
 }
 
-/// What a file of the state directory holds.
+/// The content of a file in the state directory.
 pub fn state_file(content: &[u8]) {
     crate::store::directory::fuzz(content);
 }
 
-/// An update: refused, or made into a command that has nothing but unreserved text in it.
+/// An update: refused, or turned into a command that contains only unreserved characters.
 pub fn update(code: &str, message_id: &str, status: &str) {
     if let Ok(checked) = Update::new(code, message_id, status).check() {
         let command = crate::methods::batch::command(&checked);

@@ -1,9 +1,9 @@
-//! Tells Bitrix24 what became of a message: `messageservice.message.status.update`.
+//! Reports SMS delivery statuses to Bitrix24: the REST methods of `messageservice`.
 //!
 //! A [`Client`] is made from a [`Config`] and reports the [`Status`] of messages, one at a time or
-//! in batches. It blocks until the portal has stored them or its deadline has passed; it keeps
-//! connections, repeats what may be repeated, keeps to the portal's rate limit, renews expired
-//! tokens once for everybody, and follows a portal that has moved.
+//! in batches. A call blocks until the portal has stored them or the deadline has passed. The
+//! client reuses connections, repeats what may be repeated, respects the portal's rate limit,
+//! renews expired tokens once for all threads, and follows a portal that has moved.
 //!
 //! ```no_run
 //! use b24_messageservice::{Client, Config, ErrorKind, Status};
@@ -19,8 +19,8 @@
 //! # Ok::<(), b24_messageservice::Error>(())
 //! ```
 //!
-//! Records of each attempt go to the [`log`] facade under the target `b24_messageservice`: `debug`
-//! for what succeeded, `info` for what was repeated or given up.
+//! Each attempt is logged by the [`log`] crate under the target `b24_messageservice`: at level
+//! `debug` if it succeeded, at `info` if it failed.
 #![forbid(unsafe_code)]
 
 mod client;

@@ -52,6 +52,7 @@ SUITES = (
     Suite("core", (*CORE, *PORTAL, "tests/bytes.rs"), (*CARGO, "b24-messageservice")),
     Suite("portal", ("Cargo.lock", *PORTAL), (*CARGO, "b24-portal")),
     Suite("portal-python", PORTAL, (*PYTEST, "emulator/python/tests")),
+    Suite("portal-php", PORTAL, ("phpunit", "-c", "emulator/php", "--log-junit", "{junit}")),
     Suite("scenarios", (*C, *PORTAL, "bindings", *TABLE), SCENARIOS),
     Suite("scenarios-valgrind", (*C, *PORTAL, *TABLE), (*SCENARIOS, "-m", "c", "--valgrind")),
     Suite("stress", (*CORE, *PORTAL, "tests/stress"), ("tests/stress/run",)),
@@ -62,8 +63,8 @@ SUITES = (
     Suite("php", (*C, *PORTAL, "bindings/php"), ("bindings/php/tests/run",)),
     Suite(
         "docs",
-        (*C, *PORTAL, "bindings", "docs", "tests/docs", "README.md", "CONTRIBUTING.md"),
-        (".venv/bin/python", "tests/docs/run_snippets.py", "--target", "{target}"),
+        (*C, *PORTAL, "bindings", "docs", "tests", "README.md", "CONTRIBUTING.md"),
+        (*PYTEST, "tests/docs", "-rs"),
     ),
     Suite("fuzz", (*C, "fuzz"), ("fuzz/run", "5")),
     Suite(
@@ -143,7 +144,6 @@ def run(suite: Suite, target: Path, again: bool) -> Counter[str]:
     environment = {
         **os.environ,
         "CARGO_TARGET_DIR": str(target),
-        "B24_PORTAL": str(target / "debug/b24-portal"),
         "B24_PORTAL_BIN": str(target / "debug/b24-portal"),
         "B24_MESSAGESERVICE_LIB": str(target / "release/libb24_messageservice.so"),
     }

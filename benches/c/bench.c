@@ -1,5 +1,5 @@
-/* One warm status update, by what a C program could use for it: a socket of its own, libcurl, this
- * library. Rounds are interleaved, so that what disturbs the machine disturbs all of them.
+/* One status update on an open connection, with each client that a C program could use: a socket,
+ * libcurl, this library. Rounds are interleaved, so that other work of the machine slows all of them.
  *
  *     bench PORT CA_FILE|- ROUNDS CALLS [NAME...]
  *
@@ -37,7 +37,7 @@ static void check_answer(const char *name, const char *body)
     }
 }
 
-/* A socket: the least that a call can cost. */
+/* A socket: the least work that a call can be. */
 
 static int raw_socket;
 

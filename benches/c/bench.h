@@ -51,8 +51,8 @@ static inline void set(b24_config *config, const char *name, const char *value)
     require(b24_config_set(config, name, value, &error), error);
 }
 
-/* A configuration for the emulator on this port: over TLS if it gives a root certificate, without
- * the rate limit, which would measure nothing but itself. */
+/* A configuration for the emulator on this port: over TLS if there is a root certificate, and without
+ * the rate limit, whose waits would be all that is measured. */
 static inline b24_config *bench_config(long port, const char *ca_file)
 {
     char resolve[64];

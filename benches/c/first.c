@@ -1,4 +1,4 @@
-/* What a process pays that makes one call and ends: loading the library, TLS, the call.
+/* A process that makes one call and ends: loading the library, TLS, the call.
  *
  *     first PORT CA_FILE */
 #define _POSIX_C_SOURCE 200809L

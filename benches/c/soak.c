@@ -1,4 +1,4 @@
-/* Many calls in one process, and what they leave behind.
+/* Many calls in one process, and the memory, descriptors and threads that they leave behind.
  *
  *     soak PORT CALLS
  *

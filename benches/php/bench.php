@@ -3,8 +3,8 @@
 declare(strict_types=1);
 
 /*
- * One warm status update, by what a PHP program could use for it: ext-curl with a handle that is
- * kept, and this library. Rounds are interleaved.
+ * One status update on an open connection, with each client for PHP: ext-curl with one handle for all
+ * calls, and this library. Rounds are interleaved.
  *
  *     php bench.php PORT CA_FILE|- ROUNDS CALLS
  *

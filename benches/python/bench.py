@@ -1,4 +1,4 @@
-"""One warm status update, by what a Python program could use for it. Rounds are interleaved.
+"""One status update on an open connection, with each client for Python. Rounds are interleaved.
 
     bench.py PORT CA_FILE|- ROUNDS CALLS
 
@@ -169,7 +169,7 @@ CONTENDERS: dict[str, Callable[[int, str | None], Call]] = {
     "b24pysdk": vendor_sdk,
 }
 SLOW = {"b24pysdk": 20}
-"""These make so many times fewer calls a round: they open a connection for each."""
+"""These make fewer calls in a round, by this factor, because they open a connection for each."""
 
 
 def main() -> None:

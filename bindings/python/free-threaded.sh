@@ -5,7 +5,7 @@
 #
 # Without a PYTHON, CPython is built from Debian's source package into the target directory (some
 # minutes, once): no registry has a free-threaded build of it. PyO3 supports free-threading from
-# CPython 3.14 on; for 3.13, the latest whose source is to be had, the very same crate is built with
+# CPython 3.14 on. For 3.13, the latest version whose source Debian has, the same crate is built with
 # the last PyO3 that supported it, in a copy.
 set -eu
 

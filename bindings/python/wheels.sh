@@ -53,7 +53,7 @@ while read -r version python; do
     passed=$((passed + 1))
 done <"$work/interpreters"
 
-# The source distribution must hold all it takes; how fast its code is was never the question.
+# The source distribution must contain everything that it needs. Its speed does not matter here.
 read -r version python <"$work/interpreters"
 "$python" -m venv "$work/sdist"
 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \

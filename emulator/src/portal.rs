@@ -120,7 +120,8 @@ impl Portal {
 
     /// Changes the settings that the members of a JSON object name.
     ///
-    /// # Errors A text that names the member that is unknown or has a wrong value.
+    /// # Errors
+    /// A text that names the member that is unknown or has a wrong value.
     pub fn set(&self, changes: &Value) -> Result<(), String> {
         self.control.set(changes)
     }

@@ -111,14 +111,16 @@ impl Default for Settings {
 impl Settings {
     /// Defaults, changed by the members of a JSON object.
     ///
-    /// # Errors A text that names the member that is unknown or has a wrong value.
+    /// # Errors
+    /// A text that names the member that is unknown or has a wrong value.
     pub fn from_json(changes: &Value) -> Result<Self, String> {
         Self::default().merged(changes)
     }
 
     /// These settings, changed by the members of a JSON object.
     ///
-    /// # Errors A text that names the member that is unknown or has a wrong value.
+    /// # Errors
+    /// A text that names the member that is unknown or has a wrong value.
     pub fn merged(&self, changes: &Value) -> Result<Self, String> {
         let changes = match changes {
             Value::Null => return Ok(self.clone()),

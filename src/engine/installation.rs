@@ -1,4 +1,4 @@
-//! An installation: what a client knows of the portal and application that it calls.
+//! An installation: what a client knows about the portal and the application.
 
 use super::known_tokens::InstallationKey;
 use super::method::Method;
@@ -21,13 +21,13 @@ use std::sync::Arc;
 use ureq::http::uri::PathAndQuery;
 use ureq::http::{HeaderValue, Uri};
 
-/// One portal's installation of one application, as a client calls it: its settings, its tokens and
-/// where it is. It has no lock, so that a fork can leave none of them held.
+/// One portal's installation of one application, as a client uses it: its settings, tokens and
+/// address. It has no lock, so that none can stay locked after a fork.
 pub(crate) struct Installation {
     pub(crate) settings: Settings,
     pub(crate) on_renewal: Option<OnRenewal>,
     pub(crate) cancel: Arc<CancelSource>,
-    /// As it is configured; it may have moved since.
+    /// The configured one; the portal may have moved since.
     pub(crate) portal: Origin,
     pub(crate) user_agent: HeaderValue,
     pub(crate) store: Option<Arc<dyn Store>>,
@@ -36,7 +36,7 @@ pub(crate) struct Installation {
     endpoint: ArcSwapOption<Endpoint>,
 }
 
-/// A portal's address, and the URLs that are made of it.
+/// A portal's address, and URLs with it.
 #[derive(Debug)]
 pub(crate) struct Address {
     pub(crate) origin: Origin,
@@ -63,7 +63,7 @@ impl Address {
     }
 }
 
-/// What a client uses of one process's state.
+/// The state of one process that a client uses.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     process_id: u64,
@@ -86,7 +86,7 @@ impl Installation {
         let own = concat!("b24-messageservice/", env!("CARGO_PKG_VERSION"));
         let user_agent = format!("{} {own}", settings.user_agent);
         let user_agent = HeaderValue::from_str(user_agent.trim_start())
-            .map_err(|_| invalid("user_agent", "makes no header"))?;
+            .map_err(|_| invalid("user_agent", "cannot be sent in a header"))?;
         let store = match &settings.state_dir {
             Some(path) => Some(directory::open(path).map_err(|error| error.at_opening())?),
             None => None,
@@ -130,7 +130,7 @@ impl Installation {
             settings,
         };
         installation.adopt(&credentials);
-        // Finds a bad ca_file or proxy now rather than at the first call.
+        // So that a wrong ca_file or proxy is found now and not at the first call.
         installation.endpoint(&process)?;
         Ok(installation)
     }
@@ -149,7 +149,7 @@ impl Installation {
         Ok(endpoint)
     }
 
-    /// The same at another address, which the client does not take over yet.
+    /// The same at another address, which the client does not keep yet.
     pub(crate) fn endpoint_at(
         &self,
         process: &Arc<Process>,
@@ -159,7 +159,7 @@ impl Installation {
         Ok(Arc::new(self.bind(process, address)?))
     }
 
-    /// Takes over an address at which a portal has answered.
+    /// Keeps an address at which a portal has answered.
     pub(crate) fn stay_at(&self, endpoint: &Arc<Endpoint>) {
         log::info!(target: LOG, "portal={} moved to {}", self.portal, endpoint.address.origin);
         self.address.store(Arc::clone(&endpoint.address));
@@ -186,12 +186,12 @@ impl Installation {
         tokens
     }
 
-    /// Whether there may be something to renew an expired token with.
+    /// Whether an expired token can perhaps be renewed.
     pub(crate) fn can_renew(&self) -> bool {
         self.store.is_some() || !self.credentials.load().tokens.refresh_token.is_empty()
     }
 
-    /// What the process knows an installation with these credentials by.
+    /// The name under which the process knows an installation with these credentials.
     pub(crate) fn key_of(&self, credentials: &Credentials) -> InstallationKey {
         InstallationKey::of(&self.settings.client_id, &self.portal, credentials)
     }
@@ -216,12 +216,12 @@ impl Installation {
         self.store.as_ref().map(|store| store.path())
     }
 
-    /// Uses these credentials from now on, at the address they came with.
+    /// From now on uses these credentials, at the address that came with them.
     pub(crate) fn adopt(&self, credentials: &Credentials) {
         match Origin::parse(&credentials.tokens.client_endpoint) {
             Ok(origin) if self.accepts(&origin) => {
                 if let Err(error) = self.move_to(&origin) {
-                    log::warn!(target: LOG, "the portal's new address was not taken over: {error}");
+                    log::warn!(target: LOG, "the portal's new address is not used: {error}");
                 }
             }
             Ok(origin) => {

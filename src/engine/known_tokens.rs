@@ -1,7 +1,8 @@
-//! What this process knows of installations: the newest pair of each, and the renewal under way.
+//! What this process knows about installations: the newest pair of each, and the renewal under way.
 //!
-//! An installation is known by its tokens: whoever has one of them, under whatever host, is of it.
-//! Hosts count only where there is no refresh token, because a state directory has it.
+//! An installation is recognized by its tokens: a client that has one of them belongs to it,
+//! whatever its host. Hosts count only if the client has no refresh token, because it is in a state
+//! directory.
 
 use crate::process::cancellation::{CallContext, Event, Interrupt};
 use crate::process::per_process::{Local, PerProcess, Process};
@@ -14,12 +15,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What an installation is found by.
+/// The key by which an installation is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct InstallationKey(u64);
 
 impl InstallationKey {
-    /// By its refresh token, or by its portal where there is none.
+    /// Its refresh token, or its portal if there is none.
     pub(crate) fn of(client_id: &str, portal: &Origin, credentials: &Credentials) -> Self {
         match credentials.tokens.refresh_token.as_str() {
             "" => Self(fingerprint(client_id, &portal.to_string())),
@@ -48,9 +49,9 @@ struct Known {
 #[derive(Default)]
 struct KnownInstallation {
     newest: Option<Credentials>,
-    /// The state directory of the client that got the newest pair, which has it too.
+    /// The state directory of the client that got the newest pair; the pair is stored there too.
     home: Option<PathBuf>,
-    /// All that it is found by, oldest first.
+    /// All keys by which it is found, oldest first.
     names: VecDeque<InstallationKey>,
     /// What the authorization server refused for good, and how.
     refused: Option<(RequesterId, Error)>,
@@ -71,7 +72,7 @@ impl std::fmt::Debug for KnownInstallation {
     }
 }
 
-/// With what the authorization server is asked: who asks otherwise may be answered otherwise.
+/// What the authorization server is asked with. With other values it may answer differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RequesterId(u64);
 
@@ -82,29 +83,29 @@ impl RequesterId {
     }
 }
 
-/// What there is for a client whose token is no longer good.
+/// What a client can do whose token is no longer valid.
 pub(crate) enum NextStep {
     /// A newer pair.
     Newer(Credentials),
     /// A renewal that is under way.
     Wait(RenewalWaiter),
-    /// A renewal that the caller is to begin, of this pair: the newest that the process knows. If it
-    /// is good, only the caller's state directory does not know it yet.
+    /// The caller must start a renewal of this pair, the newest that the process knows. If it is
+    /// valid, only the caller's state directory does not have it yet.
     Begin(RenewalWaiter, Credentials),
 }
 
 impl KnownTokens {
-    /// By how many tokens an installation is found that no state directory knows.
+    /// How many keys an installation has that is in no state directory.
     const MAX_KEYS: usize = 128;
-    /// By how many where a state directory knows all the others.
+    /// How many it has if a state directory has all the others.
     const MAX_STORED_KEYS: usize = 8;
 
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How things stand for a client with these credentials and this state directory, whose call may
-    /// wait until then.
+    /// What a client with these credentials and this state directory can do, whose call may wait
+    /// until then.
     pub(crate) fn next_step(
         &self,
         name: InstallationKey,
@@ -141,8 +142,8 @@ impl KnownTokens {
         self.lock().get_or_make(name).refused = Some((asking, error.clone()));
     }
 
-    /// Notes the newest pair, which a client with this state directory has got, and what else the
-    /// installation is found by from now on.
+    /// Notes the newest pair, which a client with this state directory has got, and further keys by
+    /// which the installation is found from now on.
     pub(crate) fn note(
         &self,
         name: InstallationKey,
@@ -163,8 +164,8 @@ impl KnownTokens {
         self.lock().get_or_make(name).renewal = None;
     }
 
-    /// The refresh tokens, as fingerprints, that the installation is found by. (A host's is among
-    /// them where there was no token; it is no token's.)
+    /// The fingerprints of the refresh tokens by which the installation is found. (If there was no
+    /// token, the fingerprint of its host is among them.)
     pub(crate) fn tokens_of(&self, name: InstallationKey) -> Vec<u64> {
         let mut known = self.lock();
         let names = &known.get_or_make(name).names;
@@ -201,8 +202,8 @@ impl Known {
         installation
     }
 
-    /// The tokens that somebody's settings were written with count as much as those that were
-    /// replaced just now, so that an eighth is of the first ones.
+    /// Settings may have the first tokens as well as those that were replaced just now. So an
+    /// eighth of the keys are the first ones.
     fn add_name(&mut self, name: InstallationKey, also: InstallationKey, max: usize) {
         let Some(id) = self.ids.get(&name).copied() else {
             return;
@@ -221,24 +222,24 @@ impl Known {
     }
 }
 
-/// What a renewal came to.
+/// The outcome of a renewal.
 #[derive(Clone)]
 pub(crate) struct RenewalOutcome {
-    /// Who has asked the authorization server.
+    /// With what the authorization server was asked.
     pub(crate) requester: RequesterId,
     pub(crate) result: Result<RenewalResult, Error>,
 }
 
-/// How a newer pair was got, if there is one.
+/// Where a newer pair came from, if there is one.
 #[derive(Clone)]
 pub(crate) enum RenewalResult {
     /// From the authorization server.
     Renewed(Credentials),
     /// Another process had renewed already.
     TakenOver(Credentials),
-    /// There is nothing to renew with.
+    /// There is no refresh token to renew with.
     NoMeans,
-    /// Nobody waited for it any more, before anything was asked for that could be lost.
+    /// Nobody waited for it any more, and the server had not been asked yet.
     Abandoned,
 }
 
@@ -249,7 +250,7 @@ pub(crate) struct PendingRenewal(Mutex<Progress>);
 struct Progress {
     outcome: Option<RenewalOutcome>,
     waiting: Vec<Arc<Event>>,
-    /// How many calls would use the outcome, and the last deadline of those that came.
+    /// How many calls would use the outcome, and their latest deadline.
     wanted_by: usize,
     until: Option<Instant>,
 }
@@ -281,7 +282,7 @@ impl PendingRenewal {
         self.lock().wanted_by > 0
     }
 
-    /// How long calls wait for the outcome yet.
+    /// How long calls will still wait for the outcome.
     pub(crate) fn patience(&self) -> Duration {
         let until = self.lock().until;
         until.map_or(Duration::ZERO, |until| {
@@ -289,7 +290,7 @@ impl PendingRenewal {
         })
     }
 
-    /// Tells everybody who waits what it came to. The first outcome stands.
+    /// Gives the outcome to everybody who waits. The first outcome stands.
     pub(crate) fn end(&self, outcome: RenewalOutcome) {
         let mut progress = self.lock();
         progress.outcome.get_or_insert(outcome);
@@ -355,7 +356,7 @@ mod tests {
         InstallationKey::of("app.1", &Origin::default_oauth(), pair)
     }
 
-    /// As a renewal of the first pair does, and of each that follows.
+    /// As a renewal of the first pair does, and of each later one.
     fn renew(known: &KnownTokens, from: usize, to: usize) {
         for number in from..to {
             let (old, new) = (pair(number), pair(number + 1));
@@ -428,7 +429,7 @@ mod tests {
         );
     }
 
-    /// What docs/operations.md says of memory.
+    /// What docs/operations.md says about memory.
     #[cfg(target_os = "linux")]
     #[test]
     fn ten_thousand_installations_take_what_the_manual_says() {

@@ -1,4 +1,4 @@
-//! What the engine must know of a REST method. The methods themselves are in `methods`.
+//! What the engine must know about a REST method. The methods themselves are in `methods`.
 
 use crate::protocol::error_table::{AttemptError, CodeRow};
 use crate::protocol::response::{Operating, Response, Source};
@@ -10,12 +10,12 @@ use serde::Serialize;
 pub(crate) struct Method {
     /// Below the portal's address: `/rest/` and the method's name.
     pub(crate) path: &'static str,
-    /// Whether doing it again is harmless. What is not idempotent is repeated only where it cannot
-    /// have been done.
+    /// Whether it is harmless to do it again. A method that is not idempotent is repeated only if
+    /// the request cannot have been executed.
     pub(crate) idempotent: bool,
     /// The method whose time budget a request uses up: for a batch, that of its commands.
     pub(crate) budget: &'static str,
-    /// The refusals that mean something else here than elsewhere, or occur only here.
+    /// The error codes that have another meaning here than elsewhere, or occur only here.
     pub(crate) codes: &'static [CodeRow],
     /// What a caller is told to do when the deadline has passed: completes "…: ".
     pub(crate) after_timeout: &'static str,
@@ -30,7 +30,7 @@ impl Method {
 
 /// One request: how it is written, and how its answer is read.
 pub(crate) trait Request {
-    /// What a call gets of the answer.
+    /// What a call returns.
     type Output;
 
     fn method(&self) -> &'static Method;
@@ -38,7 +38,7 @@ pub(crate) trait Request {
     /// Writes the body, with the token in it.
     fn write(&self, body: &mut Vec<u8>, token: &str) -> Result<(), Error>;
 
-    /// Reads the answer, and what it tells about the time budget.
+    /// Reads the answer, and what it says about the time budget.
     fn read(
         &self,
         response: &Response,
@@ -46,7 +46,7 @@ pub(crate) trait Request {
     ) -> Result<(Self::Output, Operating), AttemptError>;
 }
 
-/// Writes a body. Text always makes JSON; but if it should not, the caller is told and nothing is
+/// Writes a body. Text can always be written as JSON. If it cannot, the call fails and nothing is
 /// sent.
 pub(crate) fn write_json(body: &mut Vec<u8>, content: &impl Serialize) -> Result<(), Error> {
     serde_json::to_writer(body, content).map_err(|error| {

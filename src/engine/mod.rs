@@ -1,4 +1,4 @@
-//! The engine: one operation from its first attempt to its end. It knows no method.
+//! The engine: one operation from its first attempt to its end, for any method.
 
 pub(crate) mod installation;
 pub(crate) mod known_tokens;

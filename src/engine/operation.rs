@@ -1,4 +1,4 @@
-//! One call from its first attempt to its end: what is repeated, when, and what is given up.
+//! One call from its first attempt to its end: what is repeated and when, and what is not.
 
 use super::installation::{Endpoint, Installation};
 use super::known_tokens::RenewalResult;
@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 /// How often a call follows a portal to a new address.
 const MAX_MOVES: u32 = 3;
-/// How often a request takes over a token that was renewed for others.
+/// How often a request uses a token that was renewed by others.
 const MAX_TAKEN_OVER: u32 = 3;
 
 /// A call under way.
@@ -32,7 +32,7 @@ pub(crate) struct Operation<'c> {
     pub(crate) call: CallContext,
     pub(crate) process: Arc<Process>,
     endpoint: Arc<Endpoint>,
-    /// What the last attempt was made with: another thread may have replaced them since.
+    /// What the last attempt used; another thread may have replaced them since.
     credentials: Arc<Credentials>,
     _in_flight: InFlightGuard,
     attempts: u32,
@@ -40,11 +40,11 @@ pub(crate) struct Operation<'c> {
     moves: u32,
     /// Whether it called the portal at an address where no portal has answered yet.
     moving: bool,
-    /// Whether the token was renewed for the present request.
+    /// Whether the token was renewed for the current request.
     renewed: bool,
-    /// How often the present request took over a token that was renewed for others.
+    /// How often the current request has used a token that was renewed by others.
     taken_over: u32,
-    /// Whether the portal may have executed the present request although no answer says so.
+    /// Whether the portal may have executed the current request although no answer says so.
     may_have_run: bool,
 }
 
@@ -75,7 +75,7 @@ fn why_not(error: &Error) -> &'static str {
     match error.kind() {
         ErrorKind::Cancelled => "cancelled",
         ErrorKind::Timeout => "deadline passed",
-        _ if error.is_retryable() => "no retry left before the deadline or max_retries",
+        _ if error.is_retryable() => "no retry left within the deadline and max_retries",
         _ => "another attempt would fail for the same reason",
     }
 }
@@ -125,7 +125,7 @@ impl<'c> Operation<'c> {
         self.may_have_run
     }
 
-    /// Posts a request until it succeeds or there is nothing more to be done.
+    /// Posts a request until it succeeds or must not be repeated.
     pub(crate) fn post<R: Request>(&mut self, request: &R) -> Result<R::Output, Error> {
         let method = request.method();
         let mut body = Vec::with_capacity(512);
@@ -174,12 +174,13 @@ impl<'c> Operation<'c> {
     fn present_credentials(&mut self) -> Result<Arc<Credentials>, Error> {
         let present = self.installation.credentials.load_full();
         if present.have_expired() && self.may_renew() {
-            // The clock may be wrong, and the token good: half of the time is left to try it.
+            // The clock may be wrong and the token valid, so half of the time is kept for trying
+            // it.
             let ahead = self.call.half();
             match self.renew(&ahead, &present) {
                 Ok(_) => {}
                 Err(error) if error.is_retryable() && !self.call.remaining().is_zero() => {
-                    log::info!(target: LOG, "portal={} trying the token that there is: {error}", self.installation.portal);
+                    log::info!(target: LOG, "portal={} the token seems to have expired and was not renewed; trying it: {error}", self.installation.portal);
                 }
                 Err(error) => return Err(error),
             }
@@ -191,11 +192,11 @@ impl<'c> Operation<'c> {
         !self.renewed && self.taken_over < MAX_TAKEN_OVER && self.installation.can_renew()
     }
 
-    /// Gets a newer pair than `stale`: whether there is one.
+    /// Gets a newer pair than `stale`. Returns whether there is one.
     fn renew(&mut self, call: &CallContext, stale: &Credentials) -> Result<bool, Error> {
         match renewal::renew(self.installation, &self.process, call, stale)? {
             RenewalResult::Renewed(_) => self.renewed = true,
-            // The portal may refuse this one too, which is then the one to renew.
+            // If the portal refuses this one too, it is the one to renew.
             RenewalResult::TakenOver(_) => self.taken_over += 1,
             RenewalResult::NoMeans | RenewalResult::Abandoned => return Ok(false),
         }
@@ -222,8 +223,8 @@ impl<'c> Operation<'c> {
         )
     }
 
-    /// Waits until the portal's rate limit has room. If that is too late although the portal itself
-    /// has just said that it is used up, the error says so too.
+    /// Waits until the portal's rate limit allows a request. If that is too late, and the portal
+    /// itself has just refused a request because of its limit, the error is the portal's.
     fn take_turn(&self, method: &Method, throttled: Option<&Error>) -> Result<(), Error> {
         self.endpoint
             .rate_limit
@@ -289,7 +290,7 @@ impl<'c> Operation<'c> {
     }
 
     /// The call as one attempt sees it. A first attempt may take half of the time that is left, so
-    /// that a second one fits where a server hangs; a repeat has all of it.
+    /// that there is time for a second one if the server does not answer. A retry has all of it.
     fn attempt_call(&self) -> CallContext {
         if self.retries.are_untouched() {
             self.call.half()
@@ -319,8 +320,8 @@ impl<'c> Operation<'c> {
         }
     }
 
-    /// What follows from a failed attempt. It changes what the portal's limits are thought to be,
-    /// and counts a retry; it does not wait.
+    /// Decides what follows from a failed attempt. This updates what is known about the portal's
+    /// limits, and counts a retry. It does not wait.
     pub(crate) fn decide(&mut self, method: &Method, failed: &AttemptError) -> Decision {
         let error = failed.error.clone();
         if failed.may_have_run && !method.idempotent {
@@ -352,13 +353,13 @@ impl<'c> Operation<'c> {
         self.after(wait.max(self.retries.pause()), error)
     }
 
-    /// Takes the rate limit for used up. The wait for a turn comes before the next attempt.
+    /// Marks the rate limit as used up. The wait for a turn comes before the next attempt.
     fn when_drained(&mut self, method: &Method, rate: Rate, error: Error) -> Decision {
         if let Err(error) = self.endpoint.rate_limit.fill(self.rate_request(method)) {
             return Decision::Fail(error);
         }
         let wait = error.retry_after().unwrap_or_default();
-        // The next place comes free when one request has drained.
+        // The next place is free when one request has drained.
         let drained = Duration::try_from_secs_f64(1.0 / rate.drain).unwrap_or_default();
         match self.after(wait, error) {
             Decision::Fail(error) => Decision::Fail(error.wait_at_least(drained)),
@@ -412,7 +413,7 @@ impl<'c> Operation<'c> {
         Ok(())
     }
 
-    /// Tells the portal's limits what an answer said of them.
+    /// Notes what an answer says about the portal's limits.
     fn note_operating(&self, method: &Method, operating: Operating) {
         self.endpoint
             .rate_limit
@@ -420,7 +421,7 @@ impl<'c> Operation<'c> {
     }
 }
 
-/// Whether a portal has answered, and not whoever else answers at an address.
+/// Whether a portal has answered, and not something else at this address.
 fn is_a_portals<T>(outcome: &Result<T, AttemptError>) -> bool {
     match outcome {
         Ok(_) => true,
@@ -468,7 +469,7 @@ impl fmt::Display for AttemptRecord<'_, '_> {
     }
 }
 
-/// No answer came in the time that a first attempt may take.
+/// There was no answer within the time that a first attempt may take.
 fn slow(server: &str, method: &Method) -> AttemptError {
     AttemptError::passing(
         ErrorKind::Timeout,

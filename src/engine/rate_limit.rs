@@ -1,8 +1,9 @@
-//! A portal's limits as they are known here: its leaky bucket and its time budget.
+//! A portal's limits as far as they are known: the rate limit, which is a leaky bucket, and the
+//! time budget.
 //!
-//! A request reserves its place in the bucket at once and then waits until the place is free. So
-//! places are given in the order of asking, nobody is woken for nothing, and the bucket drains at
-//! the portal's full rate however late a waiter wakes up.
+//! A request reserves a place in the bucket at once and then waits until the place is free. So
+//! requests get their places in order, no thread is woken without need, and the bucket drains at
+//! the portal's full rate even if a thread wakes up late.
 
 use crate::process::cancellation::CallContext;
 use crate::process::keyed_queue;
@@ -16,9 +17,9 @@ use crate::values::rate::{Level, Rate};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Before any request has told better: about what opening a connection takes.
+/// Used until a request has shown a better value: about the time that opening a connection takes.
 const FIRST_LAG: Duration = Duration::from_millis(50);
-/// A request that took longer than this was held up after it was counted.
+/// If a request took longer than this, the delay came after it was counted.
 const LONGEST_LAG: Duration = Duration::from_secs(1);
 
 /// The rate limits of this process.
@@ -32,7 +33,7 @@ pub(crate) fn limits(process: &Arc<Process>) -> Local<RateLimits> {
 pub(crate) struct RateLimits(Mutex<Registry<Origin, Arc<RateLimit>>>);
 
 impl RateLimits {
-    /// The limit of a portal: one, whoever asks.
+    /// The limit of a portal, one for all clients.
     pub(crate) fn get(&self, portal: &Origin) -> Arc<RateLimit> {
         let mut limits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || Arc::new(RateLimit::new());
@@ -50,20 +51,20 @@ impl Entry for Arc<RateLimit> {
     }
 }
 
-/// What is known of one portal's limits.
+/// What is known about one portal's limits.
 #[derive(Debug)]
 pub(crate) struct RateLimit(Mutex<LimitState>);
 
 #[derive(Debug)]
 struct LimitState {
     level: Level,
-    /// When `level` was true.
+    /// The time of `level`.
     at: Instant,
-    /// How much later than it was counted here a request may have been counted by the portal:
-    /// the longest that one has taken lately.
+    /// How much later than this library the portal may have counted a request: the longest time
+    /// that one took lately.
     lag: Duration,
     budgets: Budgets,
-    /// Whether the state directory failed the last time, so that this is said once.
+    /// Whether the state directory failed the last time, so that this is logged once.
     alone: bool,
 }
 
@@ -71,9 +72,9 @@ struct LimitState {
 /// commands of a batch use up that of the method they call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BudgetKey<'a> {
-    /// Its `client_id`; empty if the caller did not tell it.
+    /// Its `client_id`; empty if it is not configured.
     application: &'a str,
-    /// Stands for the application where that is not known.
+    /// Identifies the client, if the application is not known.
     client: u64,
     method: &'static str,
 }
@@ -88,7 +89,7 @@ impl<'a> BudgetKey<'a> {
     }
 }
 
-/// The time budgets of one portal that are known of.
+/// The known time budgets of one portal.
 #[derive(Debug, Default)]
 struct Budgets(Vec<Budget>);
 
@@ -97,15 +98,15 @@ struct Budget {
     application: String,
     client: u64,
     method: &'static str,
-    /// When the oldest part of it is given back, as the last answer told.
+    /// When the oldest part of it can be used again, as the last answer said.
     reset_at: Instant,
-    /// Nothing that spends it is executed before then.
+    /// The portal executes nothing that uses it before then.
     spent_until: Option<Instant>,
 }
 
 impl Budgets {
-    /// A portal has few applications that are called from here; but clients without a `client_id`
-    /// may come and go by the thousand.
+    /// There are few applications for each portal, but there may be thousands of clients without a
+    /// `client_id`.
     const MAX_ENTRIES: usize = 64;
 
     fn of(&mut self, key: BudgetKey<'_>) -> Option<&mut Budget> {
@@ -135,7 +136,7 @@ impl Budgets {
     }
 }
 
-/// A request that needs a place: for which portal, under which limit, shared how.
+/// A request that needs a place: for which portal, under which limit, and how it is shared.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RateRequest<'a> {
     pub(crate) portal: &'a Origin,
@@ -161,7 +162,7 @@ impl RateLimit {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a place in the portal's bucket, or fails at once if none comes free before the
+    /// Waits for a place in the portal's bucket, or fails at once if none is free before the
     /// deadline.
     pub(crate) fn take(&self, request: RateRequest<'_>) -> Result<(), Error> {
         let budget = self
@@ -190,9 +191,9 @@ impl RateLimit {
             return Ok(());
         }
         request.call.sleep(wait).map_err(|interrupt| {
-            // The place goes back as well as it can: the call has ended either way.
+            // The place is given back if possible. The call has ended in any case.
             if let Err(error) = self.change(request, rate, Level::give_back) {
-                log::debug!(target: LOG, "a place under the rate limit was not given back: {error}");
+                log::debug!(target: LOG, "the rate limit still counts a request that was not sent: {error}");
             }
             let doing = "waiting for its turn under the portal's limits";
             request.call.error(interrupt, doing)
@@ -237,7 +238,7 @@ impl RateLimit {
                 }
                 Err(LockError::Storage(error)) => {
                     if !std::mem::replace(&mut self.lock().alone, true) {
-                        log::warn!(target: LOG, "portal={} the rate limit is kept by this process alone: {error}", request.portal);
+                        log::warn!(target: LOG, "portal={} the rate limit is not shared with other processes: {error}", request.portal);
                     }
                 }
             }
@@ -257,7 +258,7 @@ impl RateLimit {
         known.lag = known.lag.max(lag.min(LONGEST_LAG));
     }
 
-    /// Remembers when the time budget is given back.
+    /// Notes when a part of the time budget can be used again.
     pub(crate) fn note_reset(&self, budget: BudgetKey<'_>, reset_in: Option<Duration>) {
         if let Some(reset_in) = reset_in {
             let reset_at = Instant::now() + reset_in;
@@ -265,7 +266,7 @@ impl RateLimit {
         }
     }
 
-    /// The portal answered `OPERATION_TIME_LIMIT`: how long until it is worth asking again, if
+    /// The portal answered `OPERATION_TIME_LIMIT`. Returns how long to wait before asking again, if
     /// that is known.
     pub(crate) fn note_spent(&self, budget: BudgetKey<'_>) -> Option<Duration> {
         let mut known = self.lock();
@@ -294,8 +295,8 @@ fn too_long(portal: &Origin, wait: Duration) -> Error {
     limited(
         wait,
         format!(
-            "the limits of {portal} leave no room for this request for {:.1} s, which is past its \
-             deadline: send it again after that, send updates as batches, or raise timeout_ms",
+            "the rate limit of {portal} allows this request in {:.1} s, which is after its \
+             deadline: send it again then, send updates as batches, or raise timeout_ms",
             wait.as_secs_f64()
         ),
     )
@@ -305,8 +306,8 @@ fn spent(portal: &Origin, wait: Duration) -> Error {
     limited(
         wait,
         format!(
-            "the time that {portal} gives an application for updates is spent, and comes back in \
-             {:.1} s, which is past the deadline: send it again after that, or raise timeout_ms",
+            "the application has used up its time budget on {portal}; the next part of it comes in \
+             {:.1} s, which is after the deadline: send the request again then, or raise timeout_ms",
             wait.as_secs_f64()
         ),
     )

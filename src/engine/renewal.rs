@@ -1,9 +1,9 @@
-//! Renewal: one at a time, in the process and on the machine, and everybody uses its outcome.
+//! Renewal: one at a time, in the process and on the machine, and all clients use its outcome.
 //!
-//! A refresh token works once. Who finds its token expired asks what the process knows of the
-//! installation: a newer pair, a renewal under way, or neither. Then it begins one, on a thread of
-//! its own: the answer is the only good pair there is, so that it is awaited and stored whatever
-//! becomes of the calls that wait for it. The new pair is stored before it is used.
+//! A refresh token works once. A call whose token has expired asks what the process knows about the
+//! installation: a newer pair, a renewal under way, or neither. If there is neither, it starts a
+//! renewal on a thread of its own. Only the answer has a pair that works, so it is awaited and
+//! stored even if the calls that wait for it have ended. The new pair is stored before it is used.
 
 use super::installation::Installation;
 use super::known_tokens::{
@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use ureq::http::Uri;
 
-/// How long the answer of the authorization server is awaited once it has been asked.
+/// How long the answer of the authorization server is awaited after the request was sent.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// What a caller is told to do when a renewal took too long.
@@ -81,7 +81,7 @@ pub(crate) fn renew(
             .map_err(|interrupt| call.error(interrupt, "waiting for the token to be renewed"))?;
         match outcome.result {
             Ok(RenewalResult::Abandoned) => {}
-            // The caller was told the pair before the renewal that brought it had ended.
+            // The caller was given the pair before the renewal that brought it had ended.
             Ok(RenewalResult::Renewed(pair))
                 if !begun && pair.tokens.access_token == stale.tokens.access_token => {}
             Ok(renewal) => {
@@ -92,7 +92,7 @@ pub(crate) fn renew(
                 }
                 return Ok(renewal);
             }
-            // What the server said to another client_secret does not hold for this one.
+            // What the server answered for another client_secret does not apply to this one.
             Err(_) if !outcome.is_for(installation) => {}
             Err(error) => return Err(error),
         }
@@ -105,7 +105,7 @@ impl RenewalOutcome {
     }
 }
 
-/// What excludes other processes from renewing the same tokens.
+/// What prevents other processes from renewing the same tokens.
 enum Exclusion<'a> {
     /// Nothing: there is no store.
     None,
@@ -125,8 +125,8 @@ struct RenewalTask {
 }
 
 impl RenewalTask {
-    /// Begins the renewal of a pair on a thread that lives as long as it takes. A signal that is
-    /// meant for the host must not end up there.
+    /// Starts the renewal of a pair, on a thread that ends with it. This thread must not receive
+    /// signals that are meant for the host program.
     fn begin(self, newest: Credentials, listener: Option<Listener>) {
         let (pending, process) = (Arc::clone(&self.pending), Arc::clone(&self.process));
         let (key, requester) = (self.key, requester_of(&self.installation));
@@ -181,7 +181,7 @@ impl RenewalTask {
             if by_host_alone || record.replaces(client_id, &stale) {
                 stale = record.credentials.clone();
                 if stale.are_good_after(newest) {
-                    log::debug!(target: LOG, "portal={} token taken over from another process", installation.portal);
+                    log::debug!(target: LOG, "portal={} uses a token that another process renewed", installation.portal);
                     installation.adopt(&stale);
                     return Ok(RenewalResult::TakenOver(stale));
                 }
@@ -221,13 +221,13 @@ impl RenewalTask {
         if let Some(locked) = locked {
             self.store(locked, &stale, &fresh);
         }
-        // Whoever is told the pair and finds it refused waits for this renewal.
+        // A call that is given the pair and finds it refused waits for this renewal.
         let (installations, also) = (known_tokens(&self.process), installation.key_of(&fresh));
         installations.note(self.key, also, &fresh, installation.home());
         if let Some(listener) = listener {
             let told = AssertUnwindSafe(|| listener(&fresh.tokens));
             if catch_unwind(told).is_err() {
-                log::error!(target: LOG, "portal={} on_renewal panicked; the renewed tokens are used all the same", installation.portal);
+                log::error!(target: LOG, "portal={} on_renewal panicked; the renewed tokens are used nevertheless", installation.portal);
             }
         }
         installation.adopt(&fresh);
@@ -244,7 +244,7 @@ impl RenewalTask {
     ) {
         let former = known_tokens(&self.process).tokens_of(self.key);
         if let Err(error) = locked.store(used, fresh, &former, &self.call(ANSWER_WITHIN)) {
-            // The pair may exist nowhere else: to fail here would lose it for certain.
+            // The pair may exist nowhere else, and failing here would certainly lose it.
             log::error!(target: LOG, "portal={} the renewed tokens may be in memory only: {error}", self.installation.portal);
         }
     }
@@ -269,7 +269,7 @@ impl RenewalTask {
         }
     }
 
-    /// A call of this thread's own, which nothing ends before its time.
+    /// A call of this thread, which nothing ends before its deadline.
     fn call(&self, timeout: Duration) -> CallContext {
         CallContext::new(
             &self.process,
@@ -280,8 +280,9 @@ impl RenewalTask {
         )
     }
 
-    /// Asks the authorization server, as often as it may be asked again. An exchange that has begun
-    /// is awaited; a further one is begun only while a call waits for it, else there is no outcome.
+    /// Asks the authorization server, and asks again if that is allowed. An exchange that was
+    /// started is awaited. A further one is started only while a call waits for it; otherwise there
+    /// is no outcome.
     fn ask(&self, stale: &Credentials) -> Result<Option<Renewed>, Error> {
         let settings = &self.installation.settings;
         let secrets = [
@@ -343,7 +344,7 @@ impl RenewalTask {
     }
 }
 
-/// Ends an attempt however its thread ends.
+/// Ends an attempt, however its thread ends.
 struct Ending {
     process: Arc<Process>,
     pending: Arc<PendingRenewal>,
@@ -368,7 +369,7 @@ impl Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        // After a panic; otherwise the outcome is there already.
+        // This is after a panic; otherwise there is an outcome already.
         if std::thread::panicking() {
             known_tokens(&self.process).finish(self.key);
         }
@@ -376,7 +377,7 @@ impl Drop for Ending {
             requester: self.requester,
             result: Err(Error::new(
                 ErrorKind::Internal,
-                "an error in the library while the token was renewed: please report it",
+                "a bug in the library while the token was renewed: please report it",
             )),
         });
     }
@@ -393,7 +394,7 @@ fn requester_of(installation: &Installation) -> RequesterId {
     )
 }
 
-/// With what a client asks for a pair to be renewed.
+/// With what a client asks for the renewal of a pair.
 fn requester_with(installation: &Installation, stale: &Credentials) -> RequesterId {
     let settings = &installation.settings;
     RequesterId::new(
@@ -404,7 +405,7 @@ fn requester_with(installation: &Installation, stale: &Credentials) -> Requester
     )
 }
 
-/// Runs `f` with all signals blocked, so that a thread that it makes has them blocked for ever.
+/// Runs `f` with all signals blocked. A thread that it starts keeps them blocked.
 #[cfg(unix)]
 fn without_signals<T>(f: impl FnOnce() -> T) -> T {
     use nix::sys::signal::{SigSet, SigmaskHow};
@@ -447,7 +448,7 @@ fn credentials(installation: &Installation, stale: &Credentials, renewed: Renewe
     }
 }
 
-/// The protocol has the secrets in this URL; it is never logged or shown.
+/// The protocol requires secrets in this URL, so it is never logged or shown.
 fn renewal_uri(settings: &Settings, refresh_token: &str) -> Result<Uri, Error> {
     let uri = format!(
         "{}/oauth/token/?grant_type=refresh_token&client_id={}&client_secret={}&refresh_token={}",
@@ -459,24 +460,24 @@ fn renewal_uri(settings: &Settings, refresh_token: &str) -> Result<Uri, Error> {
     uri.parse().map_err(|_| {
         invalid(
             "refresh_token",
-            "or client_id or client_secret is too long for a URL; check that they are whole",
+            "or client_id or client_secret is too long for a URL; check that they are complete",
         )
     })
 }
 
 /// Waits until no renewal is under way in this process, or `timeout` has passed.
 ///
-/// A renewal outlives the calls that wait for it: once it has been asked for, its answer is the
-/// only good pair of tokens there is. Call this before the process ends. A renewal ends by itself
-/// within `connect_timeout_ms` and 30 s. Any thread.
+/// A renewal may take longer than the calls that wait for it: once its request has been sent, only
+/// the answer has a pair of tokens that works. Call this before the process ends. A renewal ends by
+/// itself within `connect_timeout_ms` and 30 s. Any thread.
 ///
 /// # Errors
-/// [`Timeout`](ErrorKind::Timeout) if one is still under way.
+/// [`Timeout`](ErrorKind::Timeout) if a renewal is still under way.
 pub fn renewals_wait(timeout: Duration) -> Result<(), Error> {
     wait_for_all(timeout, None)
 }
 
-/// For language bindings: the same, and `on_interrupt` is asked when a signal ends the wait.
+/// For language bindings: the same, and `on_interrupt` is called when a signal ends the wait.
 ///
 /// # Errors
 /// As [`renewals_wait`]; [`Cancelled`](ErrorKind::Cancelled) if `on_interrupt` says so.

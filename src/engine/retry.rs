@@ -1,4 +1,4 @@
-//! Retry: how often, after what pause, and what an attempt without an answer came to.
+//! Retry: how often, after what pause, and the error of an attempt without an answer.
 
 use crate::http::exchange::Failure;
 use crate::process::cancellation::CallContext;
@@ -27,7 +27,7 @@ impl Retries {
         self.used = 0;
     }
 
-    /// Whether none has been made yet, and one may be.
+    /// Whether no retry was made yet, and one may be.
     pub(crate) fn are_untouched(&self) -> bool {
         self.used == 0 && self.max > 0
     }
@@ -39,18 +39,19 @@ impl Retries {
         left
     }
 
-    /// What the next pause is at most: whoever gives up tells its caller to wait so long at least.
+    /// The longest that the next pause may be. If the call fails, its caller is told to wait at
+    /// least this long.
     pub(crate) fn step(&self) -> Duration {
         FIRST.saturating_mul(1 << self.used.min(16)).min(LONGEST)
     }
 
-    /// The next pause, with full jitter.
+    /// The next pause: a random time up to `step`.
     pub(crate) fn pause(&self) -> Duration {
         self.step().mul_f64(fastrand::f64())
     }
 }
 
-/// The error of an attempt to which no answer came.
+/// The error of an attempt without an answer.
 pub(super) fn attempt_error(failure: Failure, server: &str, call: &CallContext) -> AttemptError {
     match failure {
         Failure::Interrupted(interrupt) => {

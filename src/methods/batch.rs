@@ -1,7 +1,7 @@
 //! Batches: up to 50 updates in one request, each with an outcome of its own.
 //!
-//! There may be a million of them. So an update costs a few bytes here, the deadline is looked at
-//! all the time, and what others wait for is done in slices.
+//! There may be a million of them. So an update takes only a few bytes here, the deadline is
+//! checked all the time, and work under a lock is done in slices.
 
 use super::status_update::{self, turn_key};
 use crate::engine::installation::Installation;
@@ -19,7 +19,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-/// Its commands are updates, which may be told again and have a time budget of their own.
+/// Its commands are updates, which may be sent again and have a time budget of their own.
 pub(crate) static METHOD: Method = Method {
     path: "/rest/batch",
     idempotent: true,
@@ -28,22 +28,22 @@ pub(crate) static METHOD: Method = Method {
     after_timeout: "send the updates again, which is harmless if they were stored already",
 };
 
-/// What the portal takes in one request.
+/// How many commands the portal accepts in one request.
 const MAX_COMMANDS: usize = 50;
-/// How many updates take their places in the order at one time.
+/// How many updates take their turns at once.
 const SLICE: usize = 10_000;
 
 type Outcome = Result<(), Error>;
 
-/// Sends all updates and tells the outcome of each, in their order.
+/// Sends all updates and returns the outcome of each, in their order.
 ///
-/// Of several updates for one message only the last is sent, and its outcome is theirs: the portal
-/// keeps what arrives last, and a repeated earlier one must not arrive after it.
+/// Of several updates for one message only the last is sent, and all get its outcome. The portal
+/// keeps what arrives last, and an earlier one that is sent again must not arrive after it.
 pub(crate) fn update(installation: &Arc<Installation>, updates: &[&Update]) -> Vec<Outcome> {
     if updates.is_empty() {
         return Vec::new();
     }
-    // First of all, as the deadline counts from here.
+    // First, because the deadline counts from here.
     let operation = match Operation::begin(installation, &METHOD) {
         Ok(operation) => operation,
         Err(error) => {
@@ -67,19 +67,19 @@ pub(crate) fn update(installation: &Arc<Installation>, updates: &[&Update]) -> V
     batch.outcomes.all
 }
 
-/// Which updates are sent, by their places.
+/// Which updates are sent, by their positions.
 #[derive(Default)]
 struct Plan {
-    /// The last of each message, in their order.
+    /// The last update of each message, in their order.
     sent: Vec<usize>,
-    /// The others, each with the last of its message.
+    /// The others, each with the last update of its message.
     earlier: Vec<(usize, usize)>,
 }
 
-/// What became of the updates, by their places.
+/// The outcomes of the updates, by their positions.
 struct Outcomes {
     all: Vec<Outcome>,
-    /// Errors that came up lately: equal ones are kept once.
+    /// The latest errors: equal ones are kept once.
     errors: Vec<Error>,
 }
 
@@ -121,8 +121,8 @@ impl Outcomes {
     }
 }
 
-/// What travels together: a full request, or an update that must travel alone. Each update is there
-/// with its place.
+/// The updates that are sent together, each with its position: a full request, or one update that
+/// must be sent alone.
 enum Chunk<'a> {
     Batch(Vec<(usize, ValidUpdate<'a>)>),
     Alone(usize, ValidUpdate<'a>),
@@ -151,8 +151,8 @@ impl<'a> Chunk<'a> {
     }
 }
 
-/// Whether the portal might take a part of the id for a reference to what another command came to.
-/// It does so only in batches, so that such an id has to travel alone.
+/// Whether the portal might take a part of the id for a reference to the result of another command.
+/// It does so only in batches, so such an id is sent alone.
 fn has_reference(message_id: &str) -> bool {
     const NAMES: [&str; 5] = ["result", "next", "total", "time", "error"];
     message_id.split('$').skip(1).any(|after| {
@@ -168,7 +168,7 @@ struct BatchOperation<'c, 'u> {
     operation: Operation<'c>,
     updates: &'u [&'u Update],
     outcomes: Outcomes,
-    /// Why the requests that follow are not made: they would only be refused for the same reason.
+    /// Why the remaining requests are not sent: they would be refused for the same reason.
     given_up: Option<Error>,
 }
 
@@ -176,7 +176,8 @@ struct BatchOperation<'c, 'u> {
 type FailedUpdate<'a> = ((usize, ValidUpdate<'a>), AttemptError);
 
 impl<'u> BatchOperation<'_, 'u> {
-    /// Checks the updates, the last first. If the call has to end meanwhile, nothing will be sent.
+    /// Checks the updates, beginning with the last. If the call has to end in the meantime, nothing
+    /// is sent.
     fn plan(&mut self) -> Plan {
         let mut plan = Plan::default();
         let mut last = HashMap::with_capacity(self.updates.len());
@@ -204,7 +205,7 @@ impl<'u> BatchOperation<'_, 'u> {
         plan
     }
 
-    /// Queues up for the updates of these places, and sends them.
+    /// Waits for the turns of the updates at these positions, and sends them.
     fn send_slice(&mut self, places: &[usize]) {
         if self.given_up.is_none() && self.updates.len() > SLICE {
             self.given_up = self.stopped();
@@ -234,8 +235,8 @@ impl<'u> BatchOperation<'_, 'u> {
         }
     }
 
-    /// Why the call has to end, if it has to. A signal that came while nothing was waited for has
-    /// ended no wait, so it is asked for.
+    /// Why the call has to end, if it has to. A signal that came between two waits has ended none,
+    /// so this checks for it.
     fn stopped(&self) -> Option<Error> {
         self.operation.call.interrupted();
         let interrupt = self.operation.call.check().err()?;
@@ -270,7 +271,7 @@ impl<'u> BatchOperation<'_, 'u> {
         }
     }
 
-    /// Sends one request, and again what of it may be repeated, until each update has its outcome.
+    /// Sends one request, and sends again what may be repeated, until each update has its outcome.
     fn send_batch(&mut self, mut pending: Vec<(usize, ValidUpdate<'_>)>) {
         while !pending.is_empty() {
             let commands = pending
@@ -297,8 +298,8 @@ impl<'u> BatchOperation<'_, 'u> {
         }
     }
 
-    /// Does what can be done about the commands that failed, once for each action that is due: gives
-    /// the updates that may be sent again now. The others have their outcome.
+    /// Handles the commands that failed, each kind of action once. Returns the updates that may be
+    /// sent again now; the others have their outcome.
     fn retry_failed<'a>(
         &mut self,
         mut failed: Vec<FailedUpdate<'a>>,
@@ -336,7 +337,7 @@ impl<'u> BatchOperation<'_, 'u> {
     }
 }
 
-/// Whether a request that failed as a whole failed for a reason that holds for the next as well.
+/// Whether a request failed as a whole for a reason that applies to the next one as well.
 fn refuses_all(error: &Error) -> bool {
     !matches!(
         error.kind(),
@@ -392,7 +393,7 @@ impl Request for Batch {
             let result: BatchResult = envelope
                 .result
                 .and_then(|result| serde_json::from_str(result.get()).ok())
-                .ok_or("an answer that is no batch's")?;
+                .ok_or("an answer that is not that of a batch")?;
             let mut operating = Operating::default();
             let outcomes = self
                 .commands
@@ -455,7 +456,7 @@ fn command_outcome(
     }
 }
 
-/// A member of what PHP writes for a map: an object, or an array where the keys were 0, 1, 2….
+/// A member of a map as PHP writes it: an object, or an array if the keys were 0, 1, 2….
 fn member<'a>(map: &'a Value, key: &str, index: usize) -> Option<&'a Value> {
     match map {
         Value::Object(map) => map.get(key),

@@ -1,5 +1,5 @@
 //! The REST methods, one file each: a method's name, whether it is idempotent, how its request is
-//! written, how its answer is read, and what its refusals advise.
+//! written, how its answer is read, and what its error codes mean.
 
 pub(crate) mod batch;
 pub(crate) mod sender;

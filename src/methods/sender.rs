@@ -52,7 +52,7 @@ pub(crate) const CODES: &[CodeRow] = &[
         "ERROR_SENDER_ALREADY_INSTALLED",
         ErrorKind::Portal,
         RetryAction::Never,
-        "The code is registered already: change the sender with sender_update",
+        "The code is registered already: use sender_update to change the sender",
     ),
     row(
         "ERROR_SENDER_ADD_FAILURE",
@@ -82,7 +82,7 @@ pub(crate) const CODES: &[CodeRow] = &[
         "ERROR_WRONG_HANDLER_URL",
         ErrorKind::InvalidArgument,
         RetryAction::Never,
-        "Give the handler's whole address, such as https://provider.example.com/send",
+        "Give the complete address of the handler, such as https://provider.example.com/send",
     ),
     row(
         "ERROR_HANDLER_URL_MATCH",
@@ -92,8 +92,8 @@ pub(crate) const CODES: &[CodeRow] = &[
     ),
 ];
 
-/// Registers a sender. Whether it was there before is asked first: where the answer to the
-/// registration is lost, a sender that is there now was registered by it.
+/// Registers a sender. First asks whether it is registered already. If then the answer to the
+/// registration is lost and the sender is in the list, this call has registered it.
 pub(crate) fn add(installation: &Arc<Installation>, sender: &Sender) -> Result<(), Error> {
     sender.check_add()?;
     let mut operation = Operation::begin(installation, &ADD)?;
@@ -115,7 +115,7 @@ pub(crate) fn update(installation: &Arc<Installation>, sender: &Sender) -> Resul
     Operation::begin(installation, &UPDATE)?.post(&SenderRequest(&UPDATE, sender))
 }
 
-/// Removes a sender. Where the answer is lost, a sender that is not there any more was removed.
+/// Removes a sender. If the answer is lost and the sender is not in the list, it was removed.
 pub(crate) fn delete(installation: &Arc<Installation>, code: &str) -> Result<(), Error> {
     check_code(code)?;
     let mut operation = Operation::begin(installation, &DELETE)?;
@@ -132,7 +132,7 @@ pub(crate) fn list(installation: &Arc<Installation>) -> Result<Vec<String>, Erro
     Operation::begin(installation, &LIST)?.post(&ListRequest)
 }
 
-/// Finds out what became of a request whose answer was lost.
+/// Finds out whether a request whose answer was lost was executed.
 fn ask_list(
     operation: &mut Operation<'_>,
     lost: Error,
@@ -149,7 +149,7 @@ fn ask_list(
             }
         }
         Err(error) => {
-            log::info!(target: LOG, "what became of the request is not known: {error}");
+            log::info!(target: LOG, "whether the request was executed is not known: {error}");
             Err(lost)
         }
     }
@@ -235,7 +235,7 @@ impl Request for ListRequest {
     }
 }
 
-/// A list as PHP writes it: an array, or an object where the keys are not 0, 1, 2….
+/// A list as PHP writes it: an array, or an object if the keys are not 0, 1, 2….
 fn codes_of(list: Value) -> Option<Vec<String>> {
     let text = |value: Value| match value {
         Value::String(text) => Some(text),

@@ -1,4 +1,4 @@
-//! `messageservice.message.status.get`: the status of a message by the portal's own number of it.
+//! `messageservice.message.status.get`: the status of a message, by the portal's own number.
 
 use crate::engine::installation::Installation;
 use crate::engine::method::{Method, Request, write_json};
@@ -22,7 +22,7 @@ pub(crate) fn get(installation: &Arc<Installation>, message_id: u64) -> Result<S
     if message_id == 0 {
         return Err(Error::new(
             ErrorKind::InvalidArgument,
-            "message id 0 is none; give the number that the portal has for the message",
+            "message id must not be 0; give the portal's own number of the message",
         ));
     }
     let mut operation = Operation::begin(installation, &METHOD)?;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 pub(crate) const NAME: &str = "messageservice.message.status.update";
 
-/// To tell a status again is harmless: the portal keeps what arrives last.
+/// Reporting a status again is harmless: the portal keeps what arrives last.
 pub(crate) static METHOD: Method = Method {
     path: "/rest/messageservice.message.status.update",
     idempotent: true,
@@ -22,7 +22,7 @@ pub(crate) static METHOD: Method = Method {
     after_timeout: "send the update again, which is harmless if it was stored already",
 };
 
-/// What an update is refused with, in a batch as well.
+/// The error codes of an update, also in a batch.
 pub(super) const CODES: &[CodeRow] = &[
     row(
         "ERROR_MESSAGE_STATUS_INCORRECT",
@@ -38,7 +38,7 @@ pub(super) const CODES: &[CodeRow] = &[
     ),
 ];
 
-/// Sends one update, in its turn among those for the same message.
+/// Sends one update, after earlier ones for the same message.
 pub(crate) fn update(
     installation: &Arc<Installation>,
     update: ValidUpdate<'_>,
@@ -53,8 +53,8 @@ pub(crate) fn update(
     operation.post(&update)
 }
 
-/// The queue of a message: one for all clients of its portal, whoever they call it for. A portal
-/// that has moved is still the one of the configuration.
+/// The queue of a message, which all clients of its portal share. A portal that has moved is still
+/// identified by the configured address.
 pub(super) fn turn_key(
     installation: &Installation,
     queues: &KeyedQueues,

@@ -1,4 +1,5 @@
-//! Waiting: every wait of a call ends at its deadline, at `cancel`, or when a signal says so.
+//! Waiting: every wait of a call ends at its deadline, at `cancel`, or after a signal if the host
+//! program says so.
 
 use super::per_process::{Local, PerProcess, Process};
 use crate::values::callbacks::OnInterrupt;
@@ -11,11 +12,11 @@ use std::time::{Duration, Instant};
 
 static WAITS: PerProcess<Waits> = PerProcess::new();
 
-/// What stops a client's calls from outside. Lock-free, so that it survives a fork.
+/// Cancels a client's calls from outside. Without a lock, so that it works after a fork.
 pub(crate) struct CancelSource {
-    /// Unique in the process; 0 is nobody's.
+    /// Unique in the process; 0 means no client.
     pub(crate) client_id: u64,
-    /// Counts the cancellations: a call that finds it changed has been cancelled.
+    /// Counts the cancellations. If it changes during a call, the call is cancelled.
     epoch: AtomicU64,
     on_interrupt: Option<OnInterrupt>,
 }
@@ -30,8 +31,8 @@ impl CancelSource {
         }
     }
 
-    /// Ends the client's calls in flight. The epoch goes first: a call that starts to wait after
-    /// the wake-ups sees it before it waits.
+    /// Ends the client's calls that are under way. The epoch changes first, so that a call that
+    /// starts to wait after the wake-ups sees it before it waits.
     pub(crate) fn cancel(&self, process: &Arc<Process>) {
         self.epoch.fetch_add(1, Ordering::SeqCst);
         WAITS.of(process).wake(self.client_id);
@@ -46,16 +47,16 @@ impl fmt::Debug for CancelSource {
     }
 }
 
-/// Why a call may not go on.
+/// Why a call must end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Interrupt {
     Cancelled,
     Deadline,
-    /// There is no descriptor left to wait with.
+    /// There is no file descriptor left, which a wait needs.
     NoDescriptor,
 }
 
-/// One call of a client: its deadline, and how it is stopped from outside.
+/// One call of a client: its deadline, and how it is cancelled from outside.
 #[derive(Clone, Debug)]
 pub(crate) struct CallContext {
     pub(crate) cancel: Arc<CancelSource>,
@@ -80,7 +81,7 @@ impl CallContext {
         let now = Instant::now();
         Self {
             cancel,
-            // A timeout beyond what the clock can express is no deadline in any sense that matters.
+            // A timeout that is too long for the clock means no deadline.
             deadline: now.checked_add(timeout).unwrap_or(now + FAR_AWAY),
             connect_timeout,
             after_timeout,
@@ -113,14 +114,15 @@ impl CallContext {
         }
     }
 
-    /// Has `cancel` find what this call may wait for without an event, as long as it lives.
+    /// Registers something else than an event that this call may wait for, so that `cancel` ends
+    /// the wait.
     pub(crate) fn register(&self, waited_for: Weak<dyn Wake>) {
         let mut lists = self.waits.lock();
         lists.others.retain(|other| other.strong_count() > 0);
         lists.others.push(waited_for);
     }
 
-    /// Has `cancel` find an event until the answer is dropped.
+    /// Registers an event for `cancel`, until the result is dropped.
     pub(crate) fn listen<'a>(&'a self, event: &'a Arc<Event>) -> RegisteredWait<'a> {
         let mut lists = self.waits.lock();
         lists
@@ -162,7 +164,8 @@ impl CallContext {
             || self.cancel.epoch.load(Ordering::SeqCst) != self.epoch
     }
 
-    /// To be called when a signal ended a system call: whether the host wants the call to end.
+    /// To be called when a signal ended a system call. Returns whether the host program wants the
+    /// call to end.
     pub(crate) fn interrupted(&self) -> bool {
         let stop = self.cancel.on_interrupt.as_ref().is_some_and(|ask| ask());
         if stop {
@@ -171,7 +174,7 @@ impl CallContext {
         stop
     }
 
-    /// Waits until `event` is notified or `until` has come, whichever is first: whether it was
+    /// Waits until `event` is notified or the time `until` has come. Returns whether it was
     /// notified.
     pub(crate) fn wait(&self, event: &Arc<Event>, until: Instant) -> Result<bool, Interrupt> {
         let _registered = self.listen(event);
@@ -213,8 +216,8 @@ enum Parked {
     Interrupted,
 }
 
-/// Something one thread waits for. A descriptor, because the wait for one ends when a signal
-/// arrives, which a condition variable's does not.
+/// Something that one thread waits for. It is a file descriptor, because waiting for one ends when
+/// a signal arrives, and waiting for a condition variable does not.
 #[cfg(unix)]
 #[derive(Debug)]
 pub(crate) struct Event {
@@ -236,19 +239,20 @@ impl Event {
         }))
     }
 
-    /// Marks the event as come, and wakes its waiter.
+    /// Marks the event as notified, and wakes the waiting thread.
     pub(crate) fn notify(&self) {
         self.notified.store(true, Ordering::SeqCst);
         self.wake();
     }
 
-    /// Makes the waiter look whether it has been stopped.
+    /// Makes the waiting thread check whether its call has to end.
     fn wake(&self) {
-        // A full pipe already wakes the waiter; nothing else can fail on a socket pair of our own.
+        // If the pipe is full, the thread is woken already. Nothing else can fail on our own socket
+        // pair.
         let _ = io::Write::write(&mut &self.writer, &[1]);
     }
 
-    /// The descriptor that becomes readable when the event is notified or its waiter woken.
+    /// The descriptor, which becomes readable when the event is notified or its thread is woken.
     pub(crate) fn descriptor(&self) -> std::os::fd::BorrowedFd<'_> {
         std::os::fd::AsFd::as_fd(&self.reader)
     }
@@ -259,13 +263,13 @@ impl Event {
         if let Err(rustix::io::Errno::INTR) = poll(&mut polled, timeout) {
             return Parked::Interrupted;
         }
-        // Nothing to read is what a timeout looks like.
+        // There is nothing to read after a timeout.
         let _ = io::Read::read(&mut &self.reader, &mut [0; 64]);
         Parked::WokenOrTimeout
     }
 }
 
-/// `poll` with a duration, rounded up so that a wait is never cut short into a spin.
+/// `poll` with a duration, rounded up so that it does not end too early again and again.
 #[cfg(unix)]
 pub(crate) fn poll(
     polled: &mut [rustix::event::PollFd<'_>],
@@ -278,7 +282,7 @@ pub(crate) fn poll(
     rustix::event::poll(polled, Some(&timeout))
 }
 
-/// Something one thread waits for.
+/// Something that one thread waits for.
 #[cfg(not(unix))]
 #[derive(Debug)]
 pub(crate) struct Event {
@@ -297,7 +301,7 @@ impl Event {
         }))
     }
 
-    /// Marks the event as come, and wakes its waiter.
+    /// Marks the event as notified, and wakes the waiting thread.
     pub(crate) fn notify(&self) {
         self.notified.store(true, Ordering::SeqCst);
         self.wake();
@@ -325,7 +329,7 @@ impl Event {
     }
 }
 
-/// What calls wait for now, so that `cancel` finds it.
+/// What calls are waiting for, so that `cancel` finds it.
 #[derive(Debug, Default)]
 struct Waits(Mutex<Lists>);
 
@@ -337,7 +341,7 @@ struct Lists {
 
 /// Something other than an event that a call may wait for, such as a socket.
 pub(crate) trait Wake: fmt::Debug + Send + Sync {
-    /// Ends the wait, if it is this client's.
+    /// Ends the wait, if it is of this client.
     fn wake(&self, client_id: u64);
 }
 

@@ -1,8 +1,8 @@
 //! Turns: calls for one message are made one after the other, in the order in which they were begun.
 //!
-//! A turn stands in the queues of all its keys. The turns that a call takes at one time are put
-//! there under one lock, so that any two calls stand in the same order in every queue they share,
-//! and no two can wait for each other in a circle.
+//! A turn is in the queues of all its keys. All turns that a call takes at one time are added under
+//! one lock. So any two calls are in the same order in every queue that they share, and cannot wait
+//! for each other in a circle.
 
 use super::cancellation::{CallContext, Event, Interrupt};
 use super::per_process::{Local, PerProcess, Process};
@@ -17,8 +17,8 @@ pub(crate) fn queues(process: &Arc<Process>) -> Local<KeyedQueues> {
     QUEUES.of(process)
 }
 
-/// A hash of what calls are put in order by, such as a message. Two messages with one hash wait
-/// for each other needlessly, which harms nothing.
+/// The key of a queue: a hash, such as that of a message. Two messages with the same hash wait for
+/// each other without need, which does no harm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key(u64);
 
@@ -32,7 +32,7 @@ pub(crate) struct KeyedQueues {
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// The numbers of turns; whoever is first has its turn.
+    /// The numbers of the waiting turns; it is the turn of the first.
     turns: VecDeque<u64>,
     waiting: Vec<(u64, Arc<Event>)>,
 }
@@ -42,13 +42,13 @@ impl KeyedQueues {
         Key(self.hasher.hash_one(of))
     }
 
-    /// Queues up for one key.
+    /// Takes a turn for one key.
     pub(crate) fn queue_up(&self, key: Key) -> Turn<'_> {
         self.turn(&mut self.lock(), Keys::One(key))
     }
 
-    /// Queues up for groups of keys, a turn for each group. Nobody else can queue up meanwhile,
-    /// so the groups should not be more than it takes a moment to go through.
+    /// Takes turns for groups of keys, one turn for each group. Nobody else can take a turn in the
+    /// meantime, so there should not be too many groups.
     pub(crate) fn queue_up_all(&self, groups: Vec<Vec<Key>>) -> Vec<Turn<'_>> {
         let mut queues = self.lock();
         groups
@@ -77,7 +77,7 @@ impl KeyedQueues {
     }
 }
 
-/// A single call has one key, and should not allocate for it.
+/// A single call has one key, which needs no allocation.
 #[derive(Debug)]
 enum Keys {
     One(Key),

@@ -1,4 +1,4 @@
-//! What belongs to one process: state that a forked child must not touch, waits and their
+//! What belongs to one process: state that a forked child must not touch, waiting and its
 //! cancellation, and turns.
 
 pub(crate) mod cancellation;

@@ -2,8 +2,8 @@
 //!
 //! Every lock of this library lives in a [`PerProcess`] cell. A forked child never touches the
 //! content that it inherited, since another thread of the parent may have held any of its locks at
-//! the fork: the child finds that it is a child and starts with content of its own. The cells are
-//! lock-free for the same reason.
+//! the fork. The child notices that it is a child and starts with content of its own. The cells
+//! have no lock for the same reason.
 
 use arc_swap::ArcSwapOption;
 use std::mem;
@@ -13,17 +13,17 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 static CURRENT: ArcSwapOption<Process> = ArcSwapOption::const_empty();
 
-/// The process that runs this, as its [`PerProcess`] cells know it.
+/// The current process, as its [`PerProcess`] cells know it.
 #[derive(Debug)]
 pub(crate) struct Process {
     id: u64,
     mark: Mark,
-    /// How many calls are under way: when none is, no lock is held and everything is whole.
+    /// How many calls are under way. If there is none, no lock is held and all state is complete.
     in_flight: AtomicUsize,
 }
 
 impl Process {
-    /// The process that runs this: another one in a forked child.
+    /// The current process; a forked child is another one.
     pub(crate) fn current() -> Arc<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         loop {
@@ -42,18 +42,18 @@ impl Process {
         }
     }
 
-    /// Another number than that of any process that this one was forked from. (A process id is
-    /// not: a child in a new PID namespace may have its parent's.)
+    /// A number that no process has from which this one was forked. (A process id is not enough: a
+    /// child in a new PID namespace may have the same one as its parent.)
     pub(crate) fn id(&self) -> u64 {
         self.id
     }
 
-    /// Whether this is still the process that runs this.
+    /// Whether this is still the current process.
     pub(crate) fn is_current(&self) -> bool {
         self.mark.is_of_this_process()
     }
 
-    /// Counts as under way, until the guard is dropped, whatever takes a lock of this process's.
+    /// Counts a call, which may take locks of this process, until the guard is dropped.
     pub(crate) fn enter(self: &Arc<Self>) -> InFlightGuard {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlightGuard(Arc::clone(self))
@@ -110,9 +110,9 @@ impl<T: Default> PerProcess<T> {
 }
 
 impl<T> Content<T> {
-    /// In a child: what a thread of the parent was changing at the fork is left alone for ever,
-    /// descriptors included. What is whole is dropped, which closes the inherited descriptors and
-    /// sends nothing.
+    /// In a child: if a thread of the parent may have been changing the state at the fork, it is
+    /// never touched again, descriptors included. Otherwise it is complete and is dropped, which
+    /// closes the inherited descriptors and sends nothing.
     fn keep_if_torn(self: &Arc<Self>) {
         if self.process.in_flight.load(Ordering::Relaxed) > 0 {
             mem::forget(Arc::clone(self));
@@ -134,13 +134,13 @@ impl<T> Deref for Local<T> {
     }
 }
 
-/// Tells a process from its children. A changed process id shows a child that was made by any
-/// means; the count of forks, which the C library's `fork` has changed in every child, shows one with
-/// the same id. No lock and no further system call.
+/// Tells a process from its children. A changed process id shows any child. If the id is the same,
+/// the count of forks shows it, which the C library's `fork` changes in every child. This takes no
+/// lock and no further system call.
 #[derive(Debug)]
 struct Mark {
     pid: u32,
-    /// None where the C library could not register the count: the id alone decides.
+    /// None if the C library could not register the count; then only the id is compared.
     #[cfg(unix)]
     forks: Option<forkguard::atfork::Guard>,
 }
@@ -160,7 +160,7 @@ impl Mark {
 
     #[cfg(unix)]
     fn is_inherited(&self) -> bool {
-        // On a copy: what detects a fork takes note of it, and this is asked again.
+        // On a copy, because the detector remembers what it has seen, and this is called again.
         self.forks
             .clone()
             .is_some_and(|mut forks| forks.detected_fork())

@@ -265,9 +265,9 @@ impl ErrorResponse<'_> {
             .with_retryable(may_succeed_later(&action))
             .with_retry_after(self.retry_after);
         AttemptError {
-            may_have_run,
             error,
             action,
+            may_have_run,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Text in URLs, as the portal's PHP reads it.
+//! Text in URLs, encoded so that the portal's PHP reads it back.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use std::fmt::Display;
@@ -15,10 +15,10 @@ pub(crate) fn percent_encode(text: &str) -> impl Display + '_ {
     utf8_percent_encode(text, RESERVED)
 }
 
-/// What may stand for something else in a file's name.
+/// The characters that have another meaning in the name of a file.
 const NOT_PLAIN: &AsciiSet = &RESERVED.add(b'~');
 
-/// Encodes everything that is not plain in a file's name.
+/// Encodes these characters for the name of a file.
 pub(crate) fn percent_encode_file_name(text: &str) -> impl Display + '_ {
     utf8_percent_encode(text, NOT_PLAIN)
 }

@@ -1,4 +1,4 @@
-//! The protocol, without any traffic: what is written, what is read, and what a refusal means.
+//! The protocol, without any traffic: requests, answers, and the meaning of error codes.
 
 pub(crate) mod error_table;
 pub(crate) mod form;

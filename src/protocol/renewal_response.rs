@@ -5,7 +5,7 @@ use super::response::{Response, Source, body_text, describe, is_error, raw_text}
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
-/// What a renewal brought.
+/// The result of a renewal.
 #[derive(Debug)]
 pub(crate) struct Renewed {
     pub(crate) access_token: String,
@@ -16,8 +16,8 @@ pub(crate) struct Renewed {
     pub(crate) expires_in: Option<i64>,
 }
 
-/// The members of what the authorization server wrote, each kept raw as those of an [`Envelope`].
-/// A pair in them exists nowhere else: what PHP writes before or after them does not spoil it.
+/// The members of the authorization server's answer, each kept raw as in an [`Envelope`]. A pair in
+/// them exists nowhere else, so text that PHP writes before or after them is skipped.
 fn members(text: &str) -> Option<BTreeMap<String, &RawValue>> {
     let json = text.get(text.find('{')?..)?;
     serde_json::Deserializer::from_str(json)
@@ -26,7 +26,7 @@ fn members(text: &str) -> Option<BTreeMap<String, &RawValue>> {
         .ok()
 }
 
-/// Whether the pair is in so much of an answer of the authorization server's.
+/// Whether this part of the authorization server's answer already contains the pair.
 pub(crate) fn has_pair(body: &[u8]) -> bool {
     members(&body_text(body)).is_some_and(|told| told.contains_key("access_token"))
 }

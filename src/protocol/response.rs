@@ -1,4 +1,4 @@
-//! Responses: what the portal or the authorization server wrote, read without trusting it.
+//! Responses of the portal and of the authorization server, read without trusting them.
 
 use super::error_table::{AttemptError, CodeRow, ErrorResponse, unreadable};
 use super::form::percent_encode;
@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::time::Duration;
 
-/// The longest text of a portal's that is passed on.
+/// The longest text of a portal that is passed on.
 const MAX_TEXT_CHARS: usize = 500;
 
 /// A response, whatever its status.
@@ -20,17 +20,17 @@ pub(crate) struct Response {
     pub(crate) body: Vec<u8>,
 }
 
-/// Who answered, and what must not be passed on of what it said.
+/// Who answered, and the secrets that must not be passed on from the answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Source<'a> {
     pub(crate) server: &'a str,
     pub(crate) secrets: [&'a str; 3],
-    /// The codes that mean something else here than elsewhere, or occur only here.
+    /// The codes that have another meaning here than elsewhere, or occur only here.
     pub(crate) codes: &'static [CodeRow],
 }
 
 /// The outermost object of every answer. Members are kept raw, so that one of an unexpected type
-/// spoils nothing but itself.
+/// does not affect the others.
 #[derive(Deserialize)]
 #[serde(bound = "T: Deserialize<'de>")]
 pub(crate) struct Envelope<'a, T = Time> {
@@ -44,14 +44,14 @@ pub(crate) struct Envelope<'a, T = Time> {
 }
 
 impl Envelope<'_> {
-    /// What it tells about the method's time budget.
+    /// What it says about the method's time budget.
     pub(crate) fn operating(&self) -> Operating {
         Operating::new(self.time)
     }
 }
 
 impl<'a> Envelope<'a> {
-    /// Reads it in one pass, and in another if the times are of an unexpected type.
+    /// Reads it in one pass, and once more without the times if these are of an unexpected type.
     fn read(text: &'a str) -> serde_json::Result<Self> {
         serde_json::from_str(text).or_else(|_| {
             let rest: Envelope<'a, IgnoredAny> = serde_json::from_str(text)?;
@@ -65,10 +65,10 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// What an answer tells about the method's time budget.
+/// What an answer says about the method's time budget.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Operating {
-    /// How long after the answer the budget's oldest part is given back.
+    /// How long after the answer the oldest part of the budget can be used again.
     pub(crate) reset_in: Option<Duration>,
 }
 
@@ -79,7 +79,7 @@ pub(crate) struct Time {
 }
 
 impl Operating {
-    /// Both times are the portal's own, so that its clock may differ from ours.
+    /// Both times are from the portal's clock, so it may differ from this machine's.
     pub(crate) fn new(time: Option<Time>) -> Self {
         let reset_in = time.and_then(|time| {
             let seconds = time.operating_reset_at? - time.finish?;
@@ -89,7 +89,7 @@ impl Operating {
     }
 }
 
-/// Reads the envelope. An `error` member decides, whatever the HTTP status.
+/// Reads the envelope. If there is an `error`, the call failed, whatever the HTTP status.
 pub(crate) fn read<T>(
     response: &Response,
     source: Source<'_>,
@@ -105,11 +105,11 @@ pub(crate) fn read<T>(
     if (200..300).contains(&response.status) {
         success(&envelope).map_err(page)
     } else {
-        Err(page("an answer that is no error of the protocol"))
+        Err(page("an answer that is not an error of the protocol"))
     }
 }
 
-/// Reads the response of a method that has nothing to tell but that it is done.
+/// Reads the response of a method that returns only `true`.
 pub(crate) fn read_true(
     response: &Response,
     source: Source<'_>,
@@ -127,21 +127,21 @@ pub(super) fn is_error(code: &str) -> bool {
     !matches!(code, "" | "null" | "false" | "0" | "[]" | "{}")
 }
 
-/// A member's text: a string's own, anything else as it stands.
+/// The text of a member: of a string its content, of anything else its JSON.
 pub(super) fn raw_text(value: &RawValue) -> String {
     serde_json::from_str::<String>(value.get()).unwrap_or_else(|_| value.get().to_owned())
 }
 
 pub(super) fn body_text(body: &[u8]) -> Cow<'_, str> {
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
-    // Nearly every body is UTF-8, which this finds out much faster than the lossy reading does.
+    // Nearly every body is UTF-8, and this check is much faster than the lossy conversion.
     match std::str::from_utf8(body) {
         Ok(text) => Cow::Borrowed(text),
         Err(_) => String::from_utf8_lossy(body),
     }
 }
 
-/// What an unreadable body is, without quoting it: a login page may echo what was sent.
+/// Describes an unreadable body without quoting it, because a login page may repeat what was sent.
 pub(super) fn describe(text: &str) -> &'static str {
     match text.trim_start().chars().next() {
         None => "an empty body",
@@ -170,13 +170,13 @@ impl Source<'_> {
         .attempt_error()
     }
 
-    /// A response that has no error of the protocol in it, and cannot be read.
+    /// A response that contains no error of the protocol and cannot be read.
     pub(crate) fn unreadable(&self, response: &Response, what: &str) -> AttemptError {
         unreadable(self.server, response.status, what, response.retry_after)
     }
 
-    /// A portal's text fit for messages and logs: short, on one line, without what was sent to
-    /// it in confidence.
+    /// A portal's text for messages and logs: short, on one line, and without the secrets that were
+    /// sent to it.
     fn clean(&self, text: &str) -> String {
         let mut text = Cow::Borrowed(text);
         for secret in self.secrets.iter().filter(|secret| !secret.is_empty()) {

@@ -1,8 +1,8 @@
 //! The state directory: a store for the processes of one machine.
 //!
-//! Per installation a file of tokens and links that lead there (`links.rs`); per portal a file with
-//! the level of its rate limit (`level.rs`). Locks are the kernel's, of the kind that a killed process
-//! leaves none of behind (`file_lock.rs`).
+//! For each installation there is a file of tokens, and links that lead to it (`links.rs`). For
+//! each portal there is a file with the level of its rate limit (`level.rs`). Locks are those of
+//! the kernel, which a killed process does not leave behind (`file_lock.rs`).
 
 use super::state_dir::StateDir;
 use super::token_record::TokenRecord;
@@ -13,7 +13,7 @@ use crate::values::rate::{Level, Rate};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Opens a state directory, and makes it where its parent exists.
+/// Opens a state directory, and makes it if its parent exists.
 pub(crate) fn open(path: &Path) -> Result<Arc<dyn Store>, StoreError> {
     Ok(Arc::new(StateDir::open(path)?))
 }
@@ -48,7 +48,7 @@ impl Store for StateDir {
     }
 }
 
-/// Reads a content as that of each kind of file of the directory.
+/// Reads a content as each kind of file in the directory.
 #[cfg(feature = "fuzzing")]
 pub(crate) fn fuzz(content: &[u8]) {
     super::level::fuzz(content);

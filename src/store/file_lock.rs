@@ -1,11 +1,12 @@
 //! Locks between processes, and between two copies of this library in one process.
 //!
-//! The kernel's record locks belong to a process: they vanish when it is killed and no forked child
-//! holds them. But two copies of the library in one process (the Python module beside the C
-//! library) hold the same ones, and whoever closes the file drops them for both. So each lock
-//! comes in two steps: first a file named after the lock and this process, locked by `flock`, which
-//! separates the copies; only its holder opens the shared file and takes the record lock. The
-//! first file's lock may live on in a forked child, which harms nobody: the child has another name.
+//! The kernel's record locks belong to a process: they are released when it is killed, and a forked
+//! child does not hold them. But two copies of the library in one process (the Python module beside
+//! the C library) hold the same ones, and when one of them closes the file, both lose them. So a
+//! lock is taken in two steps. First a file with the name of the lock and of this process is locked
+//! by `flock`, which separates the copies. Only its holder opens the shared file and takes the
+//! record lock. A forked child may keep holding the lock of the first file, which does no harm,
+//! because its own file has another name.
 
 use super::state_dir::{StateDir, io_error};
 use super::token_store::{LockError, StoreError};
@@ -29,11 +30,11 @@ pub(super) struct FileLock {
 
 impl Drop for FileLock {
     fn drop(&mut self) {
-        // First the shared file: only the holder of the other may open or close it.
+        // First the shared file, because only the holder of the other lock may open or close it.
         self.shared = None;
         if self.process.is_current() {
-            // Closing is not enough where a forked child has the descriptor as well. Neither can
-            // fail in a way that something could be done about; the lock ends with the process.
+            // Closing is not enough if a forked child has the descriptor too. If either fails,
+            // nothing can be done about it, and the lock ends with the process.
             let _ = std::fs::remove_file(&self.own_path);
             let _ = sys::flock(&self.own, FlockOperation::Unlock);
         }
@@ -41,8 +42,8 @@ impl Drop for FileLock {
 }
 
 impl StateDir {
-    /// Locks a name against other processes and other copies of this library. `go_on` is asked
-    /// from time to time whether anybody still wants it.
+    /// Locks a name against other processes and other copies of this library. `go_on` is called
+    /// from time to time and says whether the lock is still wanted.
     pub(super) fn lock_name(
         &self,
         name: &str,
@@ -75,9 +76,9 @@ impl StateDir {
         })
     }
 
-    /// Locks a file that is still the one under its name when it is locked. The kernel has no lock
-    /// that is waited for with a time limit, and a thread left waiting could take it for a call
-    /// that is gone: so it is tried again at short intervals.
+    /// Locks a file, and checks that it is still the one of this name. The kernel cannot wait for a
+    /// lock with a time limit, and a thread that waits without one could get the lock after its
+    /// call has ended. So the lock is tried again at short intervals.
     fn lock_file(
         &self,
         name: &str,
@@ -95,7 +96,7 @@ impl StateDir {
             self.check_owner(name, &file)?;
             match try_lock(&file) {
                 Ok(()) if self.is_under_its_name(name, &file)? => return Ok(file),
-                // Somebody removed it meanwhile, as holders of the first step's files do.
+                // It was removed in the meantime, as holders of the first file do.
                 Ok(()) => continue,
                 Err(Errno::AGAIN | Errno::ACCESS) => {}
                 Err(e) => return Err(self.file_error(name, e).into()),
@@ -121,8 +122,8 @@ impl StateDir {
 }
 
 /// A name that no other process has or had: its id, and when it was started. Copies of this library
-/// in one process must come to the same name, or they are not separated: so without the time only
-/// where no copy can have it, as there is no `/proc`.
+/// in one process must use the same name, or they are not separated. So the time is left out only
+/// if no copy can find it, because there is no `/proc`.
 fn process_name(directory: &StateDir) -> Result<String, StoreError> {
     const STAT: &str = "/proc/self/stat";
     let id = std::process::id();
@@ -134,7 +135,7 @@ fn process_name(directory: &StateDir) -> Result<String, StoreError> {
             return Err(io_error(&directory.path, &what, &e));
         }
     };
-    // The 22nd field; the second is the program's name in brackets and may hold anything.
+    // The 22nd field. The second is the program's name in brackets, which may contain anything.
     let started = stat
         .rsplit_once(')')
         .and_then(|(_, fields)| fields.split_whitespace().nth(19));

@@ -1,4 +1,4 @@
-//! How far a portal's rate limit is used up, in a file for each portal.
+//! How much of a portal's rate limit is used, in a file for each portal.
 
 use super::state_dir::{StateDir, file_name};
 use super::token_store::LockError;
@@ -10,8 +10,8 @@ use rustix::fs as sys;
 use std::time::Duration;
 
 impl StateDir {
-    /// Two copies of this library in one process do not exclude each other here: a request too
-    /// many is what that costs.
+    /// Two copies of this library in one process do not exclude each other here. The worst result
+    /// is one request too many.
     pub(super) fn change_level_in_file(
         &self,
         portal: &Origin,
@@ -24,14 +24,14 @@ impl StateDir {
         let text = self.read_all(&name, &file)?;
         let now = boot_seconds();
         let mut level = match std::str::from_utf8(&text).ok().and_then(read_level) {
-            // A time in the future is of before the machine started anew.
+            // A time in the future is from before the last start of the machine.
             Some((level, at)) if at <= now => {
                 Level(level).drained(rate, Duration::from_secs_f64(now - at))
             }
             Some(_) => Level::default(),
             None if text.is_empty() => Level::default(),
             None => {
-                log::warn!(target: LOG, "{}: damaged; the rate limit is taken to be used up", self.path.join(&name).display());
+                log::warn!(target: LOG, "{}: damaged; the rate limit counts as used up", self.path.join(&name).display());
                 Level(rate.burst)
             }
         };
@@ -44,7 +44,7 @@ impl StateDir {
     }
 }
 
-/// The level and when it was, in seconds since the machine started.
+/// The level, and when it was measured, in seconds since the machine started.
 fn read_level(text: &str) -> Option<(f64, f64)> {
     let (level, at) = text.trim_end().split_once(' ')?;
     let read = |text: &str| {

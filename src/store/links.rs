@@ -1,9 +1,10 @@
-//! Installations in the state directory: which file and lock a client's are, whatever its settings
-//! call them.
+//! Installations in the state directory: which file and lock a client uses, whatever host and
+//! tokens its settings have.
 //!
-//! Settings name a host and a refresh token; hosts are renamed and tokens replaced. So the file of
-//! tokens (`NAME.tokens`) and its lock go by the portal's `member_id` once a renewal has told it,
-//! and links (`NAME.link`) lead there from each host and each refresh token that was used:
+//! Settings have a host and a refresh token, but hosts are renamed and tokens replaced. So the file
+//! of tokens (`NAME.tokens`) and its lock are named by the portal's `member_id` as soon as a
+//! renewal has returned it. Links (`NAME.link`) lead there from each host and each refresh token
+//! that was used:
 //!
 //! | name | of |
 //! |---|---|
@@ -11,10 +12,10 @@
 //! | `token-HASH` | one that is known by its refresh token only |
 //! | `host-HOST~CLIENT` | one that is known by its host only |
 //!
-//! An answer is first written into the link of the token that was spent for it, together with the
-//! place it leads to; then into the file there. A process killed in between leaves a link with a
-//! pair in it, which whoever comes next moves to its place. A token that has a link was spent: the
-//! newest token is the one where links end.
+//! An answer is first written into the link of the token that was used for it, together with the
+//! name to which the link leads, and then into the file of that name. If the process is killed in
+//! between, the link still has the pair, and the next process moves it. A token that has a link was
+//! used: the newest token is where the links end.
 
 use super::file_lock::FileLock;
 use super::state_dir::{ReservedFile, StateDir, escaped, file_name, io_error};
@@ -26,28 +27,28 @@ use crate::values::address::Origin;
 use crate::values::tokens::{Credentials, fingerprint};
 use serde::{Deserialize, Serialize};
 
-/// What the name of an installation begins with when its portal's `member_id` is known.
+/// How the name of an installation begins if the `member_id` of its portal is known.
 const MEMBER: &str = "member-";
-/// What a name begins with that is known by a refresh token only.
+/// How a name begins that is known only by a refresh token.
 const TOKEN: &str = "token-";
 
-/// What a link holds.
+/// The content of a link.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Link {
     version: u32,
-    /// The name that it leads to.
+    /// The name to which it leads.
     to: String,
     pending: Option<Pending>,
 }
 
-/// A pair that has not been moved yet to where its link leads.
+/// A pair that has not been moved yet to the name to which its link leads.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Pending {
     pair: Credentials,
-    /// The refresh token that was the newest there, as a fingerprint: where it still is, this pair is
-    /// newer. Clocks are not asked, for they may be wrong.
+    /// The fingerprint of the refresh token that was the newest there. If it still is, this pair is
+    /// newer. Clocks are not compared, because they may be wrong.
     over: Option<u64>,
 }
 
@@ -70,7 +71,7 @@ impl Link {
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let link: Self = serde_json::from_slice(bytes).ok()?;
-        // A name that would lead out of the directory is not one of ours.
+        // A name that leads out of the directory is not ours.
         let plain = [MEMBER, TOKEN, "host-"]
             .iter()
             .any(|kind| link.to.starts_with(kind))
@@ -94,7 +95,7 @@ fn token_name(client_id: &str, refresh_token: &str) -> String {
     format!("{TOKEN}{:016x}", fingerprint(client_id, refresh_token))
 }
 
-/// The refresh token, as a fingerprint, that something is named after.
+/// The fingerprint of the refresh token in a name.
 fn named_token(name: &str) -> Option<u64> {
     u64::from_str_radix(name.strip_prefix(TOKEN)?, 16).ok()
 }
@@ -106,15 +107,15 @@ struct Place {
     links: Vec<(String, Link)>,
 }
 
-/// What is known at a place.
+/// What is known under a name.
 #[derive(Debug)]
 struct Found {
     record: Option<TokenRecord>,
     /// Whether the record is the one in the file.
     stored: bool,
-    /// The links whose pairs it has now.
+    /// The links whose pairs it contains now.
     moved: Vec<String>,
-    /// The newest refresh token here, if its link leads to another place.
+    /// The newest refresh token here, if its link leads to another name.
     further: Option<String>,
 }
 
@@ -167,7 +168,7 @@ impl StateDir {
                 },
             };
             let lock = self.lock_name(&name, call, go_on)?;
-            // Whoever had the lock before may have found out where the installation belongs.
+            // The previous holder of the lock may have found out the name of the installation.
             let place = match self.linked(query)? {
                 Some(now) if now.name != name => continue,
                 Some(now) => now,
@@ -202,7 +203,7 @@ impl StateDir {
         }
     }
 
-    /// The record of a place, with the pairs that wait in links to be moved there.
+    /// The record of a name, with the pairs in links that have not been moved there yet.
     fn gather(&self, client_id: &str, place: &Place) -> Result<Found, StoreError> {
         let stored = self.read_record(&place.name)?;
         let mut found = Found {
@@ -235,8 +236,8 @@ impl StateDir {
         Ok(found)
     }
 
-    /// Where links lead: the one of the refresh token, or one of a host if the refresh token is of
-    /// the installation there, or if there is none to know it by.
+    /// Where links lead: the link of the refresh token; or that of a host, if the refresh token
+    /// belongs to the installation there, or if there is no refresh token.
     fn linked(&self, query: InstallationQuery<'_>) -> Result<Option<Place>, StoreError> {
         let InstallationQuery {
             client_id,
@@ -269,7 +270,7 @@ impl StateDir {
 
     /// Follows the links that begin at a name.
     fn resolve(&self, name: String) -> Result<Place, StoreError> {
-        /// One leads from a token or host to a token, and one from there to a member.
+        /// One link leads from a token or host to a token, and one from there to a member.
         const LONGEST: usize = 4;
         let mut place = Place {
             name,
@@ -288,9 +289,10 @@ impl StateDir {
         Ok(place)
     }
 
-    /// The installation, of all that are here, whose refresh token it is or was. It is looked for
-    /// when settings are renewed whose host and token are both new here: at an installation's
-    /// first renewal, after its portal was renamed, or with a pair that waits in a link.
+    /// The installation, of all in the directory, to which the refresh token belongs or belonged.
+    /// It is searched for if both host and token of the settings are new here: at the first renewal
+    /// of an installation, after its portal was renamed, or with a pair that has not been moved
+    /// from a link.
     fn search(&self, query: InstallationQuery<'_>) -> Result<Option<String>, StoreError> {
         let InstallationQuery {
             client_id,
@@ -330,7 +332,7 @@ impl StateDir {
         self.read_as(&format!("{name}.tokens"), TokenRecord::from_bytes)
     }
 
-    /// What a file holds; `None` if there is no such file.
+    /// The content of a file; `None` if there is no such file.
     fn read_as<T>(
         &self,
         name: &str,
@@ -354,7 +356,7 @@ impl StateDir {
         self.replace(&name, &self.written(&name, record.to_bytes())?)
     }
 
-    /// Makes a link lead to a name, with nothing left to be moved.
+    /// Makes a link lead to a name, without a pair in it.
     fn link(&self, from: &str, to: &str) -> Result<(), StoreError> {
         let link = Link::new(to, None);
         if from == to || self.read_link(from)?.as_ref() == Some(&link) {
@@ -364,7 +366,7 @@ impl StateDir {
         self.replace_any_time(&name, &self.written(&name, serde_json::to_vec(&link))?)
     }
 
-    /// Text always makes JSON; if it should not, what is there stays.
+    /// Text can always be written as JSON. If it cannot, the file stays as it is.
     fn written(
         &self,
         name: &str,
@@ -380,7 +382,7 @@ impl LockedInstallation for LockedTokens<'_> {
     }
 
     fn make_room(&mut self) -> Result<(), StoreError> {
-        /// More than two tokens and addresses take.
+        /// More than two tokens and addresses need.
         const PAIR: usize = 8 * 1024;
         let size = match &self.record {
             Some(record) => self.directory.written(&self.name, record.to_bytes())?.len(),
@@ -420,7 +422,7 @@ impl LockedInstallation for LockedTokens<'_> {
 }
 
 impl LockedTokens<'_> {
-    /// Until now it was known by its token or host only, or another portal has its host now.
+    /// Until now it was known only by its token or host, or another portal has its host now.
     fn store_elsewhere(
         mut self,
         name: &str,
@@ -430,7 +432,7 @@ impl LockedTokens<'_> {
         call: &CallContext,
     ) -> Result<(), StoreError> {
         let spent = token_name(&self.client_id, &used.tokens.refresh_token);
-        // What is damaged there is told when it is read to be used.
+        // A damaged file is reported when it is read to be used.
         let there = self.directory.read_record(name).ok().flatten();
         let pending = Link::new(
             name,
@@ -447,7 +449,7 @@ impl LockedTokens<'_> {
         let _lock = match self.directory.lock_name(name, call, &|| true) {
             Ok(lock) => lock,
             Err(LockError::Storage(error)) => return Err(error),
-            // Another process renews it just now. Whoever comes next moves the pair.
+            // Another process is renewing it. The next one moves the pair.
             Err(LockError::Interrupted(_)) => return Ok(()),
         };
         let linked = self.link_hosts(name, fresh);
@@ -465,7 +467,7 @@ impl LockedTokens<'_> {
         self.directory.link(&spent, name)?;
         if !self.name.starts_with(MEMBER) {
             self.directory.link(&self.name, name)?;
-            // Nobody comes here any more: they are harmless where they cannot be removed.
+            // Nothing uses them any more. If they cannot be removed, they do no harm.
             for ending in ["tokens", "lock"] {
                 let file = format!("{}.{ending}", self.name);
                 let _ = std::fs::remove_file(self.directory.path.join(file));
@@ -474,7 +476,7 @@ impl LockedTokens<'_> {
         linked
     }
 
-    /// Makes the portal's addresses lead to a name, as far as it can be done.
+    /// Makes the portal's addresses lead to a name, as far as possible.
     fn link_hosts(&self, name: &str, fresh: &Credentials) -> Result<(), StoreError> {
         let told = Origin::parse(&fresh.tokens.client_endpoint).ok();
         let mut linked = Ok(());
@@ -489,14 +491,14 @@ impl LockedTokens<'_> {
         if let Some(room) = self.room.take() {
             match room.fill(name, content) {
                 Ok(()) => return Ok(()),
-                Err(error) => log::warn!(target: LOG, "{error}; it is written anew"),
+                Err(error) => log::warn!(target: LOG, "{error}; it is written again"),
             }
         }
         self.directory.replace(name, content)
     }
 }
 
-/// The name of an installation that no link leads to yet.
+/// The name of an installation to which no link leads yet.
 fn unlinked(query: InstallationQuery<'_>) -> Place {
     let name = match query.portals {
         [portal, ..] if query.refresh_token.is_empty() => host_name(query.client_id, portal),
@@ -509,8 +511,8 @@ fn unlinked(query: InstallationQuery<'_>) -> Place {
 }
 
 impl Found {
-    /// Records what a link says of the installation: the pair that waits in it, if that is newer than
-    /// the recorded one, and that the token was replaced which it is named after.
+    /// Records what a link says about the installation: its pair, if that is newer than the
+    /// recorded one, and that the token in its name was replaced.
     fn take_over(&mut self, client_id: &str, from: &str, link: &Link) {
         let token = named_token(from);
         if let Some(Pending { pair, over }) = &link.pending {
@@ -530,7 +532,7 @@ impl Found {
     }
 }
 
-/// The places that were left behind on the way to where an installation is.
+/// The names that were passed on the way to that of an installation.
 #[derive(Debug, Default)]
 struct Former {
     record: TokenRecord,
@@ -540,7 +542,7 @@ struct Former {
 }
 
 impl Former {
-    /// Looks for the newest token known so far.
+    /// Looks up the newest token that is known so far.
     fn newest_of<'a>(&'a self, query: InstallationQuery<'a>) -> InstallationQuery<'a> {
         InstallationQuery {
             refresh_token: self.newest.as_deref().unwrap_or(query.refresh_token),
@@ -548,8 +550,8 @@ impl Former {
         }
     }
 
-    /// Takes note of a place whose newest token leads further: then there is nothing to be had yet.
-    /// What was found where the way ends is given all that those before it knew.
+    /// Remembers a name whose newest token leads further, and then returns nothing. At the end of
+    /// the way it adds to what is found there all that was known on the way.
     fn follow(&mut self, client_id: &str, name: &str, mut found: Found) -> Option<Found> {
         if let Some(token) = found.further.take()
             && !self.names.iter().any(|known| known == name)

@@ -1,4 +1,5 @@
-//! What outlives the process: the tokens of installations and the level of rate limits.
+//! What is kept after the process has ended: the tokens of installations and the levels of rate
+//! limits.
 
 #[cfg(unix)]
 pub(crate) mod directory;

@@ -1,4 +1,4 @@
-//! What stands for the state directory on systems that have none yet.
+//! Takes the place of the state directory on systems that have none yet.
 
 use super::token_store::{Store, StoreError};
 use std::path::Path;

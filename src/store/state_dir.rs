@@ -14,14 +14,14 @@ use std::path::{Path, PathBuf};
 /// The version of files, names and locks. Processes that share a directory must agree on it.
 const VERSION: &str = "2";
 
-/// A state directory that exists and may be trusted.
+/// A state directory that exists and can be trusted.
 #[derive(Debug)]
 pub(super) struct StateDir {
     pub(super) path: PathBuf,
 }
 
 impl StateDir {
-    /// Opens the directory, and makes it where its parent exists.
+    /// Opens the directory, and makes it if its parent exists.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         use std::os::unix::fs::DirBuilderExt;
         match std::fs::DirBuilder::new().mode(0o700).create(path) {
@@ -44,12 +44,12 @@ impl StateDir {
         if Mode::from_raw_mode(stat.st_mode).intersects(Mode::WGRP | Mode::WOTH) {
             return Err(StoreError::new(
                 path,
-                "others may write there, who could take the tokens or undo the locks; use a \
+                "can be written by other users, who could take the tokens or undo the locks; use a \
                  directory of this user's with mode 0700",
             ));
         }
         refuse_network(path)?;
-        // One name for one directory, also after a change of the working directory.
+        // So that one directory has one name, even after the working directory has changed.
         let path = std::fs::canonicalize(path).map_err(|e| io_error(path, "cannot be used", &e))?;
         let directory = Self { path };
         directory.check_version()?;
@@ -95,8 +95,8 @@ impl StateDir {
     }
 
     pub(super) fn read_all(&self, name: &str, file: &OwnedFd) -> Result<Vec<u8>, StoreError> {
-        /// More than any file of ours: an answer of 1 MiB, whose bytes may each become three, and
-        /// the tokens that its pair replaced.
+        /// More than any file of ours can have: an answer of 1 MiB, whose bytes may each become
+        /// three, and the tokens that its pair replaced.
         const MAX: usize = 4 * 1024 * 1024;
         self.check_owner(name, file)?;
         let mut bytes = vec![0; 4096];
@@ -121,20 +121,21 @@ impl StateDir {
         Ok(bytes)
     }
 
-    /// Puts a file in the place of the one under a name, which nobody else does just now. When this
-    /// returns it is on the disk; a process killed before leaves the former one.
+    /// Replaces the file of a name, while nobody else does so. When this returns, the file is on
+    /// the disk. If the process is killed before, the former file stays.
     pub(super) fn replace(&self, name: &str, content: &[u8]) -> Result<(), StoreError> {
         self.make_room(&format!("{name}.new"), content.len())?
             .fill(name, content)
     }
 
-    /// The same where others may do it at the same time: whoever is last stands.
+    /// The same if others may do so at the same time: the last one stands.
     pub(super) fn replace_any_time(&self, name: &str, content: &[u8]) -> Result<(), StoreError> {
         let new = format!("{name}.{:016x}.new", fastrand::u64(..));
         self.make_room(&new, content.len())?.fill(name, content)
     }
 
-    /// Makes sure that a file of this size can be written later, whatever else fills the disk.
+    /// Reserves space, so that a file of this size can be written later even if the disk becomes
+    /// full.
     pub(super) fn make_room(&self, new: &str, size: usize) -> Result<ReservedFile<'_>, StoreError> {
         let path = self.path.join(new);
         let write = || -> std::io::Result<std::fs::File> {
@@ -159,7 +160,7 @@ impl StateDir {
         }
     }
 
-    /// A file that somebody else could have written, or can read, is not to be trusted.
+    /// A file that another user could have written, or can read, must not be trusted.
     pub(super) fn check_owner(&self, name: &str, file: &OwnedFd) -> Result<(), StoreError> {
         let stat = sys::fstat(file).map_err(|e| self.file_error(name, e))?;
         let path = self.path.join(name);
@@ -194,7 +195,7 @@ impl StateDir {
     }
 }
 
-/// A file of a certain size that has no content yet. What is not used is removed.
+/// A file of a certain size without content. It is removed if it is not used.
 #[derive(Debug)]
 pub(super) struct ReservedFile<'a> {
     directory: &'a StateDir,
@@ -203,7 +204,7 @@ pub(super) struct ReservedFile<'a> {
 }
 
 impl ReservedFile<'_> {
-    /// Gives it its content and its name.
+    /// Writes its content, and gives it its name.
     pub(super) fn fill(mut self, name: &str, content: &[u8]) -> Result<(), StoreError> {
         use std::os::unix::fs::FileExt;
         let target = self.directory.path.join(name);
@@ -225,12 +226,12 @@ impl ReservedFile<'_> {
 
 impl Drop for ReservedFile<'_> {
     fn drop(&mut self) {
-        // It has got its name meanwhile, or a file without content is left, which is no harm.
+        // It has its name already, or a file without content is left, which does no harm.
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-/// A fault that the system reported.
+/// An error that the system reported.
 pub(super) fn io_error(path: &Path, what: &str, error: &std::io::Error) -> StoreError {
     let passing = Errno::from_io_error(error).is_some_and(|errno| {
         [
@@ -249,11 +250,11 @@ pub(super) fn io_error(path: &Path, what: &str, error: &std::io::Error) -> Store
     });
     let removed = error.kind() == std::io::ErrorKind::NotFound;
     let advice = if passing {
-        "make room, or raise the limit that was met, and try again"
+        "free disk space, or raise the limit that was reached, and try again"
     } else if removed {
         "make a directory there that only this user may write, with mode 0700"
     } else {
-        "it takes a directory that this process may write"
+        "use a directory that this process may write to"
     };
     StoreError {
         path: path.to_owned(),
@@ -262,7 +263,7 @@ pub(super) fn io_error(path: &Path, what: &str, error: &std::io::Error) -> Store
     }
 }
 
-/// Locks and renames are not what they are elsewhere on a file system that other machines share.
+/// On a file system that several machines share, locks and renames do not work as on a local one.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn refuse_network(path: &Path) -> Result<(), StoreError> {
     let stat = sys::statfs(path).map_err(|e| io_error(path, "cannot be used", &e.into()))?;
@@ -315,8 +316,8 @@ pub(super) fn file_name(portal: &Origin) -> String {
     escaped(address.strip_prefix("https://").unwrap_or(&address))
 }
 
-/// Text as part of a file's name: what is not plain is percent-encoded, and what is long is its
-/// fingerprint.
+/// Text as part of a file's name: special characters are percent-encoded, and a long text is
+/// replaced by its fingerprint.
 pub(super) fn escaped(text: &str) -> String {
     const LONGEST: usize = 80;
     let name = percent_encode_file_name(text).to_string();

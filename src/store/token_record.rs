@@ -1,12 +1,13 @@
-//! What is known of one installation: its newest pair of tokens, and which pairs it has replaced.
+//! What is known about one installation: its newest pair of tokens, and which pairs that has
+//! replaced.
 
 use crate::values::tokens::{Credentials, fingerprint};
 use serde::{Deserialize, Serialize};
 
 /// The refresh tokens that were replaced, oldest first, as fingerprints.
 ///
-/// A refresh token lives 180 days, and is replaced at most once an hour: so many may still be in
-/// somebody's settings.
+/// A refresh token is valid for 180 days, and is replaced at most once an hour. So this many may
+/// still be in somebody's settings.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct ReplacedTokens(Vec<u64>);
 
@@ -26,7 +27,7 @@ impl ReplacedTokens {
     }
 }
 
-/// What a file of tokens holds.
+/// The content of a file of tokens.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct TokenRecord {
     pub(crate) credentials: Credentials,
@@ -72,7 +73,7 @@ impl TokenRecord {
         !same && self.knows(client_id, &mine.refresh_token)
     }
 
-    /// Records the pair that the renewal of `used` has brought.
+    /// Records the pair that the renewal of `used` has returned.
     pub(crate) fn renew(&mut self, client_id: &str, used: &Credentials, fresh: &Credentials) {
         let former = self.newest(client_id);
         self.credentials = fresh.clone();
@@ -92,7 +93,7 @@ impl TokenRecord {
         }
     }
 
-    /// Takes over what an older record of the same installation knows.
+    /// Adds what an older record of the same installation knows.
     pub(super) fn absorb(&mut self, client_id: &str, older: &Self) {
         let tokens = older.replaced.0.iter().copied();
         self.replace(client_id, tokens.chain(older.newest(client_id)));

@@ -1,4 +1,5 @@
-//! What a store of tokens is: it outlives the process, and all who share an installation share it.
+//! A store of tokens: it is kept after the process has ended, and all clients of an installation
+//! share it.
 
 use super::token_record::TokenRecord;
 use crate::process::cancellation::{CallContext, Interrupt};
@@ -9,9 +10,9 @@ use crate::values::tokens::Credentials;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Keeps the tokens of installations, and how far the rate limits of portals are used up.
+/// Keeps the tokens of installations, and how much of the rate limits of portals is used.
 pub(crate) trait Store: fmt::Debug + Send + Sync {
-    /// Where it is: what tells it from other stores.
+    /// Where it is, which tells it from other stores.
     fn path(&self) -> &Path;
 
     /// The record of an installation, if anybody has stored one. Nothing is locked: it may be
@@ -19,7 +20,7 @@ pub(crate) trait Store: fmt::Debug + Send + Sync {
     fn look_up(&self, query: InstallationQuery<'_>) -> Result<Option<TokenRecord>, StoreError>;
 
     /// Waits until nobody else renews the tokens of this installation, and reads them. `go_on` is
-    /// asked from time to time whether anybody still waits for them.
+    /// called from time to time and says whether anybody still waits for them.
     fn lock(
         &self,
         query: InstallationQuery<'_>,
@@ -27,8 +28,8 @@ pub(crate) trait Store: fmt::Debug + Send + Sync {
         go_on: &dyn Fn() -> bool,
     ) -> Result<Box<dyn LockedInstallation + '_>, LockError>;
 
-    /// Changes the level of a portal's rate limit, drained up to now. In one process, whoever
-    /// calls this must have its turn for the portal.
+    /// Changes the level of a portal's rate limit, drained up to now. Within one process, only one
+    /// caller at a time may call this for a portal.
     fn change_level(
         &self,
         portal: &Origin,
@@ -40,14 +41,14 @@ pub(crate) trait Store: fmt::Debug + Send + Sync {
 
 /// An installation whose tokens nobody else changes until this is dropped.
 pub(crate) trait LockedInstallation {
-    /// What is stored of it.
+    /// What is stored about it.
     fn record(&self) -> Option<&TokenRecord>;
 
-    /// Makes sure that an answer can be stored before the refresh token is spent for it.
+    /// Reserves space for the answer, before the refresh token is used for it.
     fn make_room(&mut self) -> Result<(), StoreError>;
 
-    /// Stores the pair that the renewal of `used` has brought, and that these refresh tokens, as
-    /// fingerprints, came before it. When this returns it outlives the machine.
+    /// Stores the pair that the renewal of `used` has returned, and the fingerprints of the refresh
+    /// tokens before it. When this returns, the pair is not lost even if the machine fails.
     fn store(
         self: Box<Self>,
         used: &Credentials,
@@ -57,7 +58,7 @@ pub(crate) trait LockedInstallation {
     ) -> Result<(), StoreError>;
 }
 
-/// Whose installation is looked for.
+/// The installation that is searched for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InstallationQuery<'a> {
     pub(crate) client_id: &'a str,
@@ -66,13 +67,13 @@ pub(crate) struct InstallationQuery<'a> {
     pub(crate) portals: &'a [Origin],
 }
 
-/// What is wrong with the directory or a file in it.
+/// An error of the directory or of a file in it.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("state_dir {}: {what}", path.display())]
 pub(crate) struct StoreError {
     pub(super) path: PathBuf,
     pub(super) what: String,
-    /// Whether it may pass without anybody changing the directory.
+    /// Whether it may disappear without anybody changing the directory.
     pub(super) passing: bool,
 }
 
@@ -85,7 +86,8 @@ impl StoreError {
         }
     }
 
-    /// The error when a client is made: what does not pass is a mistake in the configuration.
+    /// The error when a client is made: one that does not disappear by itself is a mistake in the
+    /// configuration.
     pub(crate) fn at_opening(&self) -> Error {
         if self.passing {
             self.in_a_call()
@@ -100,7 +102,7 @@ impl StoreError {
     }
 }
 
-/// Why a lock was not had.
+/// Why a lock was not obtained.
 #[derive(Debug)]
 pub(crate) enum LockError {
     Interrupted(Interrupt),

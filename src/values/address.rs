@@ -1,4 +1,4 @@
-//! Where a portal is, and where it may be followed to.
+//! The address of a portal, and to which others it may be followed.
 
 use super::error::{Error, ErrorKind};
 use public_suffix::{DEFAULT_PROVIDER, EffectiveTLDProvider};
@@ -73,7 +73,7 @@ impl Origin {
         format!("{self}/rest/{method}").parse().map_err(|_| {
             Error::new(
                 ErrorKind::InvalidConfig,
-                format!("portal: {self} does not make a URL; it takes a host name or a URL"),
+                format!("portal: {self} is not a valid address; it takes a host name or a URL"),
             )
         })
     }
@@ -83,9 +83,9 @@ impl Origin {
         format!("{self}/rest/")
     }
 
-    /// Where a portal that answers from here with this `Location` has moved to, if the token may
-    /// follow: over https, the same method, a host under the same parent domain or one that the
-    /// caller named.
+    /// The address to which a portal at this address moves with this `Location`, if the token may
+    /// be sent there: over https, to the same method, and to a host under the same parent domain or
+    /// one that the caller named.
     pub(crate) fn follow(
         &self,
         location: &str,
@@ -137,8 +137,8 @@ impl Origin {
         }
     }
 
-    /// Whether the other host stands under the same parent domain, which must be somebody's own
-    /// and not a public suffix under which anybody can register.
+    /// Whether the other host is under the same parent domain, which must not be a public suffix,
+    /// under which anybody can register.
     fn is_sibling(&self, other: &Self) -> bool {
         let is_address = |host: &str| {
             host.starts_with('[') || host.parse::<IpAddr>().is_ok() || host.ends_with('.')
@@ -161,7 +161,7 @@ impl Origin {
     }
 }
 
-/// `https://host[:port]`, the port only where it is not the scheme's own.
+/// `https://host[:port]`, the port only if it is not the scheme's default.
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.scheme(), self.host)?;
@@ -190,7 +190,7 @@ fn default_port(https: bool) -> u16 {
     if https { HTTPS_PORT } else { HTTP_PORT }
 }
 
-/// Parts a URL or a bare authority into its origin and everything after it.
+/// Splits a URL or a bare authority into its origin and everything after it.
 fn split(text: &str) -> Result<(Origin, &str), AddressError> {
     let text = text.trim();
     if text.is_empty() {
@@ -202,7 +202,7 @@ fn split(text: &str) -> Result<(Origin, &str), AddressError> {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => (false, rest),
         Some(_) => return Err(AddressError::Scheme),
     };
-    // A backslash is a slash to a browser and part of a host to others: nobody's portal has one.
+    // Browsers read a backslash as a slash, others as part of the host. No portal has one.
     if rest.contains(['\\', ' ']) || rest.contains(char::is_control) {
         return Err(AddressError::Malformed);
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What went wrong, as far as a caller would act differently.
+/// What went wrong, as far as callers act differently on it.
 ///
 /// The discriminants are those of `b24_code` in the C header, and never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,25 +19,25 @@ pub enum ErrorKind {
     Transport = 3,
     /// The deadline (`timeout_ms`) passed; the update may or may not have been stored.
     Timeout = 4,
-    /// The portal's answer is not one of this protocol.
+    /// The answer is not one of a portal.
     Protocol = 5,
-    /// The credentials are no longer good, and renewing them did not help.
+    /// The tokens are no longer valid, and renewing them did not help.
     Auth = 6,
-    /// The credentials are good but do not allow this call.
+    /// The tokens are valid but do not allow this call.
     AccessDenied = 7,
     /// The portal knows no such message of this application and provider code.
     MessageNotFound = 8,
-    /// The portal's limits leave no room for the call before its deadline.
+    /// The portal's limits do not allow the call before its deadline.
     RateLimited = 9,
     /// Any other refusal by the portal.
     Portal = 10,
-    /// The portal moved to an address that is not trusted with the token.
+    /// The portal moved to an address that the token may not be sent to.
     PortalMoved = 11,
     /// `cancel` was called while the call was under way.
     Cancelled = 12,
-    /// A fault of this library; the client stays usable.
+    /// A bug in this library; the client can still be used.
     Internal = 13,
-    /// What `state_dir` holds could not be read, written or locked: disk, permissions, descriptors.
+    /// A file in `state_dir` could not be read, written or locked: disk, permissions, descriptors.
     Storage = 14,
 }
 
@@ -65,7 +65,7 @@ impl ErrorKind {
 
 /// Why a call failed, for a program (kind, portal code, retryable) and for people (`Display`).
 ///
-/// No text in it ever holds a token, a client secret or a webhook path.
+/// No text in it contains a token, a client secret or a webhook path.
 ///
 /// A clone is cheap: the updates of a batch that failed for one reason share one.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
@@ -84,8 +84,8 @@ struct Details {
 }
 
 impl Error {
-    /// An error found by a language binding before the core was reached: a value that is no
-    /// text, or a panic caught at the boundary.
+    /// An error found by a language binding before it calls the core: a value that is not valid
+    /// text, or a panic.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Arc::new(Details {
             kind,
@@ -118,7 +118,7 @@ impl Error {
         &self.0.description
     }
 
-    /// The HTTP status of the answer that decided, if there was one.
+    /// The HTTP status of the answer, if there was one.
     pub fn http_status(&self) -> Option<u16> {
         self.0.http_status
     }
@@ -133,7 +133,7 @@ impl Error {
         self.0.retry_after
     }
 
-    /// As the portal told it, in its own words.
+    /// With the portal's own code and description.
     pub(crate) fn told_by_portal(mut self, code: &str, description: &str) -> Self {
         let details = Arc::make_mut(&mut self.0);
         code.clone_into(&mut details.portal_code);
@@ -151,7 +151,7 @@ impl Error {
         self
     }
 
-    /// If it may succeed later: not before this time.
+    /// If the call may succeed later: not before this time.
     pub(crate) fn wait_at_least(self, step: Duration) -> Self {
         if self.is_retryable() {
             let wait = self.retry_after().unwrap_or_default().max(step);

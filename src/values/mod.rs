@@ -1,4 +1,4 @@
-//! Plain values, which know nothing of the rest.
+//! Plain values, which use nothing of the other modules.
 
 pub(crate) mod address;
 pub(crate) mod callbacks;

@@ -1,9 +1,9 @@
-//! Rates: how many requests a portal takes, and how far that is used up.
+//! Rates: how many requests a portal accepts, and how many of them are used.
 
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-/// A leaky bucket: how much it holds, and what runs out of it in a second.
+/// A leaky bucket: how much it holds, and how much drains in a second.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Rate {
     pub(crate) burst: f64,
@@ -20,9 +20,9 @@ impl Hash for Rate {
 }
 
 impl Rate {
-    /// The bucket to keep to when the portal counts requests up to `lag` later than they are
-    /// counted here: what has drained in that time has not drained there yet. It costs a little of
-    /// the burst once, and nothing of the rate.
+    /// The rate to use if the portal counts requests up to `lag` later than this library does. What
+    /// drains here in that time has not drained there yet. This makes the burst a little smaller
+    /// and leaves the rate as it is.
     pub(crate) fn lagging(self, lag: Duration) -> Self {
         Self {
             burst: (self.burst - self.drain * lag.as_secs_f64()).max(1.0),
@@ -31,18 +31,18 @@ impl Rate {
     }
 }
 
-/// How full a bucket is. Above its burst, requests are waiting.
+/// How full the bucket is. Above the burst, requests are waiting.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Level(pub(crate) f64);
 
 impl Level {
-    /// What is left of it after some time.
+    /// The level after some time.
     pub(crate) fn drained(self, rate: Rate, elapsed: Duration) -> Self {
         Self((self.0 - rate.drain * elapsed.as_secs_f64()).max(0.0))
     }
 
-    /// Reserves a place that is free within `patience`: how long it takes to be. Without such a
-    /// place nothing is reserved, and the time is the error.
+    /// Reserves a place that becomes free within `patience`, and returns how long that takes. If
+    /// there is no such place, nothing is reserved, and the error is the time until there is one.
     pub(crate) fn reserve(&mut self, rate: Rate, patience: Duration) -> Result<Duration, Duration> {
         let over = self.0 + 1.0 - rate.burst;
         let wait =
@@ -58,7 +58,7 @@ impl Level {
         self.0 = (self.0 - 1.0).max(0.0);
     }
 
-    /// The portal says that it is full.
+    /// The portal has said that it is full.
     pub(crate) fn fill(&mut self, rate: Rate) {
         self.0 = self.0.max(rate.burst);
     }

@@ -1,4 +1,4 @@
-//! A sender: how an application registers itself as an SMS provider.
+//! A sender: an SMS provider as an application registers it.
 
 use super::error::{Error, ErrorKind};
 use super::status::{check_code, shorten};
@@ -6,9 +6,9 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// An SMS provider as it is registered with a portal: its code, the handler that the portal sends
-/// messages to, and what users see of it.
+/// messages to, and the texts that users see.
 ///
-/// Nothing is checked before a call uses it. Plain data: clone it, send it to threads.
+/// It is checked when a call uses it. Plain data: it can be cloned and sent to threads.
 ///
 /// ```
 /// use b24_messageservice::Sender;
@@ -118,33 +118,33 @@ impl Sender {
         self
     }
 
-    /// What users see it named, in every language. Required to add a sender, unless
-    /// [`name_in`](Self::name_in) gives it by language.
+    /// The name that users see, in every language. Required to add a sender, unless
+    /// [`name_in`](Self::name_in) gives names by language.
     pub fn name(&mut self, text: &str) -> &mut Self {
         self.name.set(None, text);
         self
     }
 
-    /// What users of one language, such as `en`, see it named.
+    /// The name that users of one language, such as `en`, see.
     pub fn name_in(&mut self, language: &str, text: &str) -> &mut Self {
         self.name.set(Some(language), text);
         self
     }
 
-    /// What users read about it, in every language.
+    /// The description that users see, in every language.
     pub fn description(&mut self, text: &str) -> &mut Self {
         self.description.set(None, text);
         self
     }
 
-    /// What users of one language, such as `en`, read about it.
+    /// The description that users of one language, such as `en`, see.
     pub fn description_in(&mut self, language: &str, text: &str) -> &mut Self {
         self.description.set(Some(language), text);
         self
     }
 
-    /// What it sends: `SMS`, the default, is all that portals take so far. It cannot be changed
-    /// once the sender is added.
+    /// The type of its messages. Portals accept only `SMS` so far, which is the default. It cannot
+    /// be changed later.
     pub fn sender_type(&mut self, sender_type: &str) -> &mut Self {
         self.kind = Some(sender_type.to_owned());
         self
@@ -154,8 +154,8 @@ impl Sender {
     /// name or description in one language.
     ///
     /// # Errors
-    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for another name, and for a language where
-    /// there is none.
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for any other name, and for a language with
+    /// `handler` or `type`.
     pub fn set(
         &mut self,
         name: &str,
@@ -204,7 +204,7 @@ impl Sender {
         self.kind.as_deref().unwrap_or("SMS")
     }
 
-    /// Whether it can be added.
+    /// Checks that it can be added.
     pub(crate) fn check_add(&self) -> Result<(), Error> {
         self.check()?;
         if self.handler.is_none() {
@@ -214,10 +214,7 @@ impl Sender {
             ));
         }
         if self.name.is_unset() {
-            return Err(invalid(
-                "name",
-                "is missing; give what users see the sender named",
-            ));
+            return Err(invalid("name", "is missing; give the name that users see"));
         }
         if self.type_or_default().trim().is_empty() {
             return Err(invalid("type", "is empty; give SMS, or leave it out"));
@@ -225,7 +222,7 @@ impl Sender {
         Ok(())
     }
 
-    /// Whether it says what is to be changed.
+    /// Checks that it says what to change.
     pub(crate) fn check_update(&self) -> Result<(), Error> {
         self.check()?;
         if self.kind.is_some() {
@@ -234,7 +231,7 @@ impl Sender {
         if self.handler.is_none() && self.name.is_unset() && self.description.is_unset() {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
-                "nothing is to be changed; give a handler, name or description",
+                "nothing to change; give a handler, name or description",
             ));
         }
         Ok(())
@@ -260,7 +257,7 @@ fn check_handler(handler: &str) -> Result<(), Error> {
     if handler.contains(|c: char| c.is_whitespace() || c.is_control()) {
         Err(invalid(
             "handler",
-            &format!("has a space or control character in it; {TAKES}"),
+            &format!("contains a space or control character; {TAKES}"),
         ))
     } else if is_url {
         Ok(())

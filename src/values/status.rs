@@ -1,11 +1,11 @@
-//! What is reported: a status, for a message of a provider.
+//! A status, and an update: the status of a message.
 
 use super::error::{Error, ErrorKind};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// What became of a message, in the portal's words.
+/// The statuses of a message, under the portal's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Status {
     /// Accepted by the provider, not yet sent.
@@ -30,7 +30,7 @@ impl Status {
         Self::Failed,
     ];
 
-    /// The word the portal takes: lower case.
+    /// The name that the portal accepts: lower case.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "queued",
@@ -66,7 +66,7 @@ impl FromStr for Status {
                 Error::new(
                     ErrorKind::InvalidArgument,
                     format!(
-                        "status {:?} is none of queued, sent, delivered, undelivered, failed",
+                        "status {:?} is not one of queued, sent, delivered, undelivered, failed",
                         shorten(text)
                     ),
                 )
@@ -74,17 +74,17 @@ impl FromStr for Status {
     }
 }
 
-/// One update as the caller gave it: not yet checked. A clone is cheap.
+/// One update as the caller gave it, not checked yet. A clone is cheap.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Update {
-    /// Code, line feed, message id, status: in one piece, as there may be a million.
+    /// Code, line feed, message id, status: in one text, as there may be a million of them.
     text: Arc<str>,
     code_end: usize,
     message_end: usize,
 }
 
 impl Update {
-    /// An update for a batch. What cannot be sent is told as this update's outcome, not here.
+    /// An update for a batch. If it cannot be sent, its outcome in the batch says so.
     pub fn new(
         code: impl Into<String>,
         message_id: impl Into<String>,
@@ -107,7 +107,7 @@ impl Update {
         ValidUpdate::new(self.code(), self.message_id(), self.status())
     }
 
-    /// Code and message id: of updates that can be sent, equal only if it is the same message.
+    /// Code and message id. For updates that can be sent they are equal only for the same message.
     pub(crate) fn message(&self) -> &str {
         self.text.get(..self.message_end).unwrap_or_default()
     }
@@ -163,12 +163,12 @@ pub(crate) fn check_code(code: &str) -> Result<(), Error> {
     let problem = if code.is_empty() {
         "is empty"
     } else if code == "0" {
-        "is \"0\", which the portal takes for an empty one"
+        "is \"0\", which the portal treats as empty"
     } else if !code
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
     {
-        "may hold only letters A-Z a-z, digits, '.', '_' and '-'"
+        "may contain only letters A-Z a-z, digits, '.', '_' and '-'"
     } else {
         return Ok(());
     };
@@ -182,11 +182,11 @@ fn check_message_id(message_id: &str) -> Result<(), Error> {
     let problem = if message_id.is_empty() {
         "is empty"
     } else if message_id == "0" {
-        "is \"0\", which the portal takes for an empty one"
+        "is \"0\", which the portal treats as empty"
     } else if message_id.chars().count() > MESSAGE_ID_MAX_CHARS {
         "is longer than 128 characters"
     } else if message_id.chars().any(char::is_control) {
-        "holds a control character"
+        "contains a control character"
     } else {
         return Ok(());
     };
@@ -196,7 +196,7 @@ fn check_message_id(message_id: &str) -> Result<(), Error> {
     ))
 }
 
-/// Keeps an error message readable when the value is a megabyte.
+/// Shortens a value, so that an error message stays readable.
 pub(super) fn shorten(text: &str) -> String {
     const SHOWN: usize = 40;
     match text.char_indices().nth(SHOWN) {

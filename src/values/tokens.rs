@@ -1,10 +1,10 @@
-//! The pair of tokens that a call is made with.
+//! The pair of tokens that a call uses.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A snapshot of an installation's tokens. `Debug` shows no secret.
+/// The tokens of an installation at one moment. `Debug` shows no secret.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tokens {
     pub(crate) access_token: String,
@@ -15,27 +15,28 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// The token that calls are made with.
+    /// The token that calls use.
     pub fn access_token(&self) -> &str {
         &self.access_token
     }
 
-    /// The token of the next renewal; empty if there is none. It works once.
+    /// The token for the next renewal, which works once; empty if there is none.
     pub fn refresh_token(&self) -> &str {
         &self.refresh_token
     }
 
-    /// The portal's REST address (`https://portal.bitrix24.com/rest/`), moves included.
+    /// The portal's REST address (`https://portal.bitrix24.com/rest/`): the new one if it has
+    /// moved.
     pub fn client_endpoint(&self) -> &str {
         &self.client_endpoint
     }
 
-    /// The portal's permanent id; empty until a renewal has told it.
+    /// The portal's permanent id; empty until the first renewal.
     pub fn member_id(&self) -> &str {
         &self.member_id
     }
 
-    /// When the access token expires, in Unix time, if that is known.
+    /// When the access token expires, in Unix time; `None` if unknown.
     pub fn expires(&self) -> Option<i64> {
         self.expires
     }
@@ -51,7 +52,7 @@ impl fmt::Debug for Tokens {
     }
 }
 
-/// What a client knows of its installation's tokens.
+/// What a client knows about its installation's tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Credentials {
     pub(crate) tokens: Tokens,
@@ -65,14 +66,14 @@ impl Credentials {
         self.expires_here.is_some_and(|at| at <= unix_now())
     }
 
-    /// Whether these may be good though the others were refused.
+    /// Whether these tokens may be valid although the others were refused.
     pub(crate) fn are_good_after(&self, refused: &Self) -> bool {
         self.tokens.access_token != refused.tokens.access_token && !self.have_expired()
     }
 }
 
-/// Tells a refresh token of an application from all others, and nothing else of it. The same in every
-/// version of this library: it stands in files.
+/// A hash that identifies a refresh token of an application without showing it. It must stay the
+/// same in every version of this library, because files contain it.
 pub(crate) fn fingerprint(client_id: &str, refresh_token: &str) -> u64 {
     let mut context = ring::digest::Context::new(&ring::digest::SHA256);
     context.update(client_id.as_bytes());

@@ -1,10 +1,10 @@
 #!/bin/bash
 # Compares the ABI that the header promises with the one last released (b24_messageservice.abi.xml),
-# and fails on a function or a value that is gone or changed; additions are well.  --release writes
-# the file anew.
+# and fails if a function or a value is missing or changed; additions are allowed. With --release it
+# writes the file instead.
 #
-# That the library has exactly these functions is the matter of tests/exports.sh. libabigail does not
-# read the debug information of Rust, so a library made of the header alone stands for the real one.
+# tests/exports.sh checks that the library has exactly these functions. libabigail does not read the
+# debug information of Rust, so a library made from the header alone takes the place of the real one.
 set -eu
 cd "$(dirname "$0")"
 directory=$(mktemp -d)

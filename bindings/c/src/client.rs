@@ -3,6 +3,7 @@
 use crate::config::b24_config;
 use crate::error::{attempt, b24_code, b24_error};
 use crate::ffi::{Handle, give_out, guard, is_null, read, set_out};
+use crate::list::{List, b24_list};
 use crate::tokens::{Snapshot, b24_tokens};
 use b24_messageservice::{Client, Config, Error};
 use libc::c_char;
@@ -118,6 +119,33 @@ pub unsafe extern "C" fn b24_message_status_update(
                 read(message_id, "message_id")?,
                 read(status, "status")?,
             )
+        })
+    }
+}
+
+/// Asks for the status of one message: a list of one row, whose "status" is the status's English
+/// name, or "" if the message has none.
+///
+/// `message_id` is the portal's own number of the message, 1 or more, not the id that the portal
+/// gave the provider. The caller frees *list with b24_list_free. Any thread, any number at once.
+/// Returns by timeout_ms, with any b24_code; after a failure *list is NULL. B24_INVALID_ARGUMENT,
+/// before anything is sent, if it is 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn b24_message_status_get(
+    client: *mut b24_client,
+    message_id: u64,
+    list: *mut *mut b24_list,
+    error: *mut *mut b24_error,
+) -> b24_code {
+    // SAFETY: by the header's conventions, `client` is NULL or live, and `list` and `error` are
+    // NULL or places.
+    unsafe {
+        set_out(list, std::ptr::null_mut());
+        attempt(error, || {
+            let client = b24_client::borrow(client).ok_or_else(|| is_null("client"))?;
+            let status = client.message_status_get(message_id)?;
+            give_out(list, List::new(c"status", &[status]));
+            Ok(())
         })
     }
 }

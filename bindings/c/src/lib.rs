@@ -25,6 +25,10 @@ pub mod client;
 
 pub mod batch;
 
+pub mod sender;
+
+pub mod list;
+
 pub mod tokens;
 
 pub mod renewals;

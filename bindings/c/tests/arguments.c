@@ -49,6 +49,8 @@ static void frees_take_null(void)
     b24_config_free(NULL);
     b24_client_free(NULL);
     b24_batch_free(NULL);
+    b24_sender_free(NULL);
+    b24_list_free(NULL);
     b24_tokens_free(NULL);
     b24_error_free(NULL);
     b24_client_cancel(NULL);
@@ -73,6 +75,9 @@ static void questions_take_null(void)
     CHECK(b24_client_tokens(NULL) == NULL);
     CHECK_NUMBER(b24_batch_len(NULL), 0);
     CHECK_NUMBER(b24_error_code(b24_batch_error(NULL, 0)), B24_INVALID_ARGUMENT);
+    CHECK_NUMBER(b24_list_len(NULL), 0);
+    CHECK_TEXT(b24_list_get(NULL, 0, "code"), "");
+    CHECK_TEXT(b24_list_get(NULL, 0, NULL), "");
 }
 
 static void config_set_takes_null(void)
@@ -191,6 +196,108 @@ static void batch_takes_null(void)
     b24_batch_free(batch);
 }
 
+static void sender_set_takes_null(void)
+{
+    b24_error *error = NULL;
+    b24_sender *sender = b24_sender_new("provider1");
+    refused(b24_sender_set(NULL, "name", NULL, "One", &error), &error, "sender");
+    refused(b24_sender_set(sender, NULL, NULL, "One", &error), &error, "name");
+    refused(b24_sender_set(sender, "name", NULL, NULL, &error), &error, "text");
+    refused(b24_sender_set(sender, "name", "en", NULL, &error), &error, "text");
+    refused(b24_sender_set(sender, invalid_utf8, NULL, "One", &error), &error, "name");
+    refused(b24_sender_set(sender, "name", invalid_utf8, "One", &error), &error, "language");
+    refused(b24_sender_set(sender, "name", NULL, invalid_utf8, &error), &error, "text");
+    refused(b24_sender_set(sender, "nome", NULL, "One", &error), &error, "nome");
+    refused(b24_sender_set(sender, "handler", "en", "https://a.example", &error), &error,
+            "handler");
+    refused(b24_sender_set(sender, "type", "en", "SMS", &error), &error, "type");
+    CHECK_NUMBER(b24_sender_set(NULL, NULL, NULL, NULL, NULL), B24_INVALID_ARGUMENT);
+    /* None of that has changed the sender. */
+    refused(b24_sender_update(client, sender, &error), &error, "nothing to change");
+
+    error = (b24_error *)&error; /* not NULL, to see it overwritten */
+    CHECK_NUMBER(b24_sender_set(sender, "name", "en", "One", &error), B24_OK);
+    CHECK(error == NULL);
+    b24_sender_free(sender);
+}
+
+/* What cannot be a code is not lost: every use of the sender tells it. */
+static void a_sender_remembers_its_code(void)
+{
+    static const char *const codes[] = {NULL, invalid_utf8};
+    for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
+        b24_error *error = NULL;
+        b24_sender *sender = b24_sender_new(codes[i]);
+        CHECK(sender != NULL);
+        refused(b24_sender_set(sender, "name", NULL, "One", &error), &error, "code");
+        refused(b24_sender_add(client, sender, &error), &error, "code");
+        refused(b24_sender_update(client, sender, &error), &error, "code");
+        b24_sender_free(sender);
+    }
+}
+
+/* What a sender of these parts is refused for, when it is added. */
+static void add_refuses(const char *code, const char *handler, const char *name,
+                        const char *language, const char *told)
+{
+    b24_error *error = NULL;
+    b24_sender *sender = b24_sender_new(code);
+    if (handler != NULL) {
+        CHECK_NUMBER(b24_sender_set(sender, "handler", NULL, handler, NULL), B24_OK);
+    }
+    if (name != NULL) {
+        CHECK_NUMBER(b24_sender_set(sender, "name", language, name, NULL), B24_OK);
+    }
+    refused(b24_sender_add(client, sender, &error), &error, told);
+    b24_sender_free(sender);
+}
+
+static void senders_take_null(void)
+{
+    b24_error *error = NULL;
+    b24_sender *sender = b24_sender_new("provider1");
+    refused(b24_sender_add(NULL, sender, &error), &error, "client");
+    refused(b24_sender_add(client, NULL, &error), &error, "sender");
+    refused(b24_sender_update(NULL, sender, &error), &error, "client");
+    refused(b24_sender_update(client, NULL, &error), &error, "sender");
+    CHECK_NUMBER(b24_sender_add(NULL, NULL, NULL), B24_INVALID_ARGUMENT);
+    CHECK_NUMBER(b24_sender_update(NULL, NULL, NULL), B24_INVALID_ARGUMENT);
+    b24_sender_free(sender);
+
+    refused(b24_sender_delete(NULL, "provider1", &error), &error, "client");
+    refused(b24_sender_delete(client, NULL, &error), &error, "code");
+    refused(b24_sender_delete(client, invalid_utf8, &error), &error, "code");
+    refused(b24_sender_delete(client, "", &error), &error, "code");
+    refused(b24_sender_delete(client, "a b", &error), &error, "code");
+    CHECK_NUMBER(b24_sender_delete(NULL, NULL, NULL), B24_INVALID_ARGUMENT);
+
+    static const char handler[] = "https://provider.example.com/send";
+    add_refuses("", handler, "One", NULL, "code");
+    add_refuses("a/b", handler, "One", NULL, "code");
+    add_refuses("provider1", NULL, "One", NULL, "handler");
+    add_refuses("provider1", "provider.example.com", "One", NULL, "handler");
+    add_refuses("provider1", handler, NULL, NULL, "name");
+    add_refuses("provider1", handler, " ", NULL, "name");
+    add_refuses("provider1", handler, "One", "", "language");
+}
+
+static void lists_take_null(void)
+{
+    b24_error *error = NULL;
+    b24_list *list = (b24_list *)&list; /* not NULL, to see it overwritten */
+    refused(b24_sender_list(NULL, &list, &error), &error, "client");
+    CHECK(list == NULL);
+    CHECK_NUMBER(b24_sender_list(NULL, NULL, NULL), B24_INVALID_ARGUMENT);
+
+    list = (b24_list *)&list;
+    refused(b24_message_status_get(NULL, 1, &list, &error), &error, "client");
+    CHECK(list == NULL);
+    list = (b24_list *)&list;
+    refused(b24_message_status_get(client, 0, &list, &error), &error, "message id 0");
+    CHECK(list == NULL);
+    CHECK_NUMBER(b24_message_status_get(NULL, 0, NULL, NULL), B24_INVALID_ARGUMENT);
+}
+
 static void log_takes_null(void)
 {
     b24_log_set(NULL, NULL, 0);
@@ -234,6 +341,17 @@ static void huge_texts(void)
     CHECK_NUMBER(b24_message_status_update_batch(client, batch, NULL), B24_INVALID_ARGUMENT);
     CHECK(strstr(b24_error_message(b24_batch_error(batch, 0)), "aaa") != NULL);
     b24_batch_free(batch);
+
+    b24_sender *sender = b24_sender_new(huge);
+    CHECK_NUMBER(b24_sender_set(sender, huge, NULL, "One", &error), B24_INVALID_ARGUMENT);
+    CHECK(strlen(b24_error_message(error)) < 2000);
+    b24_error_free(error);
+    CHECK_NUMBER(b24_sender_set(sender, "handler", NULL, huge, NULL), B24_OK);
+    CHECK_NUMBER(b24_sender_set(sender, "name", huge, huge, NULL), B24_OK);
+    CHECK_NUMBER(b24_sender_add(client, sender, &error), B24_INVALID_ARGUMENT);
+    CHECK(strlen(b24_error_message(error)) < 2000);
+    b24_error_free(error);
+    b24_sender_free(sender);
     free(huge);
 }
 
@@ -255,6 +373,10 @@ int main(void)
     clients_take_null();
     update_takes_null();
     batch_takes_null();
+    sender_set_takes_null();
+    a_sender_remembers_its_code();
+    senders_take_null();
+    lists_take_null();
     log_takes_null();
     huge_texts();
 

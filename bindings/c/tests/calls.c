@@ -501,6 +501,103 @@ static void long_texts_arrive_whole(void)
     free(huge);
 }
 
+static b24_sender *provider(const char *code)
+{
+    b24_sender *sender = b24_sender_new(code);
+    CHECK_NUMBER(b24_sender_set(sender, "handler", NULL, "https://provider.example.com/send", NULL),
+                 B24_OK);
+    CHECK_NUMBER(b24_sender_set(sender, "name", NULL, "One", NULL), B24_OK);
+    return sender;
+}
+
+static void a_sender_comes_changes_and_goes(void)
+{
+    portal_reset("{}");
+    b24_client *client = portal_client();
+    b24_sender *sender = provider("provider1");
+    CHECK_NUMBER(b24_sender_set(sender, "description", "en", "SMS", NULL), B24_OK);
+    CHECK_NUMBER(b24_sender_set(sender, "description", "de", "Kurznachrichten", NULL), B24_OK);
+    b24_error *error = (b24_error *)&error; /* not NULL, to see it overwritten */
+    CHECK_NUMBER(b24_sender_add(client, sender, &error), B24_OK);
+    CHECK(error == NULL);
+    CHECK(strstr(portal_ask("GET", "/senders", ""),
+                 "\"description\":{\"de\":\"Kurznachrichten\",\"en\":\"SMS\"}") != NULL);
+
+    CHECK_NUMBER(b24_sender_add(client, sender, &error), B24_PORTAL);
+    CHECK_TEXT(b24_error_portal_code(error), "ERROR_SENDER_ALREADY_INSTALLED");
+    b24_error_free(error);
+    b24_sender_free(sender);
+
+    sender = b24_sender_new("provider1");
+    CHECK_NUMBER(b24_sender_set(sender, "name", "en", "Two", NULL), B24_OK);
+    CHECK_NUMBER(b24_sender_update(client, sender, NULL), B24_OK);
+    b24_sender_free(sender);
+    CHECK(strstr(portal_ask("GET", "/senders", ""), "\"name\":{\"en\":\"Two\"}") != NULL);
+
+    CHECK_NUMBER(b24_sender_delete(client, "provider1", NULL), B24_OK);
+    CHECK_TEXT(portal_ask("GET", "/senders", ""), "{}");
+    CHECK_NUMBER(b24_sender_delete(client, "provider1", &error), B24_PORTAL);
+    CHECK_TEXT(b24_error_portal_code(error), "ERROR_SENDER_NOT_FOUND");
+    b24_error_free(error);
+    b24_client_free(client);
+}
+
+/* Every row is there, and only as long as the list; what is not there is "". */
+static void a_list_outlives_its_client(void)
+{
+    portal_reset("{\"senders\":[\"provider1\",\"provider2\"]}");
+    b24_client *client = portal_client();
+    b24_list *list = NULL;
+    CHECK_NUMBER(b24_sender_list(client, &list, NULL), B24_OK);
+    CHECK_NUMBER(b24_sender_list(client, NULL, NULL), B24_OK); /* nobody to give a list to */
+    CHECK_NUMBER(b24_sender_delete(client, "provider1", NULL), B24_OK);
+    b24_client_free(client);
+    CHECK_NUMBER(b24_list_len(list), 2);
+    const char *first = b24_list_get(list, 0, "code");
+    CHECK_TEXT(first, "provider1");
+    CHECK_TEXT(b24_list_get(list, 1, "code"), "provider2");
+    CHECK_TEXT(b24_list_get(list, 2, "code"), "");
+    CHECK_TEXT(b24_list_get(list, (size_t)-1, "code"), "");
+    CHECK_TEXT(b24_list_get(list, 0, "status"), "");
+    CHECK_TEXT(b24_list_get(list, 0, "CODE"), "");
+    CHECK_TEXT(b24_list_get(list, 0, "\xFF"), "");
+    CHECK_TEXT(b24_list_get(list, 0, NULL), "");
+    CHECK(b24_list_get(list, 0, "code") == first);
+    b24_list_free(list);
+
+    client = portal_client();
+    CHECK_NUMBER(b24_sender_delete(client, "provider2", NULL), B24_OK);
+    CHECK_NUMBER(b24_sender_list(client, &list, NULL), B24_OK);
+    CHECK(list != NULL);
+    CHECK_NUMBER(b24_list_len(list), 0);
+    CHECK_TEXT(b24_list_get(list, 0, "code"), "");
+    b24_list_free(list);
+    b24_client_free(client);
+}
+
+static void the_status_of_a_message_is_one_row(void)
+{
+    portal_reset("{\"message_statuses\":{\"7\":\"Delivered\",\"8\":\"\"}}");
+    b24_client *client = portal_client();
+    b24_list *list = NULL;
+    CHECK_NUMBER(b24_message_status_get(client, 7, &list, NULL), B24_OK);
+    CHECK_NUMBER(b24_list_len(list), 1);
+    CHECK_TEXT(b24_list_get(list, 0, "status"), "Delivered");
+    b24_list_free(list);
+
+    CHECK_NUMBER(b24_message_status_get(client, 8, &list, NULL), B24_OK);
+    CHECK_NUMBER(b24_list_len(list), 1);
+    CHECK_TEXT(b24_list_get(list, 0, "status"), "");
+    b24_list_free(list);
+
+    b24_error *error = NULL;
+    CHECK_NUMBER(b24_message_status_get(client, UINT64_MAX, &list, &error), B24_MESSAGE_NOT_FOUND);
+    CHECK(list == NULL);
+    CHECK_TEXT(b24_error_portal_code(error), "ERROR_MESSAGE_NOT_FOUND");
+    b24_error_free(error);
+    b24_client_free(client);
+}
+
 int main(void)
 {
     portal_start();
@@ -520,6 +617,9 @@ int main(void)
     a_fork_shares_no_connection();
     a_fork_amid_a_call_hangs_nothing();
     long_texts_arrive_whole();
+    a_sender_comes_changes_and_goes();
+    a_list_outlives_its_client();
+    the_status_of_a_message_is_one_row();
     portal_stop();
     return summary("calls");
 }

@@ -1,20 +1,19 @@
 """Run the examples against the portal emulator: what they print, and what the portal has stored.
 
-usage: examples.py DIRECTORY_OF_THE_EXAMPLES; B24_PORTAL in the environment names the emulator.
+usage: examples.py DIRECTORY_OF_THE_EXAMPLES; b24_portal finds the emulator.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from pathlib import Path
 from typing import Any
 
-TOKEN = "access-0000000000000001"
+from b24_portal import Portal
+
 RECEIPTS = """\
 id:r1 sub:001 dlvrd:001 submit date:2601011200 done date:2601011201 stat:DELIVRD err:000 text:hi
 id:r2 sub:001 dlvrd:000 submit date:2601011200 done date:2601011201 stat:UNDELIV err:001 text:
@@ -23,44 +22,6 @@ id:r3 sub:001 dlvrd:000 submit date:2601011200 done date:2601011201 stat:REJECTD
 this is no receipt
 id:r4 sub:001 dlvrd:000 submit date:2601011200 done date:2601011201 stat:UNKNOWN err:000 text:
 """
-
-
-class Portal:
-    """The emulator, for as long as the block lasts."""
-
-    def __init__(self) -> None:
-        program = os.environ.get("B24_PORTAL")
-        if not program:
-            sys.exit("B24_PORTAL must name the program b24-portal")
-        self.process = subprocess.Popen(
-            [program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        assert self.process.stdout is not None
-        self.addresses: dict[str, Any] = json.loads(self.process.stdout.readline())
-
-    def __enter__(self) -> Portal:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.communicate()
-
-    def ask(self, method: str, path: str, body: object = None) -> Any:
-        request = urllib.request.Request(
-            self.addresses["control"] + path,
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-        )
-        with urllib.request.urlopen(request) as answer:
-            return json.load(answer)
-
-    def options(self) -> list[str]:
-        return [
-            "portal=portal.bitrix24.test",
-            f"resolve=portal.bitrix24.test:443:127.0.0.1:{self.addresses['https_port']},"
-            f"oauth.bitrix24.test:443:127.0.0.1:{self.addresses['oauth_port']}",
-            f"ca_file={self.addresses['ca_file']}",
-            "proxy=none",
-        ]
 
 
 class Checks:
@@ -81,11 +42,13 @@ def main(examples: Path) -> int:
     checks = Checks()
     with Portal() as portal:
 
-        def run(name: str, *arguments: str, settings: object = None, stdin: str = "") -> str:
-            portal.ask("POST", "/reset", settings or {})
+        def run(name: str, *arguments: str, stdin: str = "", **settings: Any) -> str:
+            portal.reset(**settings)
+            options = {**portal.renewable(), "resolve": ",".join(portal.resolve())}
+            token = options.pop("access_token")
             done = subprocess.run(
-                [examples / name, *portal.options(), *arguments],
-                env={**os.environ, "B24_ACCESS_TOKEN": TOKEN},
+                [examples / name, *map("=".join, options.items()), *arguments],
+                env={**os.environ, "B24_ACCESS_TOKEN": token},
                 input=stdin,
                 capture_output=True,
                 text=True,
@@ -93,14 +56,10 @@ def main(examples: Path) -> int:
             )
             return f"{done.returncode} {done.stdout}{done.stderr}"
 
-        def stored() -> dict[str, object]:
-            messages: dict[str, object] = portal.ask("GET", "/messages")
-            return {key: value for key, value in messages.items() if key != "history"}
-
         output = run("single", "provider1", "m1", "delivered")
         checks.equal("single", output, "0 stored\n")
-        checks.equal("single, stored", stored(), {"provider1|m1": "delivered"})
-        output = run("single", "provider1", "m1", "sent", settings={"messages": []})
+        checks.equal("single, stored", portal.messages(), {"provider1|m1": "delivered"})
+        output = run("single", "provider1", "m1", "sent", messages=[])
         checks.equal("single, unknown", output, "1 the portal does not know this message\n")
         output = run("single", "provider1", "m1", "lost")
         checks.equal("single, refused", output.split(":")[0], "1 error 1")
@@ -109,36 +68,35 @@ def main(examples: Path) -> int:
         with tempfile.TemporaryDirectory() as state:
             output = run(
                 "single",
-                *("refresh_token=refresh-0000000000000001", "client_id=app.1"),
-                *("client_secret=secret-0000000000000001", "oauth_url=https://oauth.bitrix24.test"),
                 *(f"state_dir={state}", "timeout_ms=1000", "provider1", "m1", "sent"),
-                settings={"expired": True, "oauth_latency_ms": 3000},
+                expired=True,
+                oauth_latency_ms=3000,
             )
             checks.equal("single, timed out in a renewal", output.split(":")[0], "1 error 4")
             files = [path.read_bytes() for path in Path(state).iterdir() if path.is_file()]
-            tokens = portal.ask("GET", "/tokens")
+            tokens = portal.tokens()
             checks.equal(
                 "single, kept", any(tokens["refresh_token"].encode() in t for t in files), True
             )
             checks.equal("single, lost", tokens["lost"], False)
-            checks.equal("single, renewals", portal.ask("GET", "/seen")["renewals"], 1)
+            checks.equal("single, renewals", portal.seen()["renewals"], 1)
 
         updates = "provider1 m1 sent\nprovider1 m2 delivered\nprovider1 m1 delivered\nnonsense\n"
-        output = run("batch", stdin=updates, settings={"messages": ["provider1|m1"]})
+        output = run("batch", stdin=updates, messages=["provider1|m1"])
         checks.equal("batch", "2 stored, 1 not" in output and "passed over" in output, True)
-        checks.equal("batch, stored", stored(), {"provider1|m1": "delivered"})
-        checks.equal("batch, requests", portal.ask("GET", "/seen")["requests"], 1)
+        checks.equal("batch, stored", portal.messages(), {"provider1|m1": "delivered"})
+        checks.equal("batch, requests", portal.seen()["requests"], 1)
 
         output = run("threads", "rate_limit=off", "provider1", "8", "200")
         checks.equal("threads", output, "0 200 stored, 0 not, by 8 threads\n")
-        checks.equal("threads, stored", len(stored()), 200)
+        checks.equal("threads, stored", len(portal.messages()), 200)
 
         output = run("gateway", "code=provider1", stdin=RECEIPTS)
         checks.equal("gateway", "4 stored, 0 not" in output, True)
         checks.equal("gateway, passed over", output.count("passed over"), 2)
         checks.equal(
             "gateway, stored",
-            stored(),
+            portal.messages(),
             {
                 "provider1|r1": "delivered",
                 "provider1|r2": "undelivered",

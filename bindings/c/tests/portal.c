@@ -37,7 +37,7 @@ static void read_addresses(FILE *output)
 {
     char line[8192];
     if (fgets(line, sizeof line, output) == NULL) {
-        give_up("it printed no addresses; B24_PORTAL must name the program b24-portal");
+        give_up("it printed no addresses; B24_PORTAL_BIN must name the program b24-portal");
     }
     long https_port = number_after(line, "\"https_port\":");
     long oauth_port = number_after(line, "\"oauth_port\":");
@@ -60,11 +60,11 @@ static void read_addresses(FILE *output)
 
 void portal_start(void)
 {
-    const char *program = getenv("B24_PORTAL");
+    const char *program = getenv("B24_PORTAL_BIN");
     int to[2];
     int from[2];
     if (program == NULL) {
-        give_up("B24_PORTAL must name the program b24-portal");
+        give_up("B24_PORTAL_BIN must name the program b24-portal");
     }
     if (pipe(to) != 0 || pipe(from) != 0) {
         give_up("no pipe");

@@ -8,7 +8,7 @@
 extern "C" {
 #endif
 
-/* Starts the emulator that B24_PORTAL names, and ends the program if it cannot. It ends with the
+/* Starts the emulator that B24_PORTAL_BIN names, and ends the program if it cannot. It ends with the
  * program, or at portal_stop. */
 void portal_start(void);
 void portal_stop(void);

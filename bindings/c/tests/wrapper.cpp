@@ -105,6 +105,43 @@ void a_batch_has_a_fate_for_each() {
     CHECK(client.message_status_update_batch({}).empty());
 }
 
+void senders_and_lists() {
+    portal_reset(R"({"message_statuses":{"7":"Delivered"}})");
+    b24::client client(config());
+    b24::sender provider("provider1");
+    provider.handler("https://provider.example.com/send")
+        .name("One")
+        .description_in("en", "SMS")
+        .description_in("de", "Kurznachrichten")
+        .type("SMS");
+    b24::sender moved = std::move(provider);
+    client.sender_add(moved);
+    CHECK_NUMBER(thrown([&] { client.sender_add(moved); }), B24_PORTAL);
+    CHECK_NUMBER(thrown([&] { client.sender_update(moved); }), B24_INVALID_ARGUMENT);  // the type
+    client.sender_update(b24::sender("provider1").name_in("en", "Two").description("SMS"));
+    const std::string kept = portal_ask("GET", "/senders", "");
+    CHECK(kept.find(R"("name":{"en":"Two"})") != std::string::npos);
+    CHECK(kept.find(R"("description":"SMS")") != std::string::npos);
+    CHECK(client.sender_list() == std::vector<std::string>{"provider1"});
+    client.sender_delete("provider1");
+    CHECK(client.sender_list().empty());
+    CHECK_NUMBER(thrown([&] { client.sender_delete("provider1"); }), B24_PORTAL);
+
+    CHECK(client.message_status_get(7) == "Delivered");
+    CHECK_NUMBER(thrown([&] { client.message_status_get(8); }), B24_MESSAGE_NOT_FOUND);
+    CHECK_NUMBER(thrown([&] { client.message_status_get(0); }), B24_INVALID_ARGUMENT);
+
+    const long requests = portal_seen("requests");
+    const std::string cut("a\0b", 3);
+    CHECK_NUMBER(thrown([&] { b24::sender refused(cut); }), B24_INVALID_ARGUMENT);
+    CHECK_NUMBER(thrown([&] { moved.name(cut); }), B24_INVALID_ARGUMENT);
+    CHECK_NUMBER(thrown([&] { moved.name_in(cut, "One"); }), B24_INVALID_ARGUMENT);
+    CHECK_NUMBER(thrown([&] { moved.handler("\xFF"); }), B24_INVALID_ARGUMENT);
+    CHECK_NUMBER(thrown([&] { client.sender_delete(cut); }), B24_INVALID_ARGUMENT);
+    CHECK_NUMBER(thrown([&] { client.sender_add(b24::sender("provider1")); }), B24_INVALID_ARGUMENT);
+    CHECK_NUMBER(portal_seen("requests"), requests);
+}
+
 // The function outlives the configuration that it was given to, and the tokens it got last.
 void renewed_tokens_reach_a_function() {
     int renewals = 0;
@@ -185,6 +222,7 @@ int main() {
     what_is_known_of_waiting_is_told();
     a_nul_inside_is_refused();
     a_batch_has_a_fate_for_each();
+    senders_and_lists();
     renewed_tokens_reach_a_function();
     a_function_outlives_the_client_that_renews();
     a_shared_client_keeps_its_connection();

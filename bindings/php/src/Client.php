@@ -143,6 +143,114 @@ final class Client
     }
 
     /**
+     * Asks for the status of one message.
+     *
+     * @param int $messageId the portal's own number of the message, which is not the id that the portal sent
+     *     to the provider's handler
+     *
+     * @return string the status's English name; empty if the message has none
+     *
+     * @throws MessageServiceException see the classes in the namespace Exception
+     */
+    public function messageStatusGet(int $messageId): string
+    {
+        if ($messageId < 0) {
+            throw new InvalidArgument("message id $messageId is negative: give the portal's number of the message");
+        }
+        $client = $this->client();
+        return $this->listed(
+            'status',
+            fn ($list, $error): int => $this->ffi->b24_message_status_get($client, $messageId, $list, $error)
+        )[0];
+    }
+
+    /**
+     * Registers an SMS provider with the portal, so that users can choose it.
+     *
+     * The portal refuses a code that is registered. So this asks for the list of senders first, and again if the
+     * answer is lost, to tell whether the sender was added. A PortalError with the portal code
+     * `ERROR_SENDER_ALREADY_INSTALLED` therefore means that it was there before.
+     *
+     * @param string $code the provider code, `[A-Za-z0-9._-]+`
+     * @param string $handler the http or https address that the portal posts messages to
+     * @param string|array<string, string> $name what users see; one text, or a text for each language:
+     *     `['en' => '…', 'de' => '…']`
+     * @param string|array<string, string>|null $description what users read about it, in the same way
+     *
+     * @throws MessageServiceException see the classes in the namespace Exception
+     */
+    public function senderAdd(
+        string $code,
+        string $handler,
+        string|array $name,
+        string|array|null $description = null,
+        string $type = 'SMS'
+    ): void {
+        $client = $this->client();
+        $parts = ['handler' => $handler, 'name' => $name, 'description' => $description, 'type' => $type];
+        $this->withSender(
+            $code,
+            $parts,
+            fn ($sender, $error): int => $this->ffi->b24_sender_add($client, $sender, $error)
+        );
+    }
+
+    /**
+     * Changes the handler, name or description of a registered sender; what is null stays. Doing so twice is
+     * harmless.
+     *
+     * @param string|array<string, string>|null $name as for senderAdd
+     * @param string|array<string, string>|null $description as for senderAdd
+     *
+     * @throws MessageServiceException a PortalError with the portal code `ERROR_SENDER_NOT_FOUND` if the code is
+     *     not registered
+     */
+    public function senderUpdate(
+        string $code,
+        ?string $handler = null,
+        string|array|null $name = null,
+        string|array|null $description = null
+    ): void {
+        $client = $this->client();
+        $parts = ['handler' => $handler, 'name' => $name, 'description' => $description];
+        $this->withSender(
+            $code,
+            $parts,
+            fn ($sender, $error): int => $this->ffi->b24_sender_update($client, $sender, $error)
+        );
+    }
+
+    /**
+     * Removes a sender from the portal. If the answer is lost, this asks for the list of senders to tell whether
+     * the sender is gone.
+     *
+     * @throws MessageServiceException a PortalError with the portal code `ERROR_SENDER_NOT_FOUND` if the code is
+     *     not registered
+     */
+    public function senderDelete(string $code): void
+    {
+        $code = self::plain('code', $code);
+        $error = $this->place();
+        $this->check($this->ffi->b24_sender_delete($this->client(), $code, \FFI::addr($error)), $error);
+    }
+
+    /**
+     * The provider codes of the senders that the application has registered with the portal.
+     *
+     * @return list<string>
+     *
+     * @throws MessageServiceException see the classes in the namespace Exception
+     */
+    public function senderList(): array
+    {
+        $client = $this->client();
+        return $this->listed(
+            'code',
+            fn ($list, $error): int => $this->ffi->b24_sender_list($client, $list, $error)
+        );
+    }
+
+    /**
      * The current tokens.
      */
     public function tokens(): Tokens
@@ -242,6 +350,68 @@ final class Client
     {
         $error = $this->place();
         $this->check($this->ffi->b24_config_set($config, $name, $value, \FFI::addr($error)), $error);
+    }
+
+    /**
+     * Makes a call with a sender of these parts; those that are null stay unset.
+     *
+     * @param array<string, string|array<string, string>|null> $parts
+     * @param \Closure(\FFI\CData, \FFI\CData): int $call takes the sender and the place for its error
+     */
+    private function withSender(string $code, array $parts, \Closure $call): void
+    {
+        $sender = $this->ffi->b24_sender_new(self::plain('code', $code));
+        try {
+            foreach ($parts as $name => $given) {
+                if (is_string($given)) {
+                    $this->setPart($sender, $name, null, $given);
+                }
+                foreach (is_array($given) ? $given : [] as $language => $text) {
+                    $this->setPart($sender, $name, self::plain("a language of $name", $language), $text);
+                }
+            }
+            $error = $this->place();
+            $this->check($call($sender, \FFI::addr($error)), $error);
+        } finally {
+            $this->ffi->b24_sender_free($sender);
+        }
+    }
+
+    private function setPart(\FFI\CData $sender, string $name, ?string $language, mixed $text): void
+    {
+        if (!is_string($text)) {
+            throw new InvalidArgument("$name in \"$language\" is a " . get_debug_type($text) . "; it takes text");
+        }
+        $text = self::plain($name, $text);
+        $error = $this->place();
+        $this->check(
+            $this->ffi->b24_sender_set($sender, $name, $language, $text, \FFI::addr($error)),
+            $error
+        );
+    }
+
+    /**
+     * What a call lists under a name.
+     *
+     * @param \Closure(\FFI\CData, \FFI\CData): int $call takes the places for its list and its error
+     *
+     * @return list<string>
+     */
+    private function listed(string $name, \Closure $call): array
+    {
+        $list = $this->ffi->new('b24_list *');
+        $error = $this->place();
+        $this->check($call(\FFI::addr($list), \FFI::addr($error)), $error);
+        try {
+            $values = [];
+            $rows = $this->ffi->b24_list_len($list);
+            for ($row = 0; $row < $rows; $row++) {
+                $values[] = $this->ffi->b24_list_get($list, $row, $name);
+            }
+            return $values;
+        } finally {
+            $this->ffi->b24_list_free($list);
+        }
     }
 
     /**

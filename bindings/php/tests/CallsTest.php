@@ -9,6 +9,7 @@ use B24\MessageService\Exception;
 use B24\MessageService\Exception\InvalidArgument;
 use B24\MessageService\Exception\MessageNotFound;
 use B24\MessageService\Status;
+use B24\Portal\Portal;
 use PHPUnit\Framework\TestCase;
 
 /**
@@ -16,6 +17,17 @@ use PHPUnit\Framework\TestCase;
  */
 final class CallsTest extends TestCase
 {
+    /**
+     * Code that makes the client `$client` of a portal.
+     *
+     * @param array<string, mixed> $options
+     */
+    private static function newClient(Portal $portal, array $options): string
+    {
+        $arguments = var_export($portal->host, true) . ', ' . var_export($options, true);
+        return '$client = new B24\MessageService\Client(' . $arguments . ');';
+    }
+
     /**
      * @return array<string, array{array<string, mixed>, class-string, ?int, string, bool}>
      */
@@ -44,7 +56,7 @@ final class CallsTest extends TestCase
             ],
             'moved' => [
                 ['moved' => [
-                    'from' => 'portal.bitrix24.test', 'status' => 302, 'location' => 'https://thief.example',
+                    'from' => '{host}', 'status' => 302, 'location' => 'https://thief.example',
                 ]],
                 Exception\PortalMoved::class, 302, '', false,
             ],
@@ -63,7 +75,12 @@ final class CallsTest extends TestCase
         string $portalCode,
         bool $retryable
     ): void {
-        $client = Portal::with($settings)->client(['max_retries' => 0]);
+        $portal = Portal::fresh();
+        $client = $portal->client(['max_retries' => 0]);
+        if (isset($settings['moved'])) {
+            $settings['moved']['from'] = $portal->host;
+        }
+        $portal->reset($settings + ['access_token' => $portal->accessToken]);
         try {
             $client->messageStatusUpdate('provider1', 'm1', 'sent');
             self::fail('it was taken');
@@ -83,10 +100,10 @@ final class CallsTest extends TestCase
 
     public function testWhatTellsHowLongToWaitTellsSeconds(): void
     {
-        $portal = Portal::with();
-        $portal->ask('POST', '/fault', [[
-            'kind' => 'error', 'status' => 503, 'error' => 'QUERY_LIMIT_EXCEEDED', 'headers' => ['Retry-After' => '7'],
-        ]]);
+        $portal = Portal::fresh();
+        $portal->fault('error', [
+            'status' => 503, 'error' => 'QUERY_LIMIT_EXCEEDED', 'headers' => ['Retry-After' => '7'],
+        ]);
         try {
             $portal->client(['timeout_ms' => 2000])->messageStatusUpdate('provider1', 'm1', 'sent');
             self::fail('it waited');
@@ -99,8 +116,8 @@ final class CallsTest extends TestCase
 
     public function testAnAnswerThatNeverComesIsACallTimeout(): void
     {
-        $portal = Portal::with();
-        $portal->ask('POST', '/fault', [['kind' => 'hang', 'count' => 2]]);
+        $portal = Portal::fresh();
+        $portal->fault('hang', ['count' => 2]);
         try {
             $portal->client(['timeout_ms' => 200])->messageStatusUpdate('provider1', 'm1', 'sent');
             self::fail('it came');
@@ -112,7 +129,7 @@ final class CallsTest extends TestCase
     public function testWhatIsNotKnownIsNull(): void
     {
         try {
-            Portal::with()->client()->messageStatusUpdate('', 'm1', 'sent');
+            Portal::fresh()->client()->messageStatusUpdate('', 'm1', 'sent');
             self::fail('it was taken');
         } catch (InvalidArgument $error) {
             self::assertSame(
@@ -130,7 +147,7 @@ final class CallsTest extends TestCase
 
     public function testABatchTakesAGeneratorAndSendsFiftyARequest(): void
     {
-        $portal = Portal::with();
+        $portal = Portal::fresh();
         $updates = static function (): \Generator {
             for ($number = 1; $number <= 120; ++$number) {
                 yield 'any key' => ['provider1', $number, Status::Delivered];
@@ -144,7 +161,7 @@ final class CallsTest extends TestCase
 
     public function testUpdatesThatFailedAlikeShareAnException(): void
     {
-        $portal = Portal::with(['messages' => ['provider1|known']]);
+        $portal = Portal::fresh(['messages' => ['provider1|known']]);
         $outcomes = $portal->client()->messageStatusUpdateBatch([
             ['provider1', 'one', 'sent'],
             ['provider1', 'two', 'sent'],
@@ -161,14 +178,14 @@ final class CallsTest extends TestCase
 
     public function testAnEmptyBatchSendsNothing(): void
     {
-        $portal = Portal::with();
+        $portal = Portal::fresh();
         self::assertSame([], $portal->client()->messageStatusUpdateBatch([]));
         self::assertSame(0, $portal->seen()['requests']);
     }
 
     public function testEachEntryOfABatchHasItsOwnFate(): void
     {
-        $portal = Portal::with(['messages' => ['provider1|m1', 'provider1|m2']]);
+        $portal = Portal::fresh(['messages' => ['provider1|m1', 'provider1|m2']]);
         $outcomes = $portal->client()->messageStatusUpdateBatch([
             ['provider1', 'm1', 'sent'],
             'no entry',
@@ -195,7 +212,7 @@ final class CallsTest extends TestCase
 
     public function testAGeneratorThatThrowsSendsNothingAndThrows(): void
     {
-        $portal = Portal::with();
+        $portal = Portal::fresh();
         $updates = (static function (): \Generator {
             yield ['provider1', 'm1', 'sent'];
             throw new \DomainException('the database went away');
@@ -210,42 +227,40 @@ final class CallsTest extends TestCase
 
     public function testRenewedTokensAreThere(): void
     {
-        $portal = Portal::with(['expired' => true]);
-        $options = ['user_agent' => 'renewal'] + $portal->renewable();
-        $client = new Client('portal.bitrix24.test', $options);
+        $portal = Portal::fresh(['expired' => true]);
+        $client = new Client($portal->host, $portal->renewable());
         $before = $client->tokens();
         self::assertSame(
-            [Portal::ACCESS_TOKEN, Portal::REFRESH_TOKEN, '', null],
+            [$portal->accessToken, $portal->refreshToken, '', null],
             [$before->accessToken, $before->refreshToken, $before->memberId, $before->expires]
         );
         $client->messageStatusUpdate('provider1', 'm1', 'sent');
         $now = $client->tokens();
-        $theirs = $portal->ask('GET', '/tokens');
+        $theirs = $portal->tokens();
         self::assertSame(
             [$theirs['access_token'], $theirs['refresh_token'], 'a223c6b3710f85df22e9377d6c4f7553'],
             [$now->accessToken, $now->refreshToken, $now->memberId]
         );
-        self::assertSame('https://portal.bitrix24.test/rest/', $now->clientEndpoint);
+        self::assertSame("https://{$portal->host}/rest/", $now->clientEndpoint);
         self::assertGreaterThan(time(), $now->expires);
-        self::assertSame(Portal::ACCESS_TOKEN, $before->accessToken, 'a snapshot stays what it was');
+        self::assertSame($portal->accessToken, $before->accessToken, 'a snapshot stays what it was');
 
         $client = null;
-        $later = new Client('portal.bitrix24.test', $options);
+        $later = new Client($portal->host, $portal->renewable());
         self::assertEquals($now, $later->tokens(), 'an equal configuration has the same tokens');
     }
 
     public function testWhoeverComesLaterWithTheOldTokenGetsTheRenewedOneFromStateDir(): void
     {
         $this->inStateDir(function (string $directory): void {
-            $portal = Portal::with(['expired' => true]);
+            $portal = Portal::fresh(['expired' => true]);
             $options = ['state_dir' => $directory] + $portal->renewable();
-            $code = '$client = new B24\MessageService\Client("portal.bitrix24.test", '
-                . var_export($options, true) . ');'
+            $code = self::newClient($portal, $options)
                 . '$client->messageStatusUpdate("provider1", "m1", "sent"); echo $client->tokens()->accessToken;';
             $outputs = [Program::code($code)->output, Program::code($code)->output];
             $seen = $portal->seen();
             self::assertSame([1, 0], [$seen['renewal_requests'], $seen['spent_tokens']]);
-            $token = $portal->ask('GET', '/tokens')['access_token'];
+            $token = $portal->tokens()['access_token'];
             self::assertSame([$token, $token], $outputs);
         });
     }
@@ -273,19 +288,19 @@ final class CallsTest extends TestCase
      */
     public function testTheEndOfAProgramWaitsForARenewal(string $end, int $exit): void
     {
-        $portal = Portal::with(['expired' => true, 'oauth_latency_ms' => 4000]);
+        $portal = Portal::fresh(['expired' => true, 'oauth_latency_ms' => 4000]);
         $this->inStateDir(function (string $directory) use ($portal, $end, $exit): void {
             $options = ['state_dir' => $directory, 'timeout_ms' => 2000] + $portal->renewable();
             $done = Program::code(
                 '$call = static function (): void { try {'
-                . '    $client = new B24\MessageService\Client("portal.bitrix24.test", ' . var_export($options, true) . ');'
+                . self::newClient($portal, $options)
                 . '    $client->messageStatusUpdate("provider1", "m1", "sent");'
                 . '} catch (B24\MessageService\Exception\CallTimeout $e) { echo "timed out"; } };'
                 . (str_contains($end, '$call') ? 'new B24\MessageService\Client("p.bitrix24.test", ["access_token" => "t"]);' : '$call();')
                 . $end
             );
             self::assertSame([$exit, 'timed out'], [$done->exit, $done->output], $done->errors);
-            $tokens = $portal->ask('GET', '/tokens');
+            $tokens = $portal->tokens();
             self::assertFalse($tokens['lost']);
             $stored = implode('', array_map(file_get_contents(...), array_filter(glob("$directory/*") ?: [], is_file(...))));
             self::assertStringContainsString($tokens['refresh_token'], $stored);
@@ -334,12 +349,12 @@ final class CallsTest extends TestCase
         if (!function_exists('pcntl_fork')) {
             self::markTestSkipped('PHP has no pcntl here');
         }
-        $portal = Portal::with(['expired' => true, 'oauth_latency_ms' => 60000]);
+        $portal = Portal::fresh(['expired' => true, 'oauth_latency_ms' => 60000]);
         $this->inStateDir(function (string $directory) use ($portal): void {
             $options = ['state_dir' => $directory, 'timeout_ms' => 2000] + $portal->renewable();
-            $control = var_export($portal->control(), true);
+            $control = var_export($portal->control, true);
             $done = Program::code(
-                '$client = new B24\MessageService\Client("portal.bitrix24.test", ' . var_export($options, true) . ');'
+                self::newClient($portal, $options)
                 . "\$control = $control;"
                 . <<<'PHP'
                 try {
@@ -363,7 +378,7 @@ final class CallsTest extends TestCase
                 PHP
             );
             self::assertSame([0, '0 7 under way 1', ''], [$done->exit, $done->output, $done->errors]);
-            self::assertFalse($portal->ask('GET', '/tokens')['lost']);
+            self::assertFalse($portal->tokens()['lost']);
         });
     }
 
@@ -398,7 +413,7 @@ final class CallsTest extends TestCase
 
     public function testClientsOfAnEqualConfigurationShareOneConnection(): void
     {
-        $portal = Portal::with();
+        $portal = Portal::fresh();
         for ($number = 1; $number <= 20; ++$number) {
             $portal->client()->messageStatusUpdate('provider1', $number, 'sent');
         }
@@ -411,9 +426,8 @@ final class CallsTest extends TestCase
         if (!function_exists('pcntl_fork')) {
             self::markTestSkipped('PHP has no pcntl here');
         }
-        $portal = Portal::with();
-        $code = '$client = new B24\MessageService\Client("portal.bitrix24.test", '
-            . var_export($portal->options(), true) . ');'
+        $portal = Portal::fresh();
+        $code = self::newClient($portal, $portal->options())
             . <<<'PHP'
             $client->messageStatusUpdate('provider1', 'before', 'sent');
             $child = pcntl_fork();
@@ -438,8 +452,8 @@ final class CallsTest extends TestCase
         if (!function_exists('pcntl_fork') || !function_exists('posix_kill')) {
             self::markTestSkipped('PHP has no pcntl or no posix here');
         }
-        $portal = Portal::with();
-        $portal->ask('POST', '/fault', [['kind' => 'hang']]);
+        $portal = Portal::fresh();
+        $portal->fault('hang');
         $client = $portal->client(['max_retries' => 0]);
         $inner = null;
         $handler = static function () use ($client, &$inner): void {
@@ -453,9 +467,9 @@ final class CallsTest extends TestCase
         pcntl_signal(SIGUSR1, $handler);
         $child = pcntl_fork();
         if ($child === 0) {
-            $portal->ask('POST', '/wait', ['requests' => 1, 'timeout_ms' => 30000]);
+            $portal->wait(1, timeout: 30);
             posix_kill(posix_getppid(), SIGUSR1);
-            $portal->ask('POST', '/release');
+            $portal->release();
             // Not by exit: PHPUnit and the emulator are the parent's to end.
             posix_kill(posix_getpid(), SIGKILL);
         }

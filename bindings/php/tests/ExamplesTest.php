@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace B24\MessageService\Tests;
 
+use B24\Portal\Portal;
 use PHPUnit\Framework\TestCase;
 
 /**
@@ -20,8 +21,8 @@ final class ExamplesTest extends TestCase
     {
         $options = $portal->options();
         return [
-            'B24_PORTAL' => 'portal.bitrix24.test',
-            'B24_ACCESS_TOKEN' => Portal::ACCESS_TOKEN,
+            'B24_PORTAL' => $portal->host,
+            'B24_ACCESS_TOKEN' => $portal->accessToken,
             'B24_CA_FILE' => $options['ca_file'],
             'B24_RESOLVE' => implode(',', $options['resolve']),
             'B24_PROXY' => 'none',
@@ -30,7 +31,7 @@ final class ExamplesTest extends TestCase
 
     public function testTheCommandLineProgramTellsWhatBecameOfEachLine(): void
     {
-        $portal = Portal::with(['messages' => ['provider1|m1', 'provider1|m2']]);
+        $portal = Portal::fresh(['messages' => ['provider1|m1', 'provider1|m2']]);
         $done = Program::run(
             [self::CLI],
             self::environment($portal),
@@ -79,7 +80,7 @@ final class ExamplesTest extends TestCase
 
     public function testTheCommandLineProgramSaysWhichOptionIsMissing(): void
     {
-        $done = Program::run([self::CLI], ['B24_ACCESS_TOKEN' => ''] + self::environment(Portal::with()));
+        $done = Program::run([self::CLI], ['B24_ACCESS_TOKEN' => ''] + self::environment(Portal::fresh()));
         self::assertSame(2, $done->exit);
         self::assertStringContainsString('access_token', $done->errors);
     }

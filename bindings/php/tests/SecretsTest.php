@@ -6,6 +6,7 @@ namespace B24\MessageService\Tests;
 
 use B24\MessageService\Client;
 use B24\MessageService\Exception\MessageServiceException;
+use B24\Portal\Portal;
 use PHPUnit\Framework\TestCase;
 
 /**
@@ -37,39 +38,39 @@ final class SecretsTest extends TestCase
         return (string) ob_get_clean();
     }
 
-    private static function assertShowsNoSecret(mixed $value): void
+    private static function assertShowsNoSecret(mixed $value, Portal $portal): void
     {
         $text = self::dumped($value);
         self::assertNotSame('', $text);
-        foreach ([self::SECRET, Portal::ACCESS_TOKEN, Portal::REFRESH_TOKEN, Portal::SECRET] as $secret) {
+        foreach ([$portal->accessToken, $portal->refreshToken, $portal->clientSecret] as $secret) {
             self::assertStringNotContainsString($secret, $text);
         }
     }
 
     public function testAClientShowsItsPortalOnly(): void
     {
-        $client = new Client('portal.bitrix24.test', Portal::with()->renewable());
-        self::assertShowsNoSecret($client);
+        $portal = Portal::fresh();
+        $client = new Client($portal->host, $portal->renewable());
+        self::assertShowsNoSecret($client, $portal);
         self::assertMatchesRegularExpression(
-            '/^\S+ Object\s+\(\s+\[portal\] => portal\.bitrix24\.test\s+\)\s+$/',
+            '/^\S+ Object\s+\(\s+\[portal\] => ' . preg_quote($portal->host) . '\s+\)\s+$/',
             print_r($client, true)
         );
     }
 
     public function testTokensShowNoTokenUnlessAsked(): void
     {
-        // A configuration of its own: a shared client may know renewed tokens already.
-        $options = ['user_agent' => 'secrets'] + Portal::with()->renewable();
-        $tokens = (new Client('portal.bitrix24.test', $options))->tokens();
-        self::assertSame(Portal::ACCESS_TOKEN, $tokens->accessToken);
+        $portal = Portal::fresh();
+        $tokens = (new Client($portal->host, $portal->renewable()))->tokens();
+        self::assertSame($portal->accessToken, $tokens->accessToken);
         ob_start();
         var_dump($tokens);
         print_r($tokens);
         echo json_encode($tokens);
         $text = (string) ob_get_clean();
         self::assertStringContainsString('clientEndpoint', $text);
-        self::assertStringNotContainsString(Portal::ACCESS_TOKEN, $text);
-        self::assertStringNotContainsString(Portal::REFRESH_TOKEN, $text);
+        self::assertStringNotContainsString($portal->accessToken, $text);
+        self::assertStringNotContainsString($portal->refreshToken, $text);
     }
 
     /**
@@ -115,16 +116,16 @@ final class SecretsTest extends TestCase
 
     public function testAnExceptionOfACallShowsNoSecret(): void
     {
-        $portal = Portal::with(['expired' => true, 'oauth' => ['status' => 400, 'error' => 'invalid_grant']]);
-        $client = new Client('portal.bitrix24.test', $portal->renewable());
+        $portal = Portal::fresh(['expired' => true, 'oauth' => ['status' => 400, 'error' => 'invalid_grant']]);
+        $client = new Client($portal->host, $portal->renewable());
         $done = null;
         try {
             $client->messageStatusUpdate('provider1', 'm1', 'sent');
         } catch (MessageServiceException $done) {
-            self::assertStringNotContainsString(Portal::ACCESS_TOKEN, $done . json_encode($done));
+            self::assertStringNotContainsString($portal->accessToken, $done . json_encode($done));
             foreach ($done->getTrace() as $frame) {
                 if (str_starts_with($frame['class'] ?? '', 'B24\MessageService\Client')) {
-                    self::assertShowsNoSecret($frame);
+                    self::assertShowsNoSecret($frame, $portal);
                 }
             }
         }
@@ -133,7 +134,7 @@ final class SecretsTest extends TestCase
 
     public function testAClientIsNotSerialized(): void
     {
-        $client = Portal::with()->client();
+        $client = Portal::fresh()->client();
         $this->expectException(\LogicException::class);
         $this->expectExceptionMessage('holds a connection');
         serialize($client);
@@ -141,7 +142,7 @@ final class SecretsTest extends TestCase
 
     public function testTokensAreNotSerialized(): void
     {
-        $tokens = Portal::with()->client()->tokens();
+        $tokens = Portal::fresh()->client()->tokens();
         $this->expectException(\LogicException::class);
         $this->expectExceptionMessage('holds secrets');
         serialize($tokens);
@@ -149,7 +150,7 @@ final class SecretsTest extends TestCase
 
     public function testAClientIsNotCloned(): void
     {
-        $client = Portal::with()->client();
+        $client = Portal::fresh()->client();
         $this->expectException(\Error::class);
         $this->expectExceptionMessage('private');
         clone $client;

@@ -10,6 +10,7 @@ use B24\MessageService\Exception\InvalidArgument;
 use B24\MessageService\Exception\InvalidConfig;
 use B24\MessageService\Exception\MessageServiceException;
 use B24\MessageService\Status;
+use B24\Portal\Portal;
 use PHPUnit\Framework\TestCase;
 
 /**
@@ -113,7 +114,7 @@ final class ValuesTest extends TestCase
      */
     public function testOptionsMayBeOfTheTypeThatSuitsThem(array $options): void
     {
-        $portal = Portal::with();
+        $portal = Portal::fresh();
         $portal->client($options)->messageStatusUpdate('provider1', 'm1', 'sent');
         self::assertSame(['provider1|m1' => 'sent'], $portal->messages());
     }
@@ -191,7 +192,7 @@ final class ValuesTest extends TestCase
         string $status,
         string $told
     ): void {
-        $portal = Portal::with();
+        $portal = Portal::fresh();
         $client = $portal->client();
         try {
             $client->messageStatusUpdate($code, $messageId, $status);
@@ -207,7 +208,7 @@ final class ValuesTest extends TestCase
 
     public function testEveryStatusMayBeGivenAsEnumAndAsTextInAnyCase(): void
     {
-        $portal = Portal::with();
+        $portal = Portal::fresh();
         $client = $portal->client();
         $expected = [];
         foreach (Status::cases() as $status) {
@@ -222,7 +223,7 @@ final class ValuesTest extends TestCase
 
     public function testAMessageIdMayBeAnInt(): void
     {
-        $portal = Portal::with();
+        $portal = Portal::fresh();
         $client = $portal->client();
         $client->messageStatusUpdate('provider1', 42, Status::Sent);
         $client->messageStatusUpdateBatch([['provider1', PHP_INT_MAX, Status::Failed]]);

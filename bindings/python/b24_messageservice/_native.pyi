@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from types import TracebackType
 from typing import Any, final
@@ -66,6 +66,24 @@ class Client:
     def message_status_update_batch(
         self, updates: Iterable[tuple[str, str | int, str] | list[Any]]
     ) -> list[B24Error | None]: ...
+    def message_status_get(self, message_id: int) -> str: ...
+    def sender_add(
+        self,
+        code: str,
+        handler: str,
+        name: str | Mapping[str, str],
+        description: str | Mapping[str, str] | None = None,
+        type: str = "SMS",  # noqa: A002 - the portal's name of it
+    ) -> None: ...
+    def sender_update(
+        self,
+        code: str,
+        handler: str | None = None,
+        name: str | Mapping[str, str] | None = None,
+        description: str | Mapping[str, str] | None = None,
+    ) -> None: ...
+    def sender_delete(self, code: str) -> None: ...
+    def sender_list(self) -> list[str]: ...
     def cancel(self) -> None: ...
     def close(self) -> None: ...
     def __enter__(self) -> Self: ...

@@ -3,14 +3,15 @@
 // The doc comments below are Python docstrings, without Markdown.
 #![allow(clippy::doc_markdown)]
 
+use crate::arguments::Unsendable;
 use crate::options::type_name;
-use crate::{errors, options, renewal, waiting};
-use b24_messageservice::{Client as CoreClient, Config, Error, ErrorKind, Update};
+use crate::{arguments, errors, options, renewal, waiting};
+use b24_messageservice::{Client as CoreClient, Config, Error, ErrorKind};
 use pyo3::PyTraverseError;
 use pyo3::exceptions::PyTypeError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyInt, PyList, PyString, PyTuple, PyType};
+use pyo3::types::{PyDict, PyList, PyType};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A light handle to one Bitrix24 portal. Nothing is sent until the first call.
@@ -102,17 +103,16 @@ impl Client {
         self.check_open(py)?;
         let words = (|| {
             Ok((
-                word("code", code)?,
-                id(message_id)?,
-                word("status", status)?,
+                arguments::word("code", code)?,
+                arguments::id(message_id)?,
+                arguments::word("status", status)?,
             ))
         })();
         let (code, message_id, status) =
             words.map_err(|unsendable: Unsendable| unsendable.raise(py))?;
-        self.call(py, || {
+        self.call_once(py, || {
             self.inner.message_status_update(&code, &message_id, status)
-        })?
-        .map_err(|error| errors::exception(py, &error))
+        })
     }
 
     /// Reports the status of any number of messages, 50 in a request.
@@ -137,7 +137,7 @@ impl Client {
         let mut unsendable = Vec::new();
         for (index, item) in updates.try_iter()?.enumerate() {
             waiting::give_way(py, index)?;
-            match update(&item?) {
+            match arguments::update(&item?) {
                 Ok(update) => sendable.push(update),
                 Err(fault) => unsendable.push((index, fault.outcome(index))),
             }
@@ -162,6 +162,98 @@ impl Client {
             waiting::give_way(py, index)?;
         }
         Ok(list)
+    }
+
+    /// Asks for the status of one message.
+    ///
+    /// message_id is the portal's own number of the message, an int; it is not the id that the
+    /// portal posted to the provider's handler. Returns the English name of the status, or "" if
+    /// the message has none. Raises B24Error.
+    #[pyo3(signature = (message_id))]
+    fn message_status_get(
+        &self,
+        py: Python<'_>,
+        message_id: &Bound<'_, PyAny>,
+    ) -> PyResult<String> {
+        self.check_open(py)?;
+        let number = arguments::number(message_id).map_err(|unsendable| unsendable.raise(py))?;
+        self.call_once(py, || self.inner.message_status_get(number))
+    }
+
+    /// Registers an SMS provider with the portal, so that users can choose it.
+    ///
+    /// code is the provider code; handler the http or https address that the portal posts messages
+    /// to; name and description what users see, a str or a mapping of languages to str, such as
+    /// {"en": "...", "de": "..."}; type is "SMS". Raises B24Error.
+    ///
+    /// The portal refuses a code that is registered. So this asks for the list of senders first,
+    /// and again if the answer is lost, to tell whether the sender was added. A PortalError with the
+    /// portal_code ERROR_SENDER_ALREADY_INSTALLED therefore means that it was there before.
+    #[pyo3(
+        signature = (code, handler, name, description = None, r#type = None),
+        text_signature = "($self, code, handler, name, description=None, type=\"SMS\")"
+    )]
+    fn sender_add(
+        &self,
+        py: Python<'_>,
+        code: &Bound<'_, PyAny>,
+        handler: &Bound<'_, PyAny>,
+        name: &Bound<'_, PyAny>,
+        description: Option<&Bound<'_, PyAny>>,
+        r#type: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        self.check_open(py)?;
+        let parts = [
+            ("handler", Some(handler)),
+            ("name", Some(name)),
+            ("description", description),
+            ("type", r#type),
+        ];
+        let sender = arguments::sender(code, &parts)?;
+        self.call_once(py, || self.inner.sender_add(&sender))
+    }
+
+    /// Changes the handler, name or description of a registered sender.
+    ///
+    /// The arguments are those of sender_add; what is None stays as it is. Doing so twice is
+    /// harmless. Raises B24Error, a PortalError with the portal_code ERROR_SENDER_NOT_FOUND if the
+    /// code is not registered.
+    #[pyo3(signature = (code, handler = None, name = None, description = None))]
+    fn sender_update(
+        &self,
+        py: Python<'_>,
+        code: &Bound<'_, PyAny>,
+        handler: Option<&Bound<'_, PyAny>>,
+        name: Option<&Bound<'_, PyAny>>,
+        description: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        self.check_open(py)?;
+        let parts = [
+            ("handler", handler),
+            ("name", name),
+            ("description", description),
+        ];
+        let sender = arguments::sender(code, &parts)?;
+        self.call_once(py, || self.inner.sender_update(&sender))
+    }
+
+    /// Removes a sender from the portal, by its provider code.
+    ///
+    /// If the answer is lost, this asks for the list of senders to tell whether the sender is gone.
+    /// Raises B24Error, a PortalError with the portal_code ERROR_SENDER_NOT_FOUND if the code is
+    /// not registered.
+    #[pyo3(signature = (code))]
+    fn sender_delete(&self, py: Python<'_>, code: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.check_open(py)?;
+        let code = arguments::word("code", code).map_err(|unsendable| unsendable.raise(py))?;
+        self.call_once(py, || self.inner.sender_delete(&code))
+    }
+
+    /// Returns the provider codes of the senders that the application has registered with the
+    /// portal, a list of str. Raises B24Error.
+    fn sender_list(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        self.check_open(py)?;
+        self.call_once(py, || self.inner.sender_list())
     }
 
     /// The current tokens, a Tokens.
@@ -221,6 +313,16 @@ impl Client {
         waiting::detached(py, body)
     }
 
+    /// Makes a call of the core that has one outcome.
+    fn call_once<T: Send>(
+        &self,
+        py: Python<'_>,
+        body: impl FnOnce() -> Result<T, Error> + Send,
+    ) -> PyResult<T> {
+        self.call(py, body)?
+            .map_err(|error| errors::exception(py, &error))
+    }
+
     fn check_open(&self, py: Python<'_>) -> PyResult<()> {
         if self.closed.load(Ordering::Relaxed) {
             let fault = "the client is closed: make a new one";
@@ -268,94 +370,4 @@ fn take_callback(options: &Bound<'_, PyDict>) -> PyResult<Option<Py<PyAny>>> {
             type_name(&callback)
         )))
     }
-}
-
-/// Why an update cannot be passed to the core: a wrong type, or a value of the right type that is
-/// not valid text.
-enum Unsendable {
-    Type(String),
-    Error(Error),
-}
-
-impl Unsendable {
-    fn raise(self, py: Python<'_>) -> PyErr {
-        match self {
-            Self::Type(message) => PyTypeError::new_err(message),
-            Self::Error(error) => errors::exception(py, &error),
-        }
-    }
-
-    /// In a batch, neither stops the other updates.
-    fn outcome(self, index: usize) -> Error {
-        match self {
-            Self::Type(message) => Error::new(
-                ErrorKind::InvalidArgument,
-                format!("updates[{index}]: {message}"),
-            ),
-            Self::Error(error) => error,
-        }
-    }
-}
-
-fn update(item: &Bound<'_, PyAny>) -> Result<Update, Unsendable> {
-    let list = item.cast::<PyList>().map(PyListMethods::to_tuple);
-    let Ok(tuple) = list.as_ref().or_else(|_| item.cast::<PyTuple>()) else {
-        return Err(Unsendable::Type(format!(
-            "an update is a tuple (code, message_id, status), not {}",
-            type_name(item)
-        )));
-    };
-    let Ok((code, message_id, status)) =
-        tuple.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>, Bound<'_, PyAny>)>()
-    else {
-        let fault = match tuple.len() {
-            0 => "code, message_id and status are missing".to_owned(),
-            1 => "message_id and status are missing".to_owned(),
-            2 => "status is missing".to_owned(),
-            more => format!("{more} values are too many"),
-        };
-        let rule = "an update is (code, message_id, status)";
-        return Err(Unsendable::Type(format!("{fault}: {rule}")));
-    };
-    Ok(Update::new(
-        word("code", &code)?,
-        id(&message_id)?,
-        word("status", &status)?,
-    ))
-}
-
-/// An argument that is text.
-fn word(name: &str, value: &Bound<'_, PyAny>) -> Result<String, Unsendable> {
-    let text = value
-        .cast::<PyString>()
-        .map_err(|_| Unsendable::Type(format!("{name} must be a str, not {}", type_name(value))))?;
-    text.to_cow()
-        .map(std::borrow::Cow::into_owned)
-        .map_err(|_| {
-            let fault = format!("{name} contains a lone surrogate, which is not valid text");
-            Unsendable::Error(Error::new(ErrorKind::InvalidArgument, fault))
-        })
-}
-
-/// A message id: text, or an integer written in decimal.
-fn id(value: &Bound<'_, PyAny>) -> Result<String, Unsendable> {
-    if value.is_instance_of::<PyString>() {
-        return word("message_id", value);
-    }
-    if !value.is_instance_of::<PyInt>() || value.is_instance_of::<PyBool>() {
-        return Err(Unsendable::Type(format!(
-            "message_id must be a str or an int, not {}",
-            type_name(value)
-        )));
-    }
-    // The repr of int itself, since that of an IntEnum is not the number.
-    let decimal = value
-        .py()
-        .get_type::<PyInt>()
-        .call_method1("__repr__", (value,))
-        .and_then(|text| text.extract::<String>());
-    decimal.map_err(|refused| {
-        let fault = format!("message_id cannot be written in decimal: {refused}");
-        Unsendable::Error(Error::new(ErrorKind::InvalidArgument, fault))
-    })
 }

@@ -5,6 +5,7 @@
 //! beside this crate.
 #![forbid(unsafe_code)]
 
+mod arguments;
 mod client;
 mod errors;
 mod logging;

@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from b24_messageservice import Client
 from b24_portal import Portal
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -76,31 +75,6 @@ def test_asyncio_sender(portal: Portal, environment: dict[str, str]) -> None:
     ended = run("asyncio_sender.py", environment=environment, text=lines)
     assert ended.stdout == "120 applied\n", ended.stderr
     assert portal.messages()["provider1|m119"] == "delivered"
-
-
-README = EXAMPLES.parent / "README.md"
-SNIPPETS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-
-
-@pytest.mark.parametrize("snippet", SNIPPETS)
-def test_readme(
-    portal: Portal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, snippet: str
-) -> None:
-    def client_of_the_emulator(_portal: str, **options: Any) -> Client:
-        told = {"on_renewal": options["on_renewal"]} if "on_renewal" in options else {}
-        return Client(**portal.renewable(**told))
-
-    monkeypatch.setattr("b24_messageservice.Client", client_of_the_emulator)
-    monkeypatch.chdir(tmp_path)
-    portal.set(expired=True)
-    names: dict[str, Any] = {}
-    exec(snippet, names)
-    # The snippet on renewal makes no call of its own.
-    if "store" in names:
-        names["client"].message_status_update("provider1", "m1", "sent")
-        stored = json.loads((tmp_path / "tokens.json").read_text(encoding="utf-8"))
-        assert stored["access_token"] == portal.tokens()["access_token"]
-    assert portal.seen()["renewals"] == 1
 
 
 POSTED = {

@@ -1,13 +1,13 @@
-"""A Bitrix24 portal for tests: starts the emulator ``b24-portal``, and tells it what to do.
+"""A Bitrix24 portal for tests: starts and controls the emulator ``b24-portal``.
 
-With pytest, ask for the fixture ``b24_portal``, which needs no import::
+With pytest, use the fixture ``b24_portal``, which needs no import::
 
     def test_reports_delivery(b24_portal):
         with Client(**b24_portal.options()) as client:
             client.message_status_update("provider1", "abc", "delivered")
         assert b24_portal.messages() == {"provider1|abc": "delivered"}
 
-Elsewhere::
+Without pytest::
 
     with b24_portal.Portal() as portal:
         ...

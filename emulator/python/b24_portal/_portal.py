@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -24,6 +25,9 @@ OAUTH_HOST = "oauth.bitrix24.test"
 # A command is answered at once, but `/wait` when its time is over: so much longer it may take.
 PATIENCE = 30.0
 
+# Of all emulators that this process starts.
+RESETS = itertools.count(1)
+
 # No proxy: the emulator is on this machine, whatever the environment says.
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -33,7 +37,7 @@ class PortalError(Exception):
 
 
 class Tokens(TypedDict):
-    """The tokens that are good at present."""
+    """The tokens that are valid at present."""
 
     access_token: str
     refresh_token: str
@@ -64,7 +68,7 @@ class Logged(TypedDict):
 
 
 class Seen(TypedDict):
-    """What came to the portal since the last reset."""
+    """What the portal received since the last reset."""
 
     connections: int
     tls_handshakes_full: int
@@ -106,12 +110,11 @@ def user_scripts() -> str:
 
 
 class Portal:
-    """A running emulator, told what to do and asked what it saw.
+    """A running emulator.
 
-    ``program`` is the emulator, by default what :func:`find_program` finds. ``directory`` is where
-    its root certificate goes, by default one of its own that ends with it. ``settings`` are those
-    of the first :meth:`reset`. Settings, faults and counts are those of the emulator's
-    documentation.
+    ``program`` is the emulator, by default what :func:`find_program` finds. Its root certificate is
+    written to ``directory``, by default a temporary one. ``settings`` are those of the first
+    :meth:`reset`. Settings, faults and counts are those of the emulator's documentation.
     """
 
     def __init__(
@@ -135,8 +138,7 @@ class Portal:
         if not ready:
             raise PortalError(f"{path} ended before it was ready: {self._end()}")
         self.addresses: dict[str, Any] = json.loads(ready)
-        """What the emulator printed when it was ready, as its documentation has it."""
-        self._resets = 0
+        """What the emulator printed when it was ready; see its documentation."""
         try:
             self.reset(**settings)
         except PortalError:
@@ -202,7 +204,7 @@ class Portal:
         ]
 
     def options(self, **overrides: Any) -> dict[str, Any]:
-        """What a ``b24_messageservice.Client`` of this portal takes, with ``overrides``."""
+        """The options of a ``b24_messageservice.Client`` of this portal, with ``overrides``."""
         options = {
             "portal": self.host,
             "access_token": self.access_token,
@@ -234,18 +236,18 @@ class Portal:
         Each reset gives another host, another application and other tokens, unless ``settings``
         name them: a client may remember for the life of the process what it knows of a portal.
         """
-        self._resets += 1
-        # None that a renewal gives: those are numbered too, and would be taken for the first.
-        number = f"{self._resets:016}"
+        reset = next(RESETS)
+        # Never given before, nor by another process: a client may keep tokens in a directory.
+        number = f"{os.getpid():08}{reset:08}"
         installed: dict[str, Any] = {
-            "client_id": f"app.{self._resets}",
+            "client_id": f"app.{number}",
             "access_token": f"installed-access-{number}",
             "refresh_token": f"installed-refresh-{number}",
             "client_secret": f"installed-secret-{number}",
         }
         installed.update(settings)
         self.ask("POST", "/reset", installed)
-        self.host = f"portal{self._resets}.bitrix24.test"
+        self.host = f"portal{reset}.bitrix24.test"
         """A name of the portal that no earlier one had; it answers under every other as well."""
         self.client_id: str = installed["client_id"]
         """The application that is installed on it."""

@@ -9,7 +9,7 @@ import pytest
 
 from ._portal import Portal
 
-# Longer than a renewal of b24-messageservice takes.
+# More than a renewal of b24-messageservice takes.
 RENEWAL_SECONDS = 45
 
 
@@ -26,8 +26,8 @@ def b24_portal(_b24_portal_process: Portal) -> Iterator[Portal]:
     portal = _b24_portal_process
     portal.reset()
     yield portal
-    # A renewal that the test left behind is to be over before the next test counts requests: its
-    # token is unknown after a reset, which ends it.
+    # A renewal that the test has left under way must end before the next test counts requests. The
+    # reset makes its token unknown, which ends it.
     portal.reset()
     library = sys.modules.get("b24_messageservice")
     if library is not None:

@@ -127,12 +127,97 @@ static cJSON *status_update_batch(b24_client *client, const cJSON *arguments)
     return result(outcomes);
 }
 
+/* Each argument but the code is a part of the sender: a text, or a map of language to text. */
+static b24_error *set_part(b24_sender *sender, const cJSON *part)
+{
+    b24_error *error = NULL;
+    if (!cJSON_IsObject(part)) {
+        b24_sender_set(sender, part->string, NULL, part->valuestring, &error);
+        return error;
+    }
+    for (const cJSON *one = part->child; one != NULL && error == NULL; one = one->next) {
+        b24_sender_set(sender, part->string, one->string, one->valuestring, &error);
+    }
+    return error;
+}
+
+static cJSON *with_sender(b24_client *client, const cJSON *arguments,
+                          b24_code (*call)(b24_client *, const b24_sender *, b24_error **))
+{
+    b24_error *error = NULL;
+    b24_sender *sender = b24_sender_new(text(arguments, "code"));
+    for (const cJSON *part = arguments->child; part != NULL && error == NULL; part = part->next) {
+        if (strcmp(part->string, "code") != 0) {
+            error = set_part(sender, part);
+        }
+    }
+    if (error == NULL) {
+        call(client, sender, &error);
+    }
+    b24_sender_free(sender);
+    return outcome(error, cJSON_CreateNull());
+}
+
+static cJSON *sender_add(b24_client *client, const cJSON *arguments)
+{
+    return with_sender(client, arguments, b24_sender_add);
+}
+
+static cJSON *sender_update(b24_client *client, const cJSON *arguments)
+{
+    return with_sender(client, arguments, b24_sender_update);
+}
+
+static cJSON *sender_delete(b24_client *client, const cJSON *arguments)
+{
+    b24_error *error = NULL;
+    b24_sender_delete(client, text(arguments, "code"), &error);
+    return outcome(error, cJSON_CreateNull());
+}
+
+/* What a list has under a name. */
+static cJSON *values(b24_list *list, const char *name)
+{
+    cJSON *all = cJSON_CreateArray();
+    for (size_t row = 0; row < b24_list_len(list); row++) {
+        cJSON_AddItemToArray(all, cJSON_CreateString(b24_list_get(list, row, name)));
+    }
+    b24_list_free(list);
+    return all;
+}
+
+static cJSON *sender_list(b24_client *client, const cJSON *arguments)
+{
+    (void)arguments;
+    b24_error *error = NULL;
+    b24_list *list = NULL;
+    b24_sender_list(client, &list, &error);
+    return outcome(error, values(list, "code"));
+}
+
+static cJSON *status_get(b24_client *client, const cJSON *arguments)
+{
+    const cJSON *number = cJSON_GetObjectItemCaseSensitive(arguments, "message_id");
+    b24_error *error = NULL;
+    b24_list *list = NULL;
+    b24_message_status_get(client, (uint64_t)cJSON_GetNumberValue(number), &list, &error);
+    cJSON *row = values(list, "status");
+    cJSON *status = cJSON_DetachItemFromArray(row, 0);
+    cJSON_Delete(row);
+    return outcome(error, status);
+}
+
 static const struct method {
     const char *name;
     cJSON *(*call)(b24_client *client, const cJSON *arguments);
 } methods[] = {
     {"message_status_update", status_update},
     {"message_status_update_batch", status_update_batch},
+    {"message_status_get", status_get},
+    {"sender_add", sender_add},
+    {"sender_update", sender_update},
+    {"sender_delete", sender_delete},
+    {"sender_list", sender_list},
 };
 
 static cJSON *call(const cJSON *line)

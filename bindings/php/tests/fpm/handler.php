@@ -13,7 +13,7 @@ require __DIR__ . '/../../autoload.php';
 require __DIR__ . '/../../examples/settings.php';
 
 try {
-    $client = new Client('portal.bitrix24.test', options(
+    $client = new Client((string) getenv('B24_PORTAL'), options(
         'access_token',
         'refresh_token',
         'client_id',

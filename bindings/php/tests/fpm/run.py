@@ -1,13 +1,12 @@
 """Runs the PHP package under a real php-fpm and nginx against the portal emulator.
 
 What is counted: answers, connections that the workers open to the portal, renewals. In the
-environment, B24_PORTAL_BIN names the emulator and B24_MESSAGESERVICE_LIB the shared library.
+environment, B24_MESSAGESERVICE_LIB names the shared library; b24_portal finds the emulator.
 """
 
 from __future__ import annotations
 
 import getpass
-import json
 import os
 import shutil
 import socket
@@ -24,19 +23,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from b24_portal import Portal
+
 PACKAGE = Path(__file__).resolve().parents[2]
 HANDLER = PACKAGE / "tests/fpm/handler.php"
 EXAMPLE = PACKAGE / "examples/fpm-handler.php"
 WORKERS = 4
 REQUESTS = 500
-TOKEN = "access-0000000000000001"
 APPLICATION_TOKEN = "application-token-1"
-RENEWABLE = {
-    "B24_REFRESH_TOKEN": "refresh-0000000000000001",
-    "B24_CLIENT_ID": "app.1",
-    "B24_CLIENT_SECRET": "secret-0000000000000001",
-    "B24_OAUTH_URL": "https://oauth.bitrix24.test",
-}
 
 
 def find(*patterns: str) -> str:
@@ -62,39 +56,11 @@ class Checks:
             print(f"PHP FPM: {what}: {shown}", file=sys.stderr)
 
 
-class Portal:
-    """The emulator, until its standard input is closed."""
-
-    def __init__(self) -> None:
-        self.process = subprocess.Popen(
-            [os.environ["B24_PORTAL_BIN"]],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        self.addresses: dict[str, Any] = json.loads(self.process.stdout.readline())
-
-    def ask(self, path: str, body: object = None) -> dict[str, Any]:
-        request = urllib.request.Request(
-            self.addresses["control"] + path,
-            data=None if body is None else json.dumps(body).encode(),
-        )
-        with urllib.request.urlopen(request) as answer:
-            told: dict[str, Any] = json.load(answer)
-        return told
-
-    def environment(self) -> dict[str, str]:
-        to = "127.0.0.1"
-        return {
-            "B24_ACCESS_TOKEN": TOKEN,
-            "B24_CA_FILE": self.addresses["ca_file"],
-            "B24_PROXY": "none",
-            "B24_RATE_LIMIT": "off",
-            "B24_MESSAGESERVICE_LIB": os.environ["B24_MESSAGESERVICE_LIB"],
-            "B24_RESOLVE": f"portal.bitrix24.test:443:{to}:{self.addresses['https_port']},"
-            f"oauth.bitrix24.test:443:{to}:{self.addresses['oauth_port']}",
-        }
+def environment_of(options: dict[str, Any]) -> dict[str, str]:
+    """What web requests take their client's options from."""
+    options = {**options, "rate_limit": "off", "resolve": ",".join(options["resolve"])}
+    environment = {f"B24_{name.upper()}": value for name, value in options.items()}
+    return {**environment, "B24_MESSAGESERVICE_LIB": os.environ["B24_MESSAGESERVICE_LIB"]}
 
 
 @contextmanager
@@ -193,14 +159,14 @@ def load(base: str) -> list[tuple[int, str]]:
 
 
 def connections(checks: Checks, portal: Portal, name: str, ini: Mapping[str, str]) -> None:
-    portal.ask("/reset", {})
-    environment = portal.environment()
+    portal.reset()
+    environment = environment_of(portal.options())
     if "ffi.preload" in ini:
         # Only the scope that was loaded before the workers were made can serve.
         environment["B24_MESSAGESERVICE_LIB"] = "/nowhere/libb24_messageservice.so"
     with web_server(ini, environment) as base:
         answers = load(base)
-    seen = portal.ask("/seen")
+    seen = portal.seen()
     wrong = [answer for answer in answers if answer[0] != 200]
     workers = {text for _, text in answers}
     checks.that(f"{name}: answers", not wrong, wrong[:3])
@@ -215,12 +181,12 @@ def connections(checks: Checks, portal: Portal, name: str, ini: Mapping[str, str
 
 def renewal(checks: Checks, portal: Portal, name: str, ini: Mapping[str, str]) -> None:
     """Every worker begins with the token that has expired, and so does every web request."""
-    portal.ask("/reset", {"expired": True, "oauth_latency_ms": 100})
+    portal.reset(expired=True, oauth_latency_ms=100)
     with tempfile.TemporaryDirectory(prefix="b24-state-") as state:
-        environment = {**portal.environment(), **RENEWABLE, "B24_STATE_DIR": state}
+        environment = environment_of(portal.renewable(state_dir=state))
         with web_server(ini, environment) as base:
             answers = load(base)
-            seen = portal.ask("/seen")
+            seen = portal.seen()
         wrong = [answer for answer in answers if answer[0] != 200]
         checks.that(f"{name}: answers after the renewal", not wrong, wrong[:3])
         checks.that(f"{name}: one renewal", seen["renewal_requests"] == 1, seen["renewal_requests"])
@@ -229,7 +195,7 @@ def renewal(checks: Checks, portal: Portal, name: str, ini: Mapping[str, str]) -
         # Workers that start anew: the old token in their settings, the new one in state_dir.
         with web_server(ini, environment) as base:
             status, text = fetch(f"{base}/status?id=later")
-        again = portal.ask("/seen")
+        again = portal.seen()
         checks.that(f"{name}: new workers", status == 200, text)
         checks.that(f"{name}: no further renewal", again["renewal_requests"] == 1, again)
     print(
@@ -240,7 +206,7 @@ def renewal(checks: Checks, portal: Portal, name: str, ini: Mapping[str, str]) -
 
 def handler(checks: Checks, portal: Portal, ini: Mapping[str, str]) -> None:
     """The example takes what a portal posts."""
-    portal.ask("/reset", {})
+    portal.reset()
     post = {
         "module_id": "crm",
         "bindings[0][OWNER_TYPE_ID]": "1",
@@ -250,11 +216,11 @@ def handler(checks: Checks, portal: Portal, ini: Mapping[str, str]) -> None:
         "message_id": "65575980fa531ac284c2ee68f81ebebd",
         "message_to": "+15550100",
         "message_body": "Hello",
-        "auth[access_token]": TOKEN,
-        "auth[client_endpoint]": "https://portal.bitrix24.test/rest/",
+        "auth[access_token]": portal.access_token,
+        "auth[client_endpoint]": f"https://{portal.host}/rest/",
         "auth[application_token]": APPLICATION_TOKEN,
     }
-    environment = {**portal.environment(), "B24_APPLICATION_TOKEN": APPLICATION_TOKEN}
+    environment = {**environment_of(portal.options()), "B24_APPLICATION_TOKEN": APPLICATION_TOKEN}
     with web_server(ini, environment) as base:
         url = f"{base}/handler"
         forged = {**post, "auth[application_token]": "another"}
@@ -267,23 +233,21 @@ def handler(checks: Checks, portal: Portal, ini: Mapping[str, str]) -> None:
         answer = fetch(url, post)
         checks.that("handler: accepted", answer == (200, "accepted\n"), answer)
         # The report comes after the answer.
-        reached = portal.ask("/wait", {"requests": 1, "timeout_ms": 30000})["reached"]
-        stored = portal.ask("/messages")
+        portal.wait(1, timeout=30)
+        stored = portal.messages()
     # Where no token is known, an empty one proves nothing.
-    with web_server(ini, portal.environment()) as base:
+    with web_server(ini, environment_of(portal.options())) as base:
         for given in ({"auth[application_token]": ""}, {}):
             unknown = {key: post[key] for key in post if "application_token" not in key}
             answer = fetch(f"{base}/handler", {**unknown, **given})
             checks.that("handler: no token known", answer[0] == 403, answer)
-    checks.that("handler: reported", reached is True, reached)
     key = "provider1|65575980fa531ac284c2ee68f81ebebd"
     checks.that("handler: stored", stored.get(key) == "delivered", stored)
 
 
 def main() -> int:
     checks = Checks()
-    portal = Portal()
-    with tempfile.TemporaryDirectory(prefix="b24-preload-") as directory:
+    with Portal() as portal, tempfile.TemporaryDirectory(prefix="b24-preload-") as directory:
         header = f"{directory}/preload.h"
         php = shutil.which("php") or sys.exit("php-fpm test: no php here")
         subprocess.run([php, PACKAGE / "bin/b24-preload", header], check=True)
@@ -305,11 +269,10 @@ def main() -> int:
             ("restricted", restricted),
             ("ffi.preload alone", {**restricted, "ffi.preload": header}),
         ):
-            with web_server(ini, portal.environment()) as base:
+            with web_server(ini, environment_of(portal.options())) as base:
                 status, text = fetch(f"{base}/status?id=m1")
             told = "LibraryUnavailable" in text and "set ffi.enable=true" in text
             checks.that(f"{name}: it says what to set", status == 500 and told, (status, text))
-    portal.process.communicate()
     print(f"PHP FPM: {checks.passed} passed, {checks.failed} failed")
     return 1 if checks.failed else 0
 

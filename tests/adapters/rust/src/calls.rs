@@ -1,11 +1,12 @@
 //! The methods of the client by name: a row of the `match` for each.
 
-use b24_messageservice::{Client, Error, Update};
+use b24_messageservice::{Client, Error, Sender, Update};
 use serde_json::Value;
 
 /// What a method returned.
 pub(crate) enum Returned {
     Nothing,
+    Value(Value),
     /// One for each update of a batch.
     Outcomes(Vec<Result<(), Error>>),
 }
@@ -18,14 +19,51 @@ pub(crate) fn call(
 ) -> Option<Result<Returned, Error>> {
     let text = |name: &str| text(arguments.get(name));
     Some(match method {
-        "message_status_update" => client
-            .message_status_update(&text("code"), &text("message_id"), text("status"))
-            .map(|()| Returned::Nothing),
+        "message_status_update" => nothing(client.message_status_update(
+            &text("code"),
+            &text("message_id"),
+            text("status"),
+        )),
         "message_status_update_batch" => Ok(Returned::Outcomes(
             client.message_status_update_batch(updates(arguments)),
         )),
+        "message_status_get" => {
+            let number = arguments.get("message_id").and_then(Value::as_u64);
+            value(client.message_status_get(number.unwrap_or_default()))
+        }
+        "sender_add" => nothing(sender(arguments).and_then(|sender| client.sender_add(&sender))),
+        "sender_update" => {
+            nothing(sender(arguments).and_then(|sender| client.sender_update(&sender)))
+        }
+        "sender_delete" => nothing(client.sender_delete(&text("code"))),
+        "sender_list" => value(client.sender_list()),
         _ => return None,
     })
+}
+
+fn nothing(outcome: Result<(), Error>) -> Result<Returned, Error> {
+    outcome.map(|()| Returned::Nothing)
+}
+
+fn value<T: Into<Value>>(outcome: Result<T, Error>) -> Result<Returned, Error> {
+    outcome.map(|value| Returned::Value(value.into()))
+}
+
+/// Each argument but the code is a part of the sender: a text, or a map of language to text.
+fn sender(arguments: &Value) -> Result<Sender, Error> {
+    let mut sender = Sender::new(text(arguments.get("code")));
+    for (name, value) in arguments.as_object().into_iter().flatten() {
+        match value {
+            Value::Object(texts) => {
+                for (language, value) in texts {
+                    sender.set(name, Some(language), &text(Some(value)))?;
+                }
+            }
+            value if name != "code" => drop(sender.set(name, None, &text(Some(value)))?),
+            _ => {}
+        }
+    }
+    Ok(sender)
 }
 
 fn updates(arguments: &Value) -> Vec<Update> {

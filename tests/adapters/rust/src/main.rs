@@ -146,6 +146,7 @@ impl Adapter {
     fn answer(&mut self, outcome: Result<Returned, Error>) -> Value {
         let result = match outcome {
             Ok(Returned::Nothing) => Value::Null,
+            Ok(Returned::Value(value)) => value,
             Ok(Returned::Outcomes(outcomes)) => outcomes
                 .into_iter()
                 .map(|outcome| match outcome {

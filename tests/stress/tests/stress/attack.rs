@@ -295,7 +295,7 @@ fn what_could_not_be_stored_is_known_when_the_next_pair_is() {
         {"kind": "ok", "at": "update", "count": 2},
         {"kind": "expire", "at": "update"},
     ]));
-    // As it is renamed to it from the room that was made, and from a file that was written anew.
+    // As it is renamed to it from the room that was made, and from a file that was written again.
     let (room, anew) = (link.replace(".link", ".new"), format!("{link}.new"));
     let full = ["-P", &room, "-P", &anew, "-e", "inject=rename:error=ENOSPC"];
     let report = under_strace(&full, &["calls", "2"], &attacked.with(0));

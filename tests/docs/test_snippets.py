@@ -1,0 +1,242 @@
+"""Compiles and runs the snippets of the documentation against the portal emulator.
+
+The snippets are shown as a user would write them, for portal.bitrix24.com. To lead them to the
+emulator, the client is given two options more, ``resolve`` and ``ca_file``:
+
+- Rust: ``Client::new(&config)`` becomes a call that sets them first
+- C, C++: ``b24_client_new`` is a macro that sets them first
+- Python: ``Client`` is a partial that has them
+- PHP: they are put behind ``'access_token' => 'ACCESS_TOKEN'``
+
+The emulator takes any access token and knows every message. A snippet that reports a status must
+have reached it, whatever it does about errors. Shell snippets are checked by ``bash -n``, and their
+make targets looked up; settings and JSON are parsed. An HTML comment before a fence,
+``<!-- not run: REASON -->``, leaves a snippet out: its test is skipped with this reason.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+import pytest
+from b24_portal import Portal
+from pages import ROOT, Snippet, snippets
+
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
+REPORTS = re.compile(r"message_status_update|messageStatusUpdate")
+SETTINGS = {
+    "access_token": "*",
+    "refresh_token": "REFRESH_TOKEN",
+    "client_id": "app.123",
+    "client_secret": "CLIENT_SECRET",
+}
+RUN_LIMIT_S = 120
+BUILD_LIMIT_S = 900
+
+SNIPPETS = snippets()
+RUST = [snippet for snippet in SNIPPETS if snippet.language == "rust" and not snippet.reason]
+
+
+def run(command: list[str | Path], limit: float = RUN_LIMIT_S, **options: Any) -> None:
+    done = subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=limit,
+        check=False,
+        **options,
+    )
+    if done.returncode != 0:
+        pytest.fail(f"exit code {done.returncode}: {done.stdout[-3000:]}", pytrace=False)
+
+
+class Place:
+    """Where a snippet is run: the portal that it is led to, and a directory of its own."""
+
+    def __init__(self, portal: Portal, directory: Path) -> None:
+        self.directory = directory
+        self.ca_file = portal.ca_file
+        self.resolve = (
+            f"portal.bitrix24.com:443:127.0.0.1:{portal.https_port},"
+            f"oauth.bitrix.info:443:127.0.0.1:{portal.oauth_port}"
+        )
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.directory / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+
+@pytest.fixture(scope="session")
+def rust(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Snippet], Path]:
+    """Builds all in one crate, since what takes time is to build the library."""
+    crate = tmp_path_factory.mktemp("rust")
+    (crate / "src/bin").mkdir(parents=True)
+    (crate / "Cargo.toml").write_text(
+        '[package]\nname = "snippets"\nversion = "0.0.0"\nedition = "2024"\n[workspace]\n'
+        f'[dependencies]\nb24-messageservice = {{ path = "{ROOT}" }}\n'
+    )
+    shutil.copy(ROOT / "Cargo.lock", crate / "Cargo.lock")
+    # Where the emulator is they learn when they are run.
+    told = 'std::env::var("{}").unwrap().as_str()'
+    options = f".resolve({told.format('RESOLVE')}).ca_file({told.format('CA_FILE')})"
+    for number, snippet in enumerate(RUST):
+        code = snippet.code.replace("Client::new(&config)", f"Client::new(config{options})")
+        (crate / f"src/bin/documentation-snippet-{number}.rs").write_text(code, encoding="utf-8")
+    command: list[str | Path] = ["cargo", "build", "--quiet", "--offline", "--target-dir", TARGET]
+    run(command, BUILD_LIMIT_S, cwd=crate)
+    return lambda snippet: TARGET / "debug" / f"documentation-snippet-{RUST.index(snippet)}"
+
+
+def run_c(snippet: Snippet, place: Place) -> None:
+    before = place.write(
+        "emulator.h",
+        "#include <b24_messageservice.h>\n"
+        "static inline b24_code emulator_client_new(const b24_config *config,\n"
+        "    b24_client **client, b24_error **error) {\n"
+        f'    b24_config_set((b24_config *)config, "resolve", "{place.resolve}", 0);\n'
+        f'    b24_config_set((b24_config *)config, "ca_file", "{place.ca_file}", 0);\n'
+        "    return b24_client_new(config, client, error);\n"
+        "}\n"
+        "#define b24_client_new emulator_client_new\n",
+    )
+    compiler, standard = ("cc", "c99") if snippet.language == "c" else ("c++", "c++17")
+    source = place.write(f"snippet.{snippet.language}", snippet.code)
+    program = place.directory / "snippet"
+    libraries = TARGET / "c/lib"
+    warnings = ["-Wall", "-Wextra", "-pedantic", "-Werror"]
+    include: list[str | Path] = [f"-I{ROOT / 'include'}", "-include", before]
+    link = [f"-L{libraries}", f"-Wl,-rpath,{libraries}", "-lb24_messageservice"]
+    run([compiler, f"-std={standard}", *warnings, *include, source, "-o", program, *link])
+    run([program], cwd=place.directory)
+
+
+def run_python(snippet: Snippet, place: Place) -> None:
+    before = (
+        "import functools, b24_messageservice\n"
+        "b24_messageservice.Client = functools.partial(b24_messageservice.Client,\n"
+        f"    resolve={place.resolve!r}, ca_file={place.ca_file!r})\n"
+    )
+    run([sys.executable, place.write("snippet.py", before + snippet.code)], cwd=place.directory)
+
+
+def run_php(snippet: Snippet, place: Place) -> None:
+    token = "'access_token' => 'ACCESS_TOKEN'"
+    options = f"'resolve' => '{place.resolve}', 'ca_file' => '{place.ca_file}'"
+    code = snippet.code.removeprefix("<?php\n").replace(token, f"{token}, {options}")
+    source = f"<?php\nrequire '{ROOT}/bindings/php/autoload.php';\n{code}"
+    library = str(TARGET / "release/libb24_messageservice.so")
+    environment = {"B24_MESSAGESERVICE_LIB": library, **os.environ}
+    run(["php", place.write("snippet.php", source)], cwd=place.directory, env=environment)
+
+
+PROGRAMS = {
+    "c": run_c,
+    "cpp": run_c,
+    "python": run_python,
+    "php": run_php,
+}
+
+
+def check_sh(snippet: Snippet, _directory: Path) -> None:
+    run(["bash", "-n", "-c", snippet.code])
+    for options, target in re.findall(
+        r"^make ((?:-C \S+ )?)([a-z]\S*)", snippet.code, re.MULTILINE
+    ):
+        makefile = ROOT / options[3:].strip() / "Makefile"
+        rule = re.compile(rf"^(?:[\w ]* )?{target}(?: [\w ]*)?:", re.MULTILINE)
+        assert rule.search(makefile.read_text(encoding="utf-8")), f"{makefile} has no {target}"
+
+
+def check_ini(snippet: Snippet, directory: Path) -> None:
+    source = directory / "snippet.ini"
+    source.write_text(snippet.code, encoding="utf-8")
+    run(["php", "-n", "-r", "exit(parse_ini_file($argv[1]) ? 0 : 1);", "--", source])
+
+
+def check_json(snippet: Snippet, _directory: Path) -> None:
+    json.loads(snippet.code)
+
+
+TEXTS = {"sh": check_sh, "ini": check_ini, "json": check_json}
+
+
+def of(languages: Collection[str]) -> list[Any]:
+    """The snippets in these languages, each with its reason not to be run."""
+    return [
+        pytest.param(
+            snippet,
+            id=str(snippet),
+            marks=[pytest.mark.skip(reason=snippet.reason)] if snippet.reason else [],
+        )
+        for snippet in SNIPPETS
+        if snippet.language in languages
+    ]
+
+
+@pytest.fixture
+def place(b24_portal: Portal, tmp_path: Path) -> Place:
+    b24_portal.reset(**SETTINGS)
+    return Place(b24_portal, tmp_path)
+
+
+def check_what_the_portal_saw(snippet: Snippet, portal: Portal) -> None:
+    assert portal.seen()["bad"] == []
+    if REPORTS.search(snippet.code):
+        assert portal.messages(), "it reported no status to the portal"
+
+
+@pytest.mark.parametrize("snippet", of(PROGRAMS))
+def test_program(snippet: Snippet, b24_portal: Portal, place: Place) -> None:
+    PROGRAMS[snippet.language](snippet, place)
+    check_what_the_portal_saw(snippet, b24_portal)
+
+
+@pytest.mark.parametrize("snippet", of(["rust"]))
+def test_rust(
+    snippet: Snippet, b24_portal: Portal, place: Place, rust: Callable[[Snippet], Path]
+) -> None:
+    environment = {**os.environ, "RESOLVE": place.resolve, "CA_FILE": place.ca_file}
+    run([rust(snippet)], cwd=place.directory, env=environment)
+    check_what_the_portal_saw(snippet, b24_portal)
+
+
+@pytest.mark.parametrize("snippet", of(TEXTS))
+def test_text(snippet: Snippet, tmp_path: Path) -> None:
+    TEXTS[snippet.language](snippet, tmp_path)
+
+
+STORING = [
+    snippet
+    for snippet in SNIPPETS
+    if snippet.language == "python" and "on_renewal=" in snippet.code
+]
+
+
+def test_the_snippet_that_stores_renewed_tokens_stores_them(
+    b24_portal: Portal, place: Place
+) -> None:
+    assert len(STORING) == 1
+    # It makes no call of its own, and without one there is nothing to renew.
+    call = 'client.message_status_update("provider1", "m1", "sent")\n'
+    with_call = Snippet(**{**vars(STORING[0]), "code": STORING[0].code + call})
+    b24_portal.reset(**{**SETTINGS, "access_token": "ACCESS_TOKEN", "expired": True})
+    run_python(with_call, place)
+    stored = json.loads((place.directory / "tokens.json").read_text(encoding="utf-8"))
+    assert stored["access_token"] == b24_portal.tokens()["access_token"]
+    assert b24_portal.seen()["renewals"] == 1
+
+
+def test_every_language_is_known() -> None:
+    """A fence of another language is one that nothing checks; without a language it is no code."""
+    assert {snippet.language for snippet in SNIPPETS} <= {"rust", *PROGRAMS, *TEXTS, ""}
