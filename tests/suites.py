@@ -46,6 +46,10 @@ CARGO = ("cargo", "test", "--locked", "--quiet", "-p")
 PYTEST = (".venv/bin/python", "-m", "pytest", "-q", "--junitxml", "{junit}")
 # Rows mostly wait: more of them at a time than there are cores.
 SCENARIOS = (*PYTEST, "tests/scenarios", "-rs", "-n", "8", "--dist", "worksteal")
+CTEST = (
+    "cmake -S bindings/c -B {target}/ctest >{target}/ctest.log; "
+    "ctest --test-dir {target}/ctest --output-on-failure --output-junit {junit}"
+)
 MAKE_C = ("make", "--no-print-directory", "-C", "bindings/c")
 
 SUITES = (
@@ -56,11 +60,16 @@ SUITES = (
     Suite("scenarios", (*C, *PORTAL, "bindings", *TABLE), SCENARIOS),
     Suite("scenarios-valgrind", (*C, *PORTAL, *TABLE), (*SCENARIOS, "-m", "c", "--valgrind")),
     Suite("stress", (*CORE, *PORTAL, "tests/stress"), ("tests/stress/run",)),
-    Suite("c", (*C, *PORTAL), (*MAKE_C, "test")),
+    Suite("c", (*C, *PORTAL), ("sh", "-ec", CTEST)),
     Suite("c-valgrind", (*C, *PORTAL), (*MAKE_C, "valgrind")),
     Suite("c-sanitize", (*C, *PORTAL), (*MAKE_C, "sanitize")),
     Suite("python", (*CORE, *PORTAL, "bindings/python", "pyproject.toml"), PYTEST),
-    Suite("php", (*C, *PORTAL, "bindings/php"), ("bindings/php/tests/run",)),
+    Suite(
+        "php",
+        (*C, *PORTAL, "bindings/php"),
+        ("bindings/php/tests/run", "--log-junit", "{junit}"),
+    ),
+    Suite("php-fpm", (*C, *PORTAL, "bindings/php"), (*PYTEST, "bindings/php/tests/fpm")),
     Suite(
         "docs",
         (*C, *PORTAL, "bindings", "docs", "tests", "README.md", "CONTRIBUTING.md"),
@@ -85,7 +94,7 @@ LIBTEST = re.compile(
 def count(suite: Suite, junit: Path, output: str, exit_code: int) -> Counter[str]:
     """How many tests passed, failed and were skipped. A suite that counts none is one test."""
     counts: Counter[str] = Counter()
-    if "{junit}" in suite.command:
+    if "{junit}" in " ".join(suite.command):
         if junit.is_file():
             counts.update(map(outcome, ET.parse(junit).iter("testcase")))
     elif found := list(LIBTEST.finditer(output)):

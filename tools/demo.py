@@ -5,16 +5,15 @@ usage: demo.py TARGET_DIRECTORY (after `make build`)
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 
+from b24_portal import Portal
+
 ROOT = Path(__file__).resolve().parent.parent
-TOKEN = "access-0000000000000001"
-PORTAL = "portal.bitrix24.test"
+HOST = "portal.bitrix24.test"
 
 PYTHON = """
 import sys
@@ -37,14 +36,9 @@ $client->messageStatusUpdate('provider1', 'from-php', Status::Delivered);
 
 def main() -> None:
     target = Path(sys.argv[1]).resolve()
-    with subprocess.Popen(
-        [target / "debug/b24-portal"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as portal:
-        assert portal.stdout is not None
-        assert portal.stdin is not None
-        told = json.loads(portal.stdout.readline())
-        resolve = f"{PORTAL}:443:127.0.0.1:{told['https_port']}"
-        arguments = [PORTAL, TOKEN, told["ca_file"], resolve]
+    with Portal(target / "debug/b24-portal") as portal:
+        resolve = portal.resolve(HOST)[0]
+        arguments = [HOST, portal.access_token, portal.ca_file, resolve]
         library = str(target / "release/libb24_messageservice.so")
         environment = {**os.environ, "B24_MESSAGESERVICE_LIB": library, "no_proxy": "*"}
         autoload = str(ROOT / "bindings/php/autoload.php")
@@ -55,12 +49,9 @@ def main() -> None:
         }
         for language, program in programs.items():
             subprocess.run(program, env=environment, check=True)
-            print(f"{language}: told {PORTAL} that its message was delivered")
+            print(f"{language}: told {HOST} that its message was delivered")
 
-        with urllib.request.urlopen(f"{told['control']}/messages") as answer:
-            stored = {key: value for key, value in json.load(answer).items() if "|" in key}
-        with urllib.request.urlopen(f"{told['control']}/seen") as answer:
-            seen = json.load(answer)
+        seen, stored = portal.seen(), portal.messages()
         print("\nWhat the portal recorded:")
         for request in seen["log"]:
             sent = request["params"]
@@ -77,7 +68,6 @@ def main() -> None:
             sys.exit(
                 f"demo: the portal should have recorded {expected}, and nothing bad: {seen['bad']}"
             )
-        portal.stdin.close()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ use B24\Portal\Portal;
 use PHPUnit\Framework\TestCase;
 
 /**
- * The examples, as a user starts them. fpm-handler.php is run by fpm/run.py.
+ * The examples, as a user starts them. fpm-handler.php is run by fpm/test_fpm.py.
  */
 final class ExamplesTest extends TestCase
 {
