@@ -21,8 +21,8 @@ Json = dict[str, Any]
 
 MEMBERS = {
     "name", "about", "portal", "faults", "config", "hosts", "steps", "seen", "log", "messages",
-    "history", "senders", "tunnels", "proxy_requests", "records", "deadline_ms", "secrets", "except", "needs",
-    "lost",
+    "history", "senders", "tunnels", "proxy_requests", "records", "deadline_ms", "secrets",
+    "except", "needs", "lost",
 }  # fmt: skip
 
 # The steps, and the further members that each may have.
