@@ -1,12 +1,13 @@
-//! Proxies: the option's own, or the environment's as curl reads it.
+//! Proxies: the one of the option, or that of the environment as curl reads it.
+//!
+//! ureq reads one proxy for all schemes, and also an upper-case `HTTP_PROXY`. In its `no_proxy`
+//! there are no ranges of addresses, and a domain does not include the hosts below it. Tunnels are
+//! made by ureq.
 
-use super::exchange::{Exchange, Failure};
-use crate::options::{not_a_proxy, read_proxy_url};
+use super::exchange::Failure;
+use crate::options::read_proxy_url;
 use crate::values::error::Error;
 use std::net::IpAddr;
-use ureq::unversioned::transport::{
-    ConnectProxyConnector, ConnectionDetails, Connector, Either, Transport,
-};
 
 /// A proxy, and the hosts that are reached without it.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -24,8 +25,8 @@ impl Chosen {
         }
     }
 
-    /// The proxy that the environment names for `https` (or else `http`) addresses. An upper-case
-    /// `HTTP_PROXY` is never read: in a CGI it is what a web client sent as its `Proxy` header.
+    /// The proxy of the environment for `https` or `http` addresses. An upper-case `HTTP_PROXY` is
+    /// never read, because in a CGI program it is the `Proxy` header of a web client.
     pub(super) fn from_env(https: bool) -> Option<Self> {
         let own: &[&str] = if https {
             &["https_proxy", "HTTPS_PROXY"]
@@ -45,17 +46,7 @@ impl Chosen {
     }
 
     pub(super) fn build(&self) -> Result<ureq::Proxy, Error> {
-        let plain = read_proxy_url(&self.url)?;
-        let mut builder = ureq::Proxy::builder(plain.protocol())
-            .host(plain.host())
-            .port(plain.port());
-        if let Some(name) = plain.username() {
-            builder = builder.username(name);
-        }
-        if let Some(password) = plain.password() {
-            builder = builder.password(password);
-        }
-        builder.build().map_err(|_| not_a_proxy())
+        read_proxy_url(&self.url)
     }
 
     pub(super) fn direct(&self) -> Direct {
@@ -72,9 +63,9 @@ pub(super) struct Direct(Vec<Entry>);
 #[derive(Debug)]
 enum Entry {
     Any,
-    /// An address, and how many bits of it count.
+    /// An address, and how many of its bits are compared.
     Network(IpAddr, u32),
-    /// A host, and all below it.
+    /// A host, and all hosts below it.
     Domain(String),
 }
 
@@ -107,25 +98,22 @@ impl Entry {
 }
 
 impl Direct {
-    fn holds(&self, host: &str) -> bool {
+    pub(super) fn holds(&self, host: &str) -> bool {
         let host = bare(host).trim_end_matches('.').to_ascii_lowercase();
         self.0.iter().any(|entry| entry.holds(&host))
     }
 }
 
 fn is_within(ip: IpAddr, network: IpAddr, bits: u32) -> bool {
-    let (differing, length) = match (ip, network) {
-        (IpAddr::V4(ip), IpAddr::V4(network)) => (
-            (ip.to_bits() ^ network.to_bits()).leading_zeros(),
-            u32::BITS,
-        ),
-        (IpAddr::V6(ip), IpAddr::V6(network)) => (
-            (ip.to_bits() ^ network.to_bits()).leading_zeros(),
-            u128::BITS,
-        ),
-        _ => return false,
-    };
-    differing >= bits.min(length)
+    match (ip, network) {
+        (IpAddr::V4(ip), IpAddr::V4(network)) => {
+            (ip.to_bits() ^ network.to_bits()).leading_zeros() >= bits.min(u32::BITS)
+        }
+        (IpAddr::V6(ip), IpAddr::V6(network)) => {
+            (ip.to_bits() ^ network.to_bits()).leading_zeros() >= bits.min(u128::BITS)
+        }
+        _ => false,
+    }
 }
 
 /// An address of IPv6 without its brackets.
@@ -133,44 +121,7 @@ fn bare(host: &str) -> &str {
     host.trim_start_matches('[').trim_end_matches(']')
 }
 
-/// Has a tunnel made by the proxy. ureq runs the whole chain of connectors for the connection to it;
-/// the others must know that this is not yet the connection that was asked for.
-#[derive(Debug)]
-pub(super) struct ProxyConnector {
-    inner: ConnectProxyConnector,
-    direct: Direct,
-}
-
-impl ProxyConnector {
-    pub(super) fn new(direct: Direct) -> Self {
-        Self {
-            inner: ConnectProxyConnector::default(),
-            direct,
-        }
-    }
-}
-
-impl<In: Transport> Connector<In> for ProxyConnector {
-    type Out = Either<In, Box<dyn Transport>>;
-
-    fn connect(
-        &self,
-        details: &ConnectionDetails<'_>,
-        chained: Option<In>,
-    ) -> Result<Option<Self::Out>, ureq::Error> {
-        if details.config.proxy().is_none()
-            || self.direct.holds(details.uri.host().unwrap_or_default())
-        {
-            return Ok(chained.map(Either::A));
-        }
-        Exchange::with(|exchange| exchange.to_proxy = true)?;
-        let tunnel = self.inner.connect(details, chained);
-        Exchange::with(|exchange| exchange.to_proxy = false)?;
-        tunnel
-    }
-}
-
-/// Why there is no tunnel. ureq gives the status in a text: "… responded STATUS/…".
+/// Why there is no tunnel. ureq returns the status in a text: "… responded STATUS/…".
 pub(super) fn failure(reason: &str) -> Failure {
     let status = reason
         .rsplit(' ')

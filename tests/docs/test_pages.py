@@ -1,4 +1,4 @@
-"""That the links of the pages lead somewhere."""
+"""Checks that the links of the pages lead to a page."""
 
 from __future__ import annotations
 
