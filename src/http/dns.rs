@@ -3,7 +3,8 @@
 //! ureq asks at each request, in a new thread each time, and nobody can end that thread's wait. Here a
 //! name is asked for once for all who wait, and few threads are left where DNS is silent.
 
-use crate::process::cancellation::{CallContext, Event};
+use crate::process::cancellation::{CallContext, Interrupt};
+use crate::process::pending::Pending;
 use crate::process::registry::{Entry, Registry};
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -30,15 +31,13 @@ impl Resolver for LaterResolver {
     }
 }
 
-/// The answers of DNS, kept for a minute so that a burst of connections asks once; who is asking
-/// now; and which address of a name was good.
+/// What is known of names, and who is asking now.
 #[derive(Debug, Default)]
 pub(super) struct Names(Arc<Mutex<DnsState>>);
 
 #[derive(Debug, Default)]
 struct DnsState {
-    known: Registry<String, CachedAddresses>,
-    good: Registry<(String, u16), GoodAddress>,
+    known: Registry<String, Name>,
     /// The questions that have no answer yet: one a name, for everybody who waits for it.
     open: HashMap<String, Arc<Question>>,
     /// Those of them that no thread asks yet.
@@ -46,34 +45,23 @@ struct DnsState {
     threads: usize,
 }
 
-#[derive(Debug)]
-struct CachedAddresses {
-    addresses: Vec<IpAddr>,
-    until: Instant,
+#[derive(Debug, Default)]
+struct Name {
+    /// What DNS answered, and until when it counts: a burst of connections asks once.
+    answer: Option<(Vec<IpAddr>, Instant)>,
+    /// Where a connection was opened last.
+    good: Option<SocketAddr>,
 }
 
-impl Entry for CachedAddresses {
-    const MAX_ENTRIES: usize = 4096;
-}
-
-#[derive(Debug)]
-struct GoodAddress(SocketAddr);
-
-impl Entry for GoodAddress {
+impl Entry for Name {
     const MAX_ENTRIES: usize = 4096;
 }
 
 #[derive(Debug)]
 struct Question {
     host: String,
-    state: Mutex<Asked>,
-}
-
-#[derive(Debug, Default)]
-struct Asked {
-    /// The text of an error, since each who waits gets one of its own.
-    answer: Option<Result<Vec<IpAddr>, String>>,
-    waiting: Vec<Arc<Event>>,
+    /// With the text of an error, since each who waits gets one of its own.
+    answer: Pending<Result<Vec<IpAddr>, String>>,
 }
 
 impl Names {
@@ -100,17 +88,25 @@ impl Names {
     fn addresses(&self, host: &str, call: &CallContext) -> io::Result<Vec<IpAddr>> {
         let question = {
             let mut state = lock(&self.0);
-            if let Some(known) = state.known.get(host)
-                && known.until > Instant::now()
+            if let Some(name) = state.known.get(host)
+                && let Some((addresses, until)) = &name.answer
+                && *until > Instant::now()
             {
-                return Ok(known.addresses.clone());
+                return Ok(addresses.clone());
             }
             match state.open.get(host) {
                 Some(question) => Arc::clone(question),
                 None => self.ask(&mut state, host)?,
             }
         };
-        question.wait(call)
+        match question.answer.wait(call) {
+            Ok(answer) => answer.map_err(io::Error::other),
+            Err(Interrupt::NoDescriptor) => Err(io::Error::other("no file descriptor was left")),
+            Err(_) => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "DNS did not answer in time",
+            )),
+        }
     }
 
     /// Has a thread ask the system's resolver, which has no time limit that a caller could set.
@@ -127,28 +123,34 @@ impl Names {
         }
         let question = Arc::new(Question {
             host: host.to_owned(),
-            state: Mutex::default(),
+            answer: Pending::default(),
         });
         state.open.insert(host.to_owned(), Arc::clone(&question));
         state.queue.push_back(Arc::clone(&question));
         Ok(question)
     }
 
-    /// Forgets a name whose addresses did not answer.
+    /// Asks for a name again, whose addresses did not answer.
     pub(super) fn forget(&self, host: &str) {
-        lock(&self.0).known.remove(host);
+        if let Some(name) = lock(&self.0).known.get(host) {
+            name.answer = None;
+        }
     }
 
-    /// The address at which a connection to this name and port was opened last.
-    pub(super) fn good(&self, host: &str, port: u16) -> Option<SocketAddr> {
-        let mut state = lock(&self.0);
-        let good = state.good.get(&(host.to_owned(), port))?;
-        Some(good.0)
+    /// The address at which a connection to this name was opened last.
+    pub(super) fn good(&self, host: &str) -> Option<SocketAddr> {
+        lock(&self.0).known.get(host)?.good
     }
 
-    pub(super) fn note_good(&self, host: &str, port: u16, address: SocketAddr) {
-        let key = (host.to_owned(), port);
-        lock(&self.0).good.insert(key, GoodAddress(address));
+    pub(super) fn note_good(&self, host: &str, address: SocketAddr) {
+        lock(&self.0).name(host).good = Some(address);
+    }
+}
+
+impl DnsState {
+    fn name(&mut self, host: &str) -> &mut Name {
+        self.known
+            .get_or_insert_with(host.to_owned(), Name::default)
     }
 }
 
@@ -172,14 +174,11 @@ fn answer_all(names: &Mutex<DnsState>) {
         let mut state = lock(names);
         state.open.remove(&question.host);
         if let Ok(addresses) = &answer {
-            let known = CachedAddresses {
-                addresses: addresses.clone(),
-                until: Instant::now() + Names::TIME_TO_LIVE,
-            };
-            state.known.insert(question.host.clone(), known);
+            let until = Instant::now() + Names::TIME_TO_LIVE;
+            state.name(&question.host).answer = Some((addresses.clone(), until));
         }
         drop(state);
-        question.answer(answer);
+        question.answer.set(answer);
     }
 }
 
@@ -190,40 +189,6 @@ fn resolve(host: &str) -> Result<Vec<IpAddr>, String> {
         return Err("DNS knows no address for it".to_owned());
     }
     Ok(addresses)
-}
-
-impl Question {
-    fn answer(&self, answer: Result<Vec<IpAddr>, String>) {
-        let mut asked = lock(&self.state);
-        asked.answer = Some(answer);
-        for event in asked.waiting.drain(..) {
-            event.notify();
-        }
-    }
-
-    fn wait(&self, call: &CallContext) -> io::Result<Vec<IpAddr>> {
-        let event = Event::new()?;
-        {
-            let mut asked = lock(&self.state);
-            if asked.answer.is_some() {
-                event.notify();
-            } else {
-                asked.waiting.push(Arc::clone(&event));
-            }
-        }
-        // Stopped or not: what there is when the wait is over counts.
-        let _ = call.wait(&event, call.deadline);
-        let mut asked = lock(&self.state);
-        asked.waiting.retain(|other| !Arc::ptr_eq(other, &event));
-        match &asked.answer {
-            Some(Ok(addresses)) => Ok(addresses.clone()),
-            Some(Err(text)) => Err(io::Error::other(text.clone())),
-            None => Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "DNS did not answer in time",
-            )),
-        }
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

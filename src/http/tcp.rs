@@ -62,11 +62,11 @@ impl TcpOpener {
     pub(super) fn open(&self, host: &str, port: u16) -> io::Result<TcpWire> {
         let call = Exchange::call()?;
         let addresses = self.addresses(host, port, &call)?;
-        let addresses = in_order(&addresses, self.names.good(host, port));
+        let addresses = in_order(&addresses, self.names.good(host));
         let (stream, address) = connect(&call, host, &addresses).inspect_err(|_| {
             self.names.forget(host);
         })?;
-        self.names.note_good(host, port, address);
+        self.names.note_good(host, address);
         stream.set_nodelay(true)?;
         let user = AtomicU64::new(0);
         let socket = Arc::new(Socket { stream, user });
