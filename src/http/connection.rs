@@ -1,7 +1,8 @@
 //! Connections as ureq uses them: how one is opened, and what is sent and received on it.
 //!
-//! ureq's own ones do not serve: their waits end neither at `cancel` nor on a signal, they send head
-//! and body apart, and what passes them is logged. Buffers and the tunnel through a proxy are ureq's.
+//! ureq's own connections cannot be used: their waits end neither at `cancel` nor on a signal, they
+//! send head and body separately, and ureq logs what comes through them. The buffers and the tunnel
+//! through a proxy are ureq's.
 
 use super::exchange::Exchange;
 use super::hidden::{ResponseMask, insert_query};

@@ -1,7 +1,7 @@
 //! Names to addresses, asked for only when a connection is opened.
 //!
-//! ureq asks at each request, in a new thread each time, and nobody can end that thread's wait. Here a
-//! name is asked for once for all who wait, and few threads are left where DNS is silent.
+//! ureq asks at each request, even if a connection is open, and does so in a new thread each time.
+//! Here all who wait for a name ask once, and at most 8 threads are left if DNS does not answer.
 
 use crate::process::cancellation::{CallContext, Interrupt};
 use crate::process::pending::Pending;

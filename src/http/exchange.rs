@@ -97,11 +97,14 @@ impl Exchange {
         self.call.cancel.client_id
     }
 
-    /// How long the present step may wait yet.
+    /// How long the present step may wait yet. If it may not, the call itself knows why; the error is
+    /// not of a kind that anybody would try again for.
     pub(super) fn time_left(&self) -> io::Result<Duration> {
         let left = self.until.saturating_duration_since(Instant::now());
         if left.is_zero() || self.call.is_cancelled() {
-            Err(stopped())
+            Err(io::Error::other(
+                "it was not ready within connect_timeout_ms",
+            ))
         } else {
             Ok(left)
         }
@@ -129,11 +132,6 @@ impl Exchange {
     pub(super) fn ready(&mut self) {
         self.until = self.call.deadline;
     }
-}
-
-/// The call itself knows why. Not of a kind that anybody would try again for.
-pub(super) fn stopped() -> io::Error {
-    io::Error::other("it was not ready within connect_timeout_ms")
 }
 
 /// Makes the former exchange of the thread the present one again when dropped.

@@ -1,7 +1,7 @@
 //! Proxies: the option's own, or the environment's as curl reads it.
 //!
-//! ureq reads one proxy for all schemes, and an upper-case `HTTP_PROXY`; and its `no_proxy` knows
-//! neither ranges of addresses nor that a domain stands for all below it. Tunnels are made by ureq.
+//! ureq reads one proxy for all schemes, and also an upper-case `HTTP_PROXY`, and its `no_proxy` takes
+//! neither ranges of addresses nor a domain for all the hosts in it. The tunnels are made by ureq.
 
 use super::exchange::Failure;
 use crate::options::read_proxy_url;

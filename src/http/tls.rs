@@ -1,8 +1,7 @@
 //! TLS: one configuration and one session cache for all connections of a client.
 //!
-//! ureq's connector trusts either the built-in roots or those of a file, not both; it tells a
-//! certificate that is not trusted like any other broken connection; and it wraps only what is a
-//! transport of ureq's.
+//! ureq has no setting to trust the built-in roots and also those of a file, keeps fewer sessions,
+//! and puts a second pair of buffers below TLS.
 
 use super::wire::Wire;
 use crate::options::invalid;

@@ -1,4 +1,4 @@
-//! A bounded map: where it is full, what nobody uses is forgotten, the least recently used first.
+//! A bounded map. When it is full, entries that nobody uses are forgotten, the least recently used first.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -62,8 +62,7 @@ impl<K: Eq + Hash, V: Entry> Registry<K, V> {
         self.entries.values().map(|used| &used.value)
     }
 
-    /// Where it is full, forgets an eighth of what is idle, so that this is not done at each further
-    /// value: whether it did.
+    /// When it is full, forgets an eighth of what is idle at a time. Returns whether it did.
     pub(crate) fn make_room(&mut self) -> bool {
         if self.entries.len() < V::MAX_ENTRIES {
             return false;
