@@ -1,7 +1,8 @@
-//! Names to addresses, asked for only when a connection is opened.
+//! Looks up host names, and only when a connection is opened.
 //!
-//! ureq asks at each request, even if a connection is open, and does so in a new thread each time.
-//! Here all who wait for a name ask once, and at most 8 threads are left if DNS does not answer.
+//! ureq looks a name up for each request, in a new thread each time, and nothing can end that
+//! thread's wait. Here a name is looked up once for all calls that wait for it, and only a few
+//! threads hang if DNS does not answer.
 
 use crate::process::cancellation::{CallContext, Interrupt};
 use crate::process::pending::Pending;
@@ -15,8 +16,8 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
-/// Answers every question with nothing: ureq asks before it looks into the pool, and in a thread
-/// of its own each time. Our connector looks the name up when there is a connection to open.
+/// Returns nothing for every name: ureq looks names up before it looks into the pool, each time in
+/// a thread of its own. Our connector looks the name up when it opens a connection.
 #[derive(Debug)]
 pub(super) struct LaterResolver;
 
@@ -38,9 +39,9 @@ pub(super) struct Names(Arc<Mutex<DnsState>>);
 #[derive(Debug, Default)]
 struct DnsState {
     known: Registry<String, Name>,
-    /// The questions that have no answer yet: one a name, for everybody who waits for it.
+    /// The lookups without an answer yet: one for each name, for all calls that wait for it.
     open: HashMap<String, Arc<Question>>,
-    /// Those of them that no thread asks yet.
+    /// Those of them that no thread has begun yet.
     queue: VecDeque<Arc<Question>>,
     threads: usize,
 }
@@ -60,14 +61,14 @@ impl Entry for Name {
 #[derive(Debug)]
 struct Question {
     host: String,
-    /// With the text of an error, since each who waits gets one of its own.
+    /// With the text of an error, since each waiting call gets an error of its own.
     answer: Pending<Result<Vec<IpAddr>, String>>,
 }
 
 impl Names {
     const TIME_TO_LIVE: Duration = Duration::from_secs(60);
-    /// Threads that ask at a time. The system's resolver may take half a minute for a name whose
-    /// servers are silent; names beyond these wait for a thread.
+    /// How many threads look names up at a time. The system's resolver may take half a minute for a
+    /// name whose servers do not answer. Further names wait for a thread.
     const MAX_THREADS: usize = 8;
 
     pub(super) fn look_up(
@@ -109,7 +110,7 @@ impl Names {
         }
     }
 
-    /// Has a thread ask the system's resolver, which has no time limit that a caller could set.
+    /// Lets a thread ask the system's resolver, for which a caller cannot set a time limit.
     fn ask(&self, state: &mut DnsState, host: &str) -> io::Result<Arc<Question>> {
         if state.threads < Self::MAX_THREADS {
             let names = Arc::clone(&self.0);
@@ -117,7 +118,7 @@ impl Names {
             match thread.spawn(move || answer_all(&names)) {
                 Ok(_) => state.threads += 1,
                 Err(error) if state.threads == 0 => return Err(error),
-                // One of the others will come to it.
+                // One of the other threads will do it.
                 Err(_) => {}
             }
         }
@@ -154,7 +155,7 @@ impl DnsState {
     }
 }
 
-/// A thread's work: asks until no question is left.
+/// The work of a thread: looks up names until none is left.
 fn answer_all(names: &Mutex<DnsState>) {
     loop {
         let question = {
@@ -163,7 +164,7 @@ fn answer_all(names: &Mutex<DnsState>) {
                 state.threads -= 1;
                 return;
             };
-            // One here, one among the open questions: nobody waits for it any more.
+            // One reference here and one among the lookups: nobody waits for it any more.
             if Arc::strong_count(&question) <= 2 {
                 state.open.remove(&question.host);
                 continue;
@@ -186,7 +187,7 @@ fn resolve(host: &str) -> Result<Vec<IpAddr>, String> {
     let found = (host, 0).to_socket_addrs().map_err(|e| e.to_string())?;
     let addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
     if addresses.is_empty() {
-        return Err("DNS knows no address for it".to_owned());
+        return Err("DNS has no address for it".to_owned());
     }
     Ok(addresses)
 }

@@ -90,7 +90,9 @@ def tokens(expected: Json, seen: Json, now: Json, time: float) -> list[str]:
     return found
 
 
-def portal(row: Json, seen: Json, messages: Json, history: Json, now: Json) -> Iterable[str]:
+def portal(
+    row: Json, seen: Json, messages: Json, history: Json, senders: Json, now: Json
+) -> Iterable[str]:
     """What the portal saw and keeps at the end of a row."""
     for bad in seen["bad"]:
         yield f"the portal saw what must not be: {bad}"
@@ -102,6 +104,8 @@ def portal(row: Json, seen: Json, messages: Json, history: Json, now: Json) -> I
     for name, value in row.get("history", {}).items():
         if history.get(name) != value:
             yield f"history of {name}: expected {value}, seen {history.get(name)}"
+    if "senders" in row and row["senders"] != senders:
+        yield f"portal keeps senders: expected {row['senders']}, seen {senders}"
     if now["lost"] != row.get("lost", False):
         yield f"the installation is {'lost' if now['lost'] else 'not lost'}"
     if "log" in row:

@@ -271,7 +271,14 @@ class Play:
         seen, now, places = cast("Json", self.portal.seen()), self.tokens(), self.running.places
         self.secrets.update(now[name] for name in ("access_token", "refresh_token") if now[name])
         problems = [
-            *checks.portal(self.row, seen, self.portal.messages(), self.portal.history(), now),
+            *checks.portal(
+                self.row,
+                seen,
+                self.portal.messages(),
+                self.portal.history(),
+                cast("Json", self.portal.senders()),
+                now,
+            ),
             *checks.proxy(self.row, places.tunnels, places.proxy_requests),
         ]
         for texts in self.row.get("records", []):
