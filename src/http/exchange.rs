@@ -95,7 +95,7 @@ impl Exchange {
 
     /// Who is calling.
     pub(super) fn client_id(&self) -> u64 {
-        self.call.cancel.client_id
+        self.call.client_id()
     }
 
     /// How long the current step may still wait. If it may not, the call itself knows the reason; this
@@ -124,7 +124,7 @@ impl Exchange {
 
     /// A connection is being opened: TCP, a proxy's answer, TLS.
     pub(super) fn opening(&mut self) {
-        let ready_by = Instant::now() + self.call.connect_timeout;
+        let ready_by = Instant::now() + self.call.connect_timeout();
         self.until = self.call.deadline.min(ready_by);
         self.opened = true;
     }
