@@ -4,12 +4,12 @@ use crate::engine::installation::Installation;
 use crate::methods::{batch, sender, status_get, status_update};
 use crate::options::{Config, Settings};
 use crate::process::per_process::{PerProcess, Process};
+use crate::process::registry::{Entry, Registry};
 use crate::values::error::Error;
 use crate::values::sender::Sender;
 use crate::values::status::{Update, ValidUpdate};
 use crate::values::tokens::Tokens;
 use std::borrow::Borrow;
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -179,20 +179,7 @@ static SHARED: PerProcess<SharedClients> = PerProcess::new();
 
 /// The shared clients, which are kept even if nobody uses them.
 #[derive(Debug, Default)]
-struct SharedClients(Mutex<Kept>);
-
-#[derive(Default)]
-struct Kept {
-    clients: HashMap<Identity, (Client, u64)>,
-    /// Counts the requests for clients. The client with the lowest count is dropped first.
-    clock: u64,
-}
-
-impl fmt::Debug for Kept {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kept").finish_non_exhaustive()
-    }
-}
+struct SharedClients(Mutex<Registry<Identity, Client>>);
 
 /// What makes two configurations equal.
 #[derive(PartialEq, Eq, Hash)]
@@ -202,19 +189,8 @@ struct Identity {
 }
 
 impl SharedClients {
-    const MAX_IDLE: usize = 256;
-
-    fn lock(&self) -> MutexGuard<'_, Kept> {
+    fn lock(&self) -> MutexGuard<'_, Registry<Identity, Client>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn find(&self, identity: &Identity) -> Option<Client> {
-        let mut kept = self.lock();
-        kept.clock += 1;
-        let now = kept.clock;
-        let (client, used) = kept.clients.get_mut(identity)?;
-        *used = now;
-        Some(client.clone())
     }
 
     fn get(&self, config: &Config) -> Result<Client, Error> {
@@ -225,30 +201,19 @@ impl SharedClients {
                 config.on_interrupt.as_ref().map_or(0, address_of),
             ],
         };
-        if let Some(client) = self.find(&identity) {
-            return Ok(client);
+        if let Some(client) = self.lock().get(&identity) {
+            return Ok(client.clone());
         }
         // Files are read here, without the lock that every request of the process takes.
         let client = Client::new(config)?;
-        let mut kept = self.lock();
-        kept.clock += 1;
-        let now = kept.clock;
-        if let Some((other, used)) = kept.clients.get_mut(&identity) {
-            // Another thread has made it in the meantime.
-            *used = now;
-            return Ok(other.clone());
-        }
-        if kept.clients.len() >= Self::MAX_IDLE {
-            let idle = kept.clients.values().filter(|(c, _)| c.is_idle());
-            let oldest = idle.map(|(_, used)| *used).min();
-            kept.clients.retain(|_, (_, used)| Some(*used) != oldest);
-        }
-        kept.clients.insert(identity, (client.clone(), now));
-        Ok(client)
+        // Another thread may have made it in the meantime.
+        Ok(self.lock().get_or_insert_with(identity, || client).clone())
     }
 }
 
-impl Client {
+impl Entry for Client {
+    const MAX_ENTRIES: usize = 256;
+
     /// Whether nobody but the process holds it.
     fn is_idle(&self) -> bool {
         Arc::strong_count(&self.0) == 1

@@ -2,16 +2,17 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use rustls::{HandshakeKind, ServerConfig, ServerConnection, StreamOwned};
+use rustls::{HandshakeKind, ServerConnection, StreamOwned};
 
 use crate::answer::Answer;
 use crate::control;
 use crate::exchange::{self, Delivery, Origin, Reply};
 use crate::http::{Reader, reason};
 use crate::state::Shared;
+use crate::tls::Tls;
 
 /// What a port is for.
 #[derive(Debug)]
@@ -23,10 +24,6 @@ pub(crate) enum Role {
     /// The control API.
     Control(Arc<control::Control>),
 }
-
-/// The TLS configuration for new connections; a reset puts another one in its place.
-#[derive(Debug)]
-pub(crate) struct Tls(pub(crate) Mutex<Arc<ServerConfig>>);
 
 /// A socket that is also in the list of open connections.
 #[derive(Debug)]

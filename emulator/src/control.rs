@@ -8,13 +8,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
-use crate::connection::Tls;
 use crate::fault::Fault;
 use crate::http::Request;
 use crate::php::parse_str;
 use crate::settings::Settings;
 use crate::state::{Seen, Shared};
-use crate::tls::{Authority, server_config};
+use crate::tls::{Authority, Tls, server_config};
 
 const DEFAULT_WAIT_MS: u64 = 30_000;
 

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::connection::{Role, Tls};
+use crate::connection::Role;
 use crate::control::Control;
 use crate::directory::Directory;
 use crate::fault::Fault;
 use crate::listener::Listener;
 use crate::settings::Settings;
 use crate::state::{Seen, Shared};
-use crate::tls::{Authority, server_config};
+use crate::tls::{Authority, Tls, server_config};
 
 /// A running portal. It listens on free ports of 127.0.0.1 and stops when it is dropped.
 ///

@@ -18,6 +18,10 @@ use rustls::{ServerConfig, version};
 /// How many certificates are kept; above this number all are made again.
 const MAX_CERTIFICATES: usize = 20_000;
 
+/// The TLS configuration for new connections; a reset puts another one in its place.
+#[derive(Debug)]
+pub(crate) struct Tls(pub(crate) Mutex<Arc<ServerConfig>>);
+
 /// The authority and the certificates that it has issued.
 pub(crate) struct Authority {
     trusted: CertifiedIssuer<'static, KeyPair>,

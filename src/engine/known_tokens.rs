@@ -6,6 +6,7 @@
 
 use crate::process::cancellation::{CallContext, Event, Interrupt};
 use crate::process::per_process::{Local, PerProcess, Process};
+use crate::process::registry::{Entry, Registry};
 use crate::values::address::Origin;
 use crate::values::error::Error;
 use crate::values::tokens::{Credentials, fingerprint};
@@ -36,15 +37,13 @@ pub(crate) fn known_tokens(process: &Arc<Process>) -> Local<KnownTokens> {
 
 /// The installations whose tokens this process has renewed, or renews.
 #[derive(Debug, Default)]
-pub(crate) struct KnownTokens(Mutex<Registry>);
+pub(crate) struct KnownTokens(Mutex<Known>);
 
 #[derive(Debug, Default)]
-struct Registry {
+struct Known {
     ids: HashMap<InstallationKey, u64>,
-    installations: HashMap<u64, KnownInstallation>,
+    installations: Registry<u64, KnownInstallation>,
     next_id: u64,
-    /// Counts the queries. The installation with the lowest count is forgotten first.
-    clock: u64,
 }
 
 #[derive(Default)]
@@ -57,7 +56,14 @@ struct KnownInstallation {
     /// What the authorization server refused for good, and how.
     refused: Option<(RequesterId, Error)>,
     renewal: Option<Arc<PendingRenewal>>,
-    used: u64,
+}
+
+impl Entry for KnownInstallation {
+    const MAX_ENTRIES: usize = 16 * 1024;
+
+    fn is_idle(&self) -> bool {
+        self.renewal.is_none()
+    }
 }
 
 impl std::fmt::Debug for KnownInstallation {
@@ -89,13 +95,12 @@ pub(crate) enum NextStep {
 }
 
 impl KnownTokens {
-    const MAX_ENTRIES: usize = 16 * 1024;
     /// How many keys an installation has that is in no state directory.
     const MAX_KEYS: usize = 128;
     /// How many it has if a state directory has all the others.
     const MAX_STORED_KEYS: usize = 8;
 
-    fn lock(&self) -> MutexGuard<'_, Registry> {
+    fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -177,21 +182,20 @@ impl KnownTokens {
     }
 }
 
-impl Registry {
+impl Known {
     fn get_or_make(&mut self, name: InstallationKey) -> &mut KnownInstallation {
-        self.clock += 1;
         let id = if let Some(id) = self.ids.get(&name) {
             *id
         } else {
-            if self.installations.len() >= KnownTokens::MAX_ENTRIES {
-                self.forget_some();
+            if self.installations.make_room() {
+                let left = &self.installations;
+                self.ids.retain(|_, id| left.contains(id));
             }
             self.next_id += 1;
             self.ids.insert(name, self.next_id);
             self.next_id
         };
-        let installation = self.installations.entry(id).or_default();
-        installation.used = self.clock;
+        let installation = self.installations.get_or_insert_with(id, Default::default);
         if installation.names.is_empty() {
             installation.names.push_back(name);
         }
@@ -204,7 +208,7 @@ impl Registry {
         let Some(id) = self.ids.get(&name).copied() else {
             return;
         };
-        let Some(installation) = self.installations.get_mut(&id) else {
+        let Some(installation) = self.installations.get(&id) else {
             return;
         };
         if self.ids.insert(also, id) != Some(id) {
@@ -215,25 +219,6 @@ impl Registry {
         {
             self.ids.remove(&old);
         }
-    }
-
-    /// Forgets an eighth of all: those that were not asked for longest.
-    fn forget_some(&mut self) {
-        let idle = |installation: &&KnownInstallation| installation.renewal.is_none();
-        let mut used: Vec<u64> = self
-            .installations
-            .values()
-            .filter(idle)
-            .map(|installation| installation.used)
-            .collect();
-        used.sort_unstable();
-        let Some(limit) = used.get(used.len() / 8).copied() else {
-            return;
-        };
-        self.installations
-            .retain(|_, installation| installation.renewal.is_some() || installation.used > limit);
-        let left = &self.installations;
-        self.ids.retain(|_, id| left.contains_key(id));
     }
 }
 
@@ -429,17 +414,18 @@ mod tests {
     #[test]
     fn the_least_recently_used_are_forgotten() {
         let known = KnownTokens::default();
-        for number in 0..=KnownTokens::MAX_ENTRIES {
+        for number in 0..=KnownInstallation::MAX_ENTRIES {
             known.finish(name(&pair(number)));
         }
         let known = known.lock();
-        assert_eq!(known.installations.len(), known.ids.len());
-        assert!(known.installations.len() <= KnownTokens::MAX_ENTRIES * 7 / 8 + 1);
+        let installations = known.installations.values().count();
+        assert_eq!(installations, known.ids.len());
+        assert!(installations <= KnownInstallation::MAX_ENTRIES * 7 / 8 + 1);
         assert!(!known.ids.contains_key(&name(&pair(0))));
         assert!(
             known
                 .ids
-                .contains_key(&name(&pair(KnownTokens::MAX_ENTRIES)))
+                .contains_key(&name(&pair(KnownInstallation::MAX_ENTRIES)))
         );
     }
 

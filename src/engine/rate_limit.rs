@@ -8,12 +8,12 @@
 use crate::process::cancellation::CallContext;
 use crate::process::keyed_queue;
 use crate::process::per_process::{Local, PerProcess, Process};
+use crate::process::registry::{Entry, Registry};
 use crate::store::token_store::{LockError, Store};
 use crate::values::LOG;
 use crate::values::address::Origin;
 use crate::values::error::{Error, ErrorKind};
 use crate::values::rate::{Level, Rate};
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,27 +30,24 @@ pub(crate) fn limits(process: &Arc<Process>) -> Local<RateLimits> {
 
 /// The limits of the portals that a process calls.
 #[derive(Debug, Default)]
-pub(crate) struct RateLimits(Mutex<HashMap<Origin, Arc<RateLimit>>>);
+pub(crate) struct RateLimits(Mutex<Registry<Origin, Arc<RateLimit>>>);
 
 impl RateLimits {
-    const MAX_ENTRIES: usize = 16 * 1024;
-    const FORGET_AFTER: Duration = Duration::from_secs(600);
-
     /// The limit of a portal, one for all clients.
     pub(crate) fn get(&self, portal: &Origin) -> Arc<RateLimit> {
-        let mut rate_limits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(rate_limit) = rate_limits.get(portal) {
-            return Arc::clone(rate_limit);
-        }
-        if rate_limits.len() >= Self::MAX_ENTRIES {
-            rate_limits.retain(|_, rate_limit| {
-                Arc::strong_count(rate_limit) > 1
-                    || rate_limit.lock().at.elapsed() < Self::FORGET_AFTER
-            });
-        }
-        let rate_limit = Arc::new(RateLimit::new());
-        rate_limits.insert(portal.clone(), Arc::clone(&rate_limit));
-        rate_limit
+        let mut limits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || Arc::new(RateLimit::new());
+        Arc::clone(limits.get_or_insert_with(portal.clone(), make))
+    }
+}
+
+impl Entry for Arc<RateLimit> {
+    const MAX_ENTRIES: usize = 16 * 1024;
+
+    /// When it has drained, and what was spent has been given back.
+    fn is_idle(&self) -> bool {
+        const FORGET_AFTER: Duration = Duration::from_secs(600);
+        Arc::strong_count(self) == 1 && self.lock().at.elapsed() >= FORGET_AFTER
     }
 }
 

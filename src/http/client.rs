@@ -4,23 +4,24 @@
 //! that, so that a call on a pooled connection costs one send and two receives (the probe and the
 //! answer), and so that every wait ends at the call's deadline, at `cancel`, or on a signal.
 
+use super::connection::PortalConnector;
 use super::exchange::{Exchange, Failed, Failure, Hidden};
 use super::{dns, proxy, tcp, tls};
 use crate::options::{Proxy, Resolve, Settings};
 use crate::process::cancellation::CallContext;
 use crate::process::per_process::{Local, PerProcess, Process};
+use crate::process::registry::{Entry, Registry};
 use crate::protocol::response::Response;
 use crate::values::LOG;
 use crate::values::error::Error;
 use arc_swap::ArcSwap;
-use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 use ureq::http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use ureq::http::{HeaderMap, HeaderValue, Method, Uri};
-use ureq::unversioned::transport::Connector;
+use ureq::unversioned::transport::ConnectProxyConnector;
 
 /// Answers are read up to this size: the largest sound one, of a batch of 50, is below 100 KiB.
 const MAX_ANSWER: u64 = 1024 * 1024;
@@ -65,14 +66,11 @@ pub(crate) fn clients(process: &Arc<Process>) -> Local<HttpClients> {
 /// The HTTP clients of one process.
 #[derive(Debug, Default)]
 pub(crate) struct HttpClients {
-    known: Mutex<HashMap<HttpOptions, Arc<HttpClient>>>,
+    known: Mutex<Registry<HttpOptions, Arc<HttpClient>>>,
     names: Arc<dns::Names>,
 }
 
 impl HttpClients {
-    /// More kinds of client than any host uses at a time.
-    const MAX_KNOWN: usize = 64;
-
     /// Reads `ca_file`, if it is new or has changed, and so does it without the lock.
     pub(crate) fn get(&self, options: &HttpOptions) -> Result<Arc<HttpClient>, Error> {
         let known = self.lock().get(options).cloned();
@@ -80,18 +78,24 @@ impl HttpClients {
             http_client.renew_if_changed();
             return Ok(http_client);
         }
-        let http_client = Arc::new(HttpClient::new(options, &self.names)?);
+        let made = Arc::new(HttpClient::new(options, &self.names)?);
         let mut known = self.lock();
-        if known.len() >= Self::MAX_KNOWN {
-            known.retain(|_, http_client| Arc::strong_count(http_client) > 1);
-        }
         Ok(Arc::clone(
-            known.entry(options.clone()).or_insert(http_client),
+            known.get_or_insert_with(options.clone(), || made),
         ))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<HttpOptions, Arc<HttpClient>>> {
+    fn lock(&self) -> MutexGuard<'_, Registry<HttpOptions, Arc<HttpClient>>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry for Arc<HttpClient> {
+    /// More kinds of client than any host uses at a time.
+    const MAX_ENTRIES: usize = 64;
+
+    fn is_idle(&self) -> bool {
+        Self::strong_count(self) == 1
     }
 }
 
@@ -188,7 +192,7 @@ impl HttpClient {
         match pool.exchange(request, false) {
             Err(error)
                 if request.idempotent
-                    && Exchange::opened() == 0
+                    && Exchange::with(|exchange| !exchange.opened).unwrap_or_default()
                     && call.check().is_ok()
                     && was_closed(&error) =>
             {
@@ -223,13 +227,13 @@ impl Pool {
             .build();
         // Before it is read: what is written meanwhile makes another version.
         let ca_file = options.ca_file.as_deref().and_then(tls::Version::of);
-        let connector = ()
-            .chain(proxy::ProxyConnector::new(direct))
-            .chain(tcp::TcpConnector::new(
-                options.resolve.clone(),
-                Arc::clone(names),
-            ))
-            .chain(tls::TlsConnector::new(options.ca_file.as_deref())?);
+        let connector = PortalConnector {
+            has_proxy: options.proxy.is_some(),
+            direct,
+            tunnels: ConnectProxyConnector::default(),
+            tcp: tcp::TcpOpener::new(options.resolve.clone(), Arc::clone(names)),
+            tls: tls::Tls::new(options.ca_file.as_deref())?,
+        };
         Ok(Self {
             agent: ureq::Agent::with_parts(config, connector, dns::LaterResolver),
             ca_file,

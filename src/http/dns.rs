@@ -1,7 +1,10 @@
 //! Names to addresses, asked for only when a connection is opened.
+//!
+//! ureq asks at each request, in a new thread each time, and nobody can end that thread's wait. Here a
+//! name is asked for once for all who wait, and few threads are left where DNS is silent.
 
-use super::exchange::Exchange;
 use crate::process::cancellation::{CallContext, Event};
+use crate::process::registry::{Entry, Registry};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -34,8 +37,8 @@ pub(super) struct Names(Arc<Mutex<DnsState>>);
 
 #[derive(Debug, Default)]
 struct DnsState {
-    known: HashMap<String, CachedAddresses>,
-    good: HashMap<(String, u16), SocketAddr>,
+    known: Registry<String, CachedAddresses>,
+    good: Registry<(String, u16), GoodAddress>,
     /// The questions that have no answer yet: one a name, for everybody who waits for it.
     open: HashMap<String, Arc<Question>>,
     /// Those of them that no thread asks yet.
@@ -47,6 +50,17 @@ struct DnsState {
 struct CachedAddresses {
     addresses: Vec<IpAddr>,
     until: Instant,
+}
+
+impl Entry for CachedAddresses {
+    const MAX_ENTRIES: usize = 4096;
+}
+
+#[derive(Debug)]
+struct GoodAddress(SocketAddr);
+
+impl Entry for GoodAddress {
+    const MAX_ENTRIES: usize = 4096;
 }
 
 #[derive(Debug)]
@@ -64,7 +78,6 @@ struct Asked {
 
 impl Names {
     const TIME_TO_LIVE: Duration = Duration::from_secs(60);
-    const MAX_KNOWN: usize = 4096;
     /// Threads that ask at a time. The system's resolver may take half a minute for a name whose
     /// servers are silent; names beyond these wait for a thread.
     const MAX_THREADS: usize = 8;
@@ -73,18 +86,18 @@ impl Names {
         &self,
         host: &str,
         port: u16,
-        until: Instant,
+        call: &CallContext,
     ) -> io::Result<Vec<SocketAddr>> {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let addresses = match bare.parse() {
             Ok(ip) => vec![ip],
-            Err(_) => self.addresses(host, until)?,
+            Err(_) => self.addresses(host, call)?,
         };
         let at_port = |ip| SocketAddr::new(ip, port);
         Ok(addresses.into_iter().map(at_port).collect())
     }
 
-    fn addresses(&self, host: &str, until: Instant) -> io::Result<Vec<IpAddr>> {
+    fn addresses(&self, host: &str, call: &CallContext) -> io::Result<Vec<IpAddr>> {
         let question = {
             let mut state = lock(&self.0);
             if let Some(known) = state.known.get(host)
@@ -97,7 +110,7 @@ impl Names {
                 None => self.ask(&mut state, host)?,
             }
         };
-        question.wait(&Exchange::call()?, until)
+        question.wait(call)
     }
 
     /// Has a thread ask the system's resolver, which has no time limit that a caller could set.
@@ -128,19 +141,15 @@ impl Names {
 
     /// The address at which a connection to this name and port was opened last.
     pub(super) fn good(&self, host: &str, port: u16) -> Option<SocketAddr> {
-        lock(&self.0).good.get(&(host.to_owned(), port)).copied()
+        let mut state = lock(&self.0);
+        let good = state.good.get(&(host.to_owned(), port))?;
+        Some(good.0)
     }
 
     pub(super) fn note_good(&self, host: &str, port: u16, address: SocketAddr) {
-        insert_bounded(&mut lock(&self.0).good, (host.to_owned(), port), address);
+        let key = (host.to_owned(), port);
+        lock(&self.0).good.insert(key, GoodAddress(address));
     }
-}
-
-fn insert_bounded<K: Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>, key: K, value: V) {
-    if map.len() >= Names::MAX_KNOWN && !map.contains_key(&key) {
-        map.clear();
-    }
-    map.insert(key, value);
 }
 
 /// A thread's work: asks until no question is left.
@@ -167,7 +176,7 @@ fn answer_all(names: &Mutex<DnsState>) {
                 addresses: addresses.clone(),
                 until: Instant::now() + Names::TIME_TO_LIVE,
             };
-            insert_bounded(&mut state.known, question.host.clone(), known);
+            state.known.insert(question.host.clone(), known);
         }
         drop(state);
         question.answer(answer);
@@ -192,7 +201,7 @@ impl Question {
         }
     }
 
-    fn wait(&self, call: &CallContext, until: Instant) -> io::Result<Vec<IpAddr>> {
+    fn wait(&self, call: &CallContext) -> io::Result<Vec<IpAddr>> {
         let event = Event::new()?;
         {
             let mut asked = lock(&self.state);
@@ -203,7 +212,7 @@ impl Question {
             }
         }
         // Stopped or not: what there is when the wait is over counts.
-        let _ = call.wait(&event, until);
+        let _ = call.wait(&event, call.deadline);
         let mut asked = lock(&self.state);
         asked.waiting.retain(|other| !Arc::ptr_eq(other, &event));
         match &asked.answer {

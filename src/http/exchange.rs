@@ -1,7 +1,8 @@
 //! The request that a thread is sending now, for the parts that ureq calls.
 //!
-//! ureq's traits for connectors and transports have no place for what belongs to one call, so it is
-//! in a thread-local here: who calls, until when, and what ureq does not get to see.
+//! ureq keeps connections in a pool of its own and hands them nothing but a timeout. What else
+//! belongs to one call (who calls, until when, and what ureq does not get to see) has no place in its
+//! traits, so it is in a thread-local.
 
 use crate::process::cancellation::{CallContext, Interrupt};
 use std::cell::RefCell;
@@ -45,35 +46,32 @@ thread_local! {
 /// A request under way on this thread, with the parts of it that ureq does not see.
 pub(super) struct Exchange {
     call: CallContext,
+    /// When the present step must have ended.
+    until: Instant,
     /// Time for what has come when the time is over: the process may have been stopped meanwhile.
     last_look: Option<Duration>,
     /// To be put into the request. Empty if there is none, or it is there already.
     pub(super) query: String,
     /// Of the answer, as far as it has come.
     pub(super) hidden: Hidden,
-    /// Whether the connection that is being opened is the one to the proxy.
-    pub(super) to_proxy: bool,
-    /// Connections opened for it; 0 says that the one it used was pooled.
-    pub(super) opened: u32,
+    /// Whether a connection was opened for it, and none of the pool's used.
+    pub(super) opened: bool,
     /// Whether the request was handed to a connection.
     pub(super) sent: bool,
-    /// Until when a connection that is being opened must be ready for use.
-    ready_by: Option<Instant>,
 }
 
 impl Exchange {
     pub(super) fn begin(call: &CallContext, last_look: Option<Duration>) -> Scope {
         let mine = Self {
+            until: call.deadline,
             call: call.clone(),
             last_look,
             query: String::new(),
             hidden: Hidden::default(),
-            to_proxy: false,
-            opened: 0,
+            opened: false,
             sent: false,
-            ready_by: None,
         };
-        Scope(EXCHANGE.with_borrow_mut(|current| current.replace(mine)))
+        Scope(EXCHANGE.replace(Some(mine)))
     }
 
     /// Runs `f` on the exchange of this thread; there is none where no `send` is under way.
@@ -84,49 +82,58 @@ impl Exchange {
         })
     }
 
-    pub(super) fn opened() -> u32 {
-        Self::with(|exchange| exchange.opened).unwrap_or_default()
-    }
-
-    /// The call this thread is sending a request of. While a connection is being opened its
-    /// deadline is the one for that.
+    /// The call this thread is sending a request of, for what may take long or call back: a callback
+    /// may make calls of its own.
     pub(super) fn call() -> io::Result<CallContext> {
-        Self::with(|exchange| exchange.present_call())
+        Self::with(|exchange| {
+            let mut call = exchange.call.clone();
+            call.deadline = exchange.until;
+            call
+        })
     }
 
-    fn present_call(&self) -> CallContext {
-        let mut call = self.call.clone();
-        if let Some(ready_by) = self.ready_by {
-            call.deadline = call.deadline.min(ready_by);
+    /// Who is calling.
+    pub(super) fn client_id(&self) -> u64 {
+        self.call.cancel.client_id
+    }
+
+    /// How long the present step may wait yet.
+    pub(super) fn time_left(&self) -> io::Result<Duration> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left.is_zero() || self.call.is_cancelled() {
+            Err(stopped())
+        } else {
+            Ok(left)
         }
-        call
     }
 
     /// The same, when an answer is awaited.
-    pub(super) fn awaiting() -> io::Result<CallContext> {
-        Self::with(|exchange| {
-            if let Some(last_look) = exchange.last_look
-                && exchange.call.remaining().is_zero()
-            {
-                exchange.last_look = None;
-                exchange.call.deadline = Instant::now() + last_look;
-            }
-            exchange.present_call()
-        })
+    pub(super) fn time_left_for_answer(&mut self) -> io::Result<Duration> {
+        if let Some(last_look) = self.last_look
+            && self.call.remaining().is_zero()
+        {
+            self.last_look = None;
+            self.until = Instant::now() + last_look;
+        }
+        self.time_left()
     }
 
     /// A connection is being opened: TCP, a proxy's answer, TLS.
-    pub(super) fn opening() -> io::Result<()> {
-        Self::with(|exchange| {
-            let ready_by = Instant::now() + exchange.call.connect_timeout;
-            exchange.ready_by.get_or_insert(ready_by);
-        })
+    pub(super) fn opening(&mut self) {
+        let ready_by = Instant::now() + self.call.connect_timeout;
+        self.until = self.call.deadline.min(ready_by);
+        self.opened = true;
     }
 
     /// The connection is ready for use.
-    pub(super) fn ready() -> io::Result<()> {
-        Self::with(|exchange| exchange.ready_by = None)
+    pub(super) fn ready(&mut self) {
+        self.until = self.call.deadline;
     }
+}
+
+/// The call itself knows why. Not of a kind that anybody would try again for.
+pub(super) fn stopped() -> io::Error {
+    io::Error::other("it was not ready within connect_timeout_ms")
 }
 
 /// Makes the former exchange of the thread the present one again when dropped.
@@ -134,7 +141,6 @@ pub(super) struct Scope(Option<Exchange>);
 
 impl Drop for Scope {
     fn drop(&mut self) {
-        let former = self.0.take();
-        EXCHANGE.with_borrow_mut(|current| *current = former);
+        EXCHANGE.replace(self.0.take());
     }
 }

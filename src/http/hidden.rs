@@ -1,139 +1,31 @@
 //! What ureq does not get to see, because it logs what it sees.
 //!
 //! At level `Trace` ureq writes the address of a request, and every byte of an answer, to the log,
-//! and a program may have its log open for all targets. So the query of an address, where a renewal
-//! has its secrets, is put into the request here, below ureq; and of an answer, which may repeat them,
-//! ureq gets what it has to know and asterisks in the place of the rest.
+//! and a program may have its log open for all targets; ureq has no setting against it. So the query
+//! of an address, where a renewal has its secrets, is put into the request here, below ureq; and of an
+//! answer, which may repeat them, ureq gets what it has to know and asterisks in the place of the rest.
 
-use super::exchange::{Exchange, Hidden};
-use rustls::{ClientConnection, StreamOwned};
-use std::fmt;
-use std::io::{self, Read, Write};
-use ureq::unversioned::transport::{
-    Buffers, LazyBuffers, NextTimeout, Transport, TransportAdapter,
-};
+use super::exchange::Hidden;
+use std::io;
 
-const BUFFER: usize = 16 * 1024;
-
-/// A connection to a portal or authorization server, or to a proxy: with TLS on top or without.
-/// The transport below keeps what is written until input is awaited.
-pub(super) struct Connection {
-    buffers: LazyBuffers,
-    stream: Stream,
-    /// None for a proxy: ureq reads its answer itself.
-    answer: Option<ResponseMask>,
-}
-
-pub(super) enum Stream {
-    Plain(TransportAdapter),
-    Tls(Box<StreamOwned<ClientConnection, TransportAdapter>>),
-}
-
-impl Stream {
-    fn adapter(&mut self) -> &mut TransportAdapter {
-        match self {
-            Self::Plain(adapter) => adapter,
-            Self::Tls(stream) => &mut stream.sock,
-        }
-    }
-
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Plain(adapter) => adapter.write_all(bytes),
-            Self::Tls(stream) => stream.write_all(bytes),
-        }
-    }
-
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(adapter) => adapter.read(bytes),
-            Self::Tls(stream) => stream.read(bytes),
-        }
-    }
-}
-
-impl Connection {
-    pub(super) fn to_server(stream: Stream) -> Self {
-        Self {
-            answer: Some(ResponseMask::default()),
-            ..Self::to_proxy(stream)
-        }
-    }
-
-    pub(super) fn to_proxy(stream: Stream) -> Self {
-        Self {
-            buffers: LazyBuffers::new(BUFFER, BUFFER),
-            stream,
-            answer: None,
-        }
-    }
-}
-
-impl Transport for Connection {
-    fn buffers(&mut self) -> &mut dyn Buffers {
-        &mut self.buffers
-    }
-
-    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), ureq::Error> {
-        self.stream.adapter().set_timeout(timeout);
-        let output = self.buffers.output().get(..amount).unwrap_or_default();
-        if let Some(answer) = &mut self.answer {
-            answer.begin();
-            let query = Exchange::with(|exchange| {
-                exchange.sent = true;
-                std::mem::take(&mut exchange.query)
-            })?;
-            if !query.is_empty() {
-                return Ok(self.stream.write_all(&with_query(output, &query)?)?);
-            }
-        }
-        Ok(self.stream.write_all(output)?)
-    }
-
-    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, ureq::Error> {
-        self.stream.adapter().set_timeout(timeout);
-        let free = self.buffers.input_append_buf();
-        let amount = self.stream.read(free)?;
-        if let (Some(answer), Some(input)) = (&mut self.answer, free.get_mut(..amount)) {
-            Exchange::with(|exchange| answer.hide(input, &mut exchange.hidden))?;
-        }
-        self.buffers.input_appended(amount);
-        Ok(amount > 0)
-    }
-
-    fn is_open(&mut self) -> bool {
-        self.stream.adapter().get_mut().is_open()
-    }
-
-    fn is_tls(&self) -> bool {
-        matches!(self.stream, Stream::Tls(_))
-    }
-}
-
-impl fmt::Debug for Connection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").finish_non_exhaustive()
-    }
-}
-
-/// A request's head with the query after the path of its first line.
-fn with_query(head: &[u8], query: &str) -> io::Result<Vec<u8>> {
-    let mut spaces = (0..).zip(head).filter(|(_, byte)| **byte == b' ');
-    let (before, after) = spaces
+/// Puts the query after the path of a request's first line.
+pub(super) fn insert_query(request: &mut Vec<u8>, query: &str) -> io::Result<()> {
+    let mut spaces = memchr::memchr_iter(b' ', request);
+    let at = spaces
         .nth(1)
-        .and_then(|(at, _)| head.split_at_checked(at))
         .ok_or_else(|| io::Error::other("the request's first line is not whole"))?;
-    Ok([before, b"?", query.as_bytes(), after].concat())
+    request.splice(at..at, [b"?", query.as_bytes()].concat());
+    Ok(())
 }
 
 /// How far an answer has come, as far as its body must be told from the rest. What an odd answer
 /// makes it take for body although ureq does not, or the other way about, is an answer that cannot
 /// be read: the lengths differ.
 #[derive(Debug, Default)]
-struct ResponseMask {
+pub(super) struct ResponseMask {
     part: Part,
     /// The beginning of a line whose end has not come yet.
-    line: Vec<u8>,
+    pub(super) line: Vec<u8>,
     /// Another answer follows: this one is 1xx.
     interim: bool,
     chunked: bool,
@@ -155,178 +47,121 @@ enum Part {
 }
 
 impl ResponseMask {
-    /// Of a longer line than ureq takes, no more is kept.
-    const LONGEST_LINE: usize = 64 * 1024;
+    /// Fields whose values ureq, or who reads the answer through it, has to know.
+    const SHOWN: [&'static [u8]; 3] = [b"content-length", b"connection", b"retry-after"];
 
-    fn begin(&mut self) {
+    pub(super) fn begin(&mut self) {
         self.part = Part::Status;
         self.line.clear();
     }
 
-    /// Moves what is hidden of `input` to `hidden`, and leaves asterisks.
-    fn hide(&mut self, input: &mut [u8], hidden: &mut Hidden) {
-        let mut rest = input;
-        while !rest.is_empty() {
+    /// Leaves asterisks of what is hidden of `input`, and tells how much of it ureq may have. The rest
+    /// is the beginning of a line, to be seen again with what follows it.
+    pub(super) fn hide(&mut self, input: &mut [u8], hidden: &mut Hidden) -> usize {
+        let mut done = 0;
+        loop {
+            let rest = input.get_mut(done..).unwrap_or_default();
             let amount = match self.part {
                 Part::Body => rest.len(),
                 Part::Chunk(left) => left.min(rest.len()),
-                _ => memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1),
+                _ => memchr::memchr(b'\n', rest).map_or(0, |at| at + 1),
             };
-            let (piece, after) = rest.split_at_mut(amount);
+            if amount == 0 {
+                self.line.clear();
+                self.line.extend_from_slice(rest);
+                return done;
+            }
+            let piece = rest.get_mut(..amount).unwrap_or_default();
             match self.part {
-                Part::Body => cover(piece, &mut hidden.body),
+                Part::Body => cover(piece, hidden),
                 Part::Chunk(left) => {
-                    cover(piece, &mut hidden.body);
-                    self.part = match left - piece.len() {
+                    cover(piece, hidden);
+                    self.part = match left - amount {
                         0 => Part::ChunkEnd,
                         left => Part::Chunk(left),
                     };
                 }
-                _ => self.take_of_line(piece, hidden),
-            }
-            rest = after;
-        }
-    }
-
-    fn take_of_line(&mut self, piece: &mut [u8], hidden: &mut Hidden) {
-        let before = self.line.len();
-        let ends = piece.ends_with(b"\n");
-        let shown = if before == 0 && ends {
-            self.read_line(piece, ends, hidden)
-        } else {
-            let mut line = std::mem::take(&mut self.line);
-            if before < Self::LONGEST_LINE {
-                line.extend_from_slice(piece);
-            }
-            let shown = self.read_line(&line, ends, hidden);
-            if ends {
-                line.clear();
-            }
-            self.line = line;
-            shown
-        };
-        let is_hidden = |byte: &u8| !b"\r\n".contains(byte);
-        let end = piece.iter().rposition(is_hidden).map_or(0, |at| at + 1);
-        if let Some(rest) = piece.get_mut(shown.first.saturating_sub(before)..end) {
-            rest.fill(b'*');
-        }
-        if let Some(colon) = shown.colon.and_then(|at| at.checked_sub(before))
-            && let Some(byte) = piece.get_mut(colon)
-        {
-            *byte = b':';
-        }
-    }
-
-    /// What of a line ureq gets. At its end, what comes after it is known.
-    fn read_line(&mut self, line: &[u8], ends: bool, hidden: &mut Hidden) -> Shown {
-        let colon = match self.part {
-            Part::Fields | Part::Trailer => memchr::memchr(b':', line),
-            _ => None,
-        };
-        let field = match (self.part, colon) {
-            (Part::Fields, Some(colon)) => Field::of(line, colon),
-            _ => Field::Other,
-        };
-        let is_digit = |byte: &&u8| byte.is_ascii_hexdigit();
-        let first = match (self.part, &field) {
-            (Part::Status, _) => b"HTTP/1.1 200 ".len(),
-            (Part::Fields, Field::Shown | Field::TransferEncoding(_)) => usize::MAX,
-            (Part::Fields, _) => Field::common_with_shown(line),
-            // And the semicolon, if more follows.
-            (Part::ChunkSize, _) => line.iter().take_while(is_digit).count() + 1,
-            (Part::Trailer | Part::ChunkEnd | Part::Chunk(_) | Part::Body, _) => 0,
-        };
-        if ends {
-            match (self.part, &field) {
-                (Part::Status, _) => hidden.location = None,
-                (_, Field::Location(value)) => {
-                    let value = || String::from_utf8_lossy(value).into_owned();
-                    hidden.location.get_or_insert_with(value);
+                _ => {
+                    let text = piece.trim_ascii_end().len();
+                    self.read_line(piece.get_mut(..text).unwrap_or_default(), hidden);
                 }
-                (_, Field::TransferEncoding(value)) => self.chunked |= is_chunked(value),
-                _ => {}
             }
-            self.part = self.after_line(line.trim_ascii_end());
+            done += amount;
         }
-        Shown { first, colon }
     }
 
-    /// What comes after this line.
-    fn after_line(&mut self, line: &[u8]) -> Part {
-        match (self.part, line) {
-            (Part::Status, []) => Part::Status,
-            (Part::Status, _) => {
+    /// Hides what is hidden of a line, and notes what comes after it.
+    fn read_line(&mut self, line: &mut [u8], hidden: &mut Hidden) {
+        let is_empty = line.is_empty();
+        self.part = match self.part {
+            Part::Status if is_empty => Part::Status,
+            Part::Status => {
                 self.interim = line.starts_with(b"HTTP/1.1 1");
                 self.old = line.starts_with(b"HTTP/1.0");
                 self.chunked = false;
+                hidden.location = None;
+                cover_from(line, b"HTTP/1.1 200 ".len());
                 Part::Fields
             }
-            (Part::Fields, []) if self.interim => Part::Status,
-            (Part::Fields, []) if self.chunked && !self.old => Part::ChunkSize,
-            (Part::Fields, []) => Part::Body,
-            (Part::Fields, _) => Part::Fields,
-            (Part::ChunkSize, _) => match chunk_size(line) {
-                Some(0) => Part::Trailer,
-                Some(size) => Part::Chunk(size),
-                None => Part::Body,
-            },
-            (Part::ChunkEnd, _) => Part::ChunkSize,
-            (Part::Trailer, [_, ..]) => Part::Trailer,
-            (Part::Trailer | Part::Body | Part::Chunk(_), _) => Part::Body,
-        }
-    }
-}
-
-fn cover(bytes: &mut [u8], body: &mut Vec<u8>) {
-    body.extend_from_slice(bytes);
-    bytes.fill(b'*');
-}
-
-/// What ureq gets of a line.
-struct Shown {
-    /// How many of its first bytes.
-    first: usize,
-    /// Where its name ends: without it, it would be no field.
-    colon: Option<usize>,
-}
-
-/// A field of a head, as far as it matters here.
-enum Field<'a> {
-    /// Another that ureq, or who reads the answer through it, has to know.
-    Shown,
-    TransferEncoding(&'a [u8]),
-    Location(&'a [u8]),
-    Other,
-}
-
-impl<'a> Field<'a> {
-    const TRANSFER_ENCODING: &'static [u8] = b"transfer-encoding";
-    const SHOWN: [&'static [u8]; 3] = [b"content-length", b"connection", b"retry-after"];
-
-    /// The field of a line whose name ends there.
-    fn of(line: &'a [u8], colon: usize) -> Self {
-        let (name, value) = line.split_at_checked(colon).unwrap_or_default();
-        let value = value.get(1..).unwrap_or_default();
-        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
-        if is(Self::TRANSFER_ENCODING) {
-            Self::TransferEncoding(value)
-        } else if is(b"location") {
-            Self::Location(value.trim_ascii())
-        } else if Self::SHOWN.into_iter().any(is) {
-            Self::Shown
-        } else {
-            Self::Other
-        }
-    }
-
-    /// How much of a line is the beginning of a name that is shown: more of it may be to come.
-    fn common_with_shown(line: &[u8]) -> usize {
-        let common = |name: &[u8]| {
-            let pairs = name.iter().zip(line);
-            pairs.take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count()
+            Part::Fields if !is_empty => {
+                self.read_field(line, hidden);
+                Part::Fields
+            }
+            Part::Fields if self.interim => Part::Status,
+            Part::Fields if self.chunked && !self.old => Part::ChunkSize,
+            Part::ChunkSize => {
+                let size = chunk_size(line);
+                let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit());
+                // And the semicolon, if more follows.
+                cover_from(line, digits.count() + 1);
+                match size {
+                    Some(0) => Part::Trailer,
+                    Some(size) => Part::Chunk(size),
+                    None => Part::Body,
+                }
+            }
+            Part::ChunkEnd => {
+                cover_from(line, 0);
+                Part::ChunkSize
+            }
+            Part::Trailer if !is_empty => {
+                cover_field(line);
+                Part::Trailer
+            }
+            Part::Fields | Part::Trailer | Part::Body | Part::Chunk(_) => Part::Body,
         };
-        let names = Self::SHOWN.into_iter().chain([Self::TRANSFER_ENCODING]);
-        names.map(common).max().unwrap_or_default()
+    }
+
+    fn read_field(&mut self, line: &mut [u8], hidden: &mut Hidden) {
+        let colon = memchr::memchr(b':', line).unwrap_or(line.len());
+        let (name, value) = line.split_at(colon);
+        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        let value = value.get(1..).unwrap_or_default();
+        if is(b"transfer-encoding") {
+            self.chunked |= is_chunked(value);
+        } else if !Self::SHOWN.into_iter().any(is) {
+            if is(b"location") {
+                let value = || String::from_utf8_lossy(value.trim_ascii()).into_owned();
+                hidden.location.get_or_insert_with(value);
+            }
+            cover_field(line);
+        }
+    }
+}
+
+fn cover(body: &mut [u8], hidden: &mut Hidden) {
+    hidden.body.extend_from_slice(body);
+    body.fill(b'*');
+}
+
+fn cover_from(line: &mut [u8], shown: usize) {
+    line.get_mut(shown..).unwrap_or_default().fill(b'*');
+}
+
+/// All but the colon: without it, it would be no field.
+fn cover_field(line: &mut [u8]) {
+    for part in line.splitn_mut(2, |byte| *byte == b':') {
+        part.fill(b'*');
     }
 }
 
@@ -349,10 +184,12 @@ mod tests {
     fn hidden(answer: &str) -> (String, String) {
         let mut outcomes: Vec<_> = (1..=answer.len())
             .map(|size| {
-                let (mut seen, mut hidden) = (answer.as_bytes().to_vec(), Hidden::default());
-                let mut state = ResponseMask::default();
-                for piece in seen.chunks_mut(size) {
-                    state.hide(piece, &mut hidden);
+                let (mut seen, mut hidden) = (Vec::new(), Hidden::default());
+                let mut mask = ResponseMask::default();
+                for piece in answer.as_bytes().chunks(size) {
+                    let mut input = [&mask.line, piece].concat();
+                    let passed = mask.hide(&mut input, &mut hidden);
+                    seen.extend_from_slice(&input[..passed]);
                 }
                 let text = |bytes| String::from_utf8(bytes).unwrap_or_default();
                 (text(seen), text(hidden.body))
@@ -415,7 +252,7 @@ mod tests {
                     \r\n5\r\nsecret";
         let (seen, body) = hidden(head);
         assert!(
-            !seen.contains("secret") && seen.contains("\r\nCo***********:**\r\nRetry-After: 1\r\n"),
+            !seen.contains("secret") && seen.contains("\r\n*************:**\r\nRetry-After: 1\r\n"),
             "{seen}"
         );
         assert_eq!(body, "5\r\nsecret");
@@ -434,11 +271,9 @@ mod tests {
 
     #[test]
     fn the_query_goes_after_the_path() {
-        let head = with_query(b"GET /oauth/token/ HTTP/1.1\r\nhost: x y\r\n\r\n", "a=b");
-        assert_eq!(
-            head.ok().as_deref(),
-            Some(&b"GET /oauth/token/?a=b HTTP/1.1\r\nhost: x y\r\n\r\n"[..])
-        );
-        assert!(with_query(b"GET", "a=b").is_err());
+        let mut head = b"GET /oauth/token/ HTTP/1.1\r\nhost: x y\r\n\r\n".to_vec();
+        insert_query(&mut head, "a=b").unwrap();
+        assert_eq!(head, b"GET /oauth/token/?a=b HTTP/1.1\r\nhost: x y\r\n\r\n");
+        assert!(insert_query(&mut b"GET".to_vec(), "a=b").is_err());
     }
 }

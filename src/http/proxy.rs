@@ -1,12 +1,12 @@
 //! Proxies: the option's own, or the environment's as curl reads it.
+//!
+//! ureq reads one proxy for all schemes, and an upper-case `HTTP_PROXY`; and its `no_proxy` knows
+//! neither ranges of addresses nor that a domain stands for all below it. Tunnels are made by ureq.
 
-use super::exchange::{Exchange, Failure};
-use crate::options::{not_a_proxy, read_proxy_url};
+use super::exchange::Failure;
+use crate::options::read_proxy_url;
 use crate::values::error::Error;
 use std::net::IpAddr;
-use ureq::unversioned::transport::{
-    ConnectProxyConnector, ConnectionDetails, Connector, Either, Transport,
-};
 
 /// A proxy, and the hosts that are reached without it.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -45,17 +45,7 @@ impl Chosen {
     }
 
     pub(super) fn build(&self) -> Result<ureq::Proxy, Error> {
-        let plain = read_proxy_url(&self.url)?;
-        let mut builder = ureq::Proxy::builder(plain.protocol())
-            .host(plain.host())
-            .port(plain.port());
-        if let Some(name) = plain.username() {
-            builder = builder.username(name);
-        }
-        if let Some(password) = plain.password() {
-            builder = builder.password(password);
-        }
-        builder.build().map_err(|_| not_a_proxy())
+        read_proxy_url(&self.url)
     }
 
     pub(super) fn direct(&self) -> Direct {
@@ -107,67 +97,27 @@ impl Entry {
 }
 
 impl Direct {
-    fn holds(&self, host: &str) -> bool {
+    pub(super) fn holds(&self, host: &str) -> bool {
         let host = bare(host).trim_end_matches('.').to_ascii_lowercase();
         self.0.iter().any(|entry| entry.holds(&host))
     }
 }
 
 fn is_within(ip: IpAddr, network: IpAddr, bits: u32) -> bool {
-    let (differing, length) = match (ip, network) {
-        (IpAddr::V4(ip), IpAddr::V4(network)) => (
-            (ip.to_bits() ^ network.to_bits()).leading_zeros(),
-            u32::BITS,
-        ),
-        (IpAddr::V6(ip), IpAddr::V6(network)) => (
-            (ip.to_bits() ^ network.to_bits()).leading_zeros(),
-            u128::BITS,
-        ),
-        _ => return false,
-    };
-    differing >= bits.min(length)
+    match (ip, network) {
+        (IpAddr::V4(ip), IpAddr::V4(network)) => {
+            (ip.to_bits() ^ network.to_bits()).leading_zeros() >= bits.min(u32::BITS)
+        }
+        (IpAddr::V6(ip), IpAddr::V6(network)) => {
+            (ip.to_bits() ^ network.to_bits()).leading_zeros() >= bits.min(u128::BITS)
+        }
+        _ => false,
+    }
 }
 
 /// An address of IPv6 without its brackets.
 fn bare(host: &str) -> &str {
     host.trim_start_matches('[').trim_end_matches(']')
-}
-
-/// Has a tunnel made by the proxy. ureq runs the whole chain of connectors for the connection to it;
-/// the others must know that this is not yet the connection that was asked for.
-#[derive(Debug)]
-pub(super) struct ProxyConnector {
-    inner: ConnectProxyConnector,
-    direct: Direct,
-}
-
-impl ProxyConnector {
-    pub(super) fn new(direct: Direct) -> Self {
-        Self {
-            inner: ConnectProxyConnector::default(),
-            direct,
-        }
-    }
-}
-
-impl<In: Transport> Connector<In> for ProxyConnector {
-    type Out = Either<In, Box<dyn Transport>>;
-
-    fn connect(
-        &self,
-        details: &ConnectionDetails<'_>,
-        chained: Option<In>,
-    ) -> Result<Option<Self::Out>, ureq::Error> {
-        if details.config.proxy().is_none()
-            || self.direct.holds(details.uri.host().unwrap_or_default())
-        {
-            return Ok(chained.map(Either::A));
-        }
-        Exchange::with(|exchange| exchange.to_proxy = true)?;
-        let tunnel = self.inner.connect(details, chained);
-        Exchange::with(|exchange| exchange.to_proxy = false)?;
-        tunnel
-    }
 }
 
 /// Why there is no tunnel. ureq gives the status in a text: "… responded STATUS/…".

@@ -1,18 +1,18 @@
 //! Sockets: opened, written and read so that a call's deadline, `cancel` and signals are heeded.
+//!
+//! ureq and std wait in `connect`, `read` and `write` until their own timeout, whatever happens
+//! meanwhile, and try the addresses of a name one after the other.
 
 use super::dns::Names;
-use super::exchange::Exchange;
+use super::exchange::{Exchange, stopped};
+use super::wire::Wire;
 use crate::options::Resolve;
 use crate::process::cancellation::{CallContext, Wake};
-use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
-use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, Either, NextTimeout, ShutdownHandle, Transport,
-};
 
 /// An open connection, and the client whose call uses it now (0: nobody's).
 #[derive(Debug)]
@@ -21,35 +21,29 @@ struct Socket {
     user: AtomicU64,
 }
 
-impl ShutdownHandle for Socket {
-    fn shutdown(&self) {
-        // It fails only where the connection is gone already, which is what is wanted.
-        let _ = self.stream.shutdown(Shutdown::Both);
-    }
-}
-
 /// `cancel` ends the wait on a connection. One that has just passed to another client's call is lost
 /// to that call, which opens another.
 impl Wake for Socket {
     fn wake(&self, client_id: u64) {
         if self.user.load(Ordering::SeqCst) == client_id {
-            self.shutdown();
+            // It fails only where the connection is gone already, which is what is wanted.
+            let _ = self.stream.shutdown(Shutdown::Both);
         }
     }
 }
 
 /// Opens connections, looking names up only then.
-pub(super) struct TcpConnector {
+pub(super) struct TcpOpener {
     resolve: Vec<Resolve>,
     names: Arc<Names>,
 }
 
-impl TcpConnector {
+impl TcpOpener {
     pub(super) fn new(resolve: Vec<Resolve>, names: Arc<Names>) -> Self {
         Self { resolve, names }
     }
 
-    fn addresses(&self, host: &str, port: u16, until: Instant) -> io::Result<Vec<SocketAddr>> {
+    fn addresses(&self, host: &str, port: u16, call: &CallContext) -> io::Result<Vec<SocketAddr>> {
         let fixed: Vec<_> = self
             .resolve
             .iter()
@@ -58,30 +52,32 @@ impl TcpConnector {
             .collect();
         if fixed.is_empty() {
             self.names
-                .look_up(host, port, until)
+                .look_up(host, port, call)
                 .map_err(|e| io::Error::new(e.kind(), format!("{host} was not found: {e}")))
         } else {
             Ok(fixed)
         }
     }
 
-    fn open(&self, host: &str, port: u16) -> io::Result<Arc<Socket>> {
-        Exchange::opening()?;
+    pub(super) fn open(&self, host: &str, port: u16) -> io::Result<TcpWire> {
         let call = Exchange::call()?;
-        let addresses = self.addresses(host, port, call.deadline)?;
+        let addresses = self.addresses(host, port, &call)?;
         let addresses = in_order(&addresses, self.names.good(host, port));
         let (stream, address) = connect(&call, host, &addresses).inspect_err(|_| {
             self.names.forget(host);
         })?;
         self.names.note_good(host, port, address);
         stream.set_nodelay(true)?;
-        let socket = Arc::new(Socket {
-            stream,
-            user: AtomicU64::new(0),
-        });
+        let user = AtomicU64::new(0);
+        let socket = Arc::new(Socket { stream, user });
         let waited_for: Weak<Socket> = Arc::downgrade(&socket);
         call.register(waited_for);
-        Ok(socket)
+        Ok(TcpWire {
+            socket,
+            read_timeout: None,
+            write_timeout: None,
+            used: false,
+        })
     }
 }
 
@@ -103,36 +99,6 @@ fn in_order(addresses: &[SocketAddr], good: Option<SocketAddr>) -> Vec<SocketAdd
         }
         let new = pair.into_iter().flatten().filter(|a| Some(**a) != good);
         ordered.extend(new);
-    }
-}
-
-impl<In: Transport> Connector<In> for TcpConnector {
-    type Out = Either<In, TcpTransport>;
-
-    fn connect(
-        &self,
-        details: &ConnectionDetails<'_>,
-        chained: Option<In>,
-    ) -> Result<Option<Self::Out>, ureq::Error> {
-        if let Some(tunnel) = chained {
-            return Ok(Some(Either::A(tunnel)));
-        }
-        let host = details.uri.host().unwrap_or_default();
-        let port = details
-            .uri
-            .port_u16()
-            .unwrap_or(if details.needs_tls() { 443 } else { 80 });
-        let socket = self.open(host, port)?;
-        Exchange::with(|exchange| exchange.opened += 1)?;
-        let handle: Weak<Socket> = Arc::downgrade(&socket);
-        (details.register_shutdown)(handle)?;
-        Ok(Some(Either::B(TcpTransport::new(socket))))
-    }
-}
-
-impl fmt::Debug for TcpConnector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TcpConnector").finish_non_exhaustive()
     }
 }
 
@@ -298,148 +264,70 @@ fn connect(
     Err(last)
 }
 
-/// The call itself knows why. Not of a kind that anybody would try again for.
-fn stopped() -> io::Error {
-    io::Error::other("it was not ready within connect_timeout_ms")
-}
-
-/// A connection as ureq sees it. What is written stays here until an answer is awaited, so that
-/// head and body, or a whole TLS flight, go out in one send.
-pub(super) struct TcpTransport {
+/// A socket in use.
+pub(super) struct TcpWire {
     socket: Arc<Socket>,
-    buffers: TcpBuffers,
     read_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
     /// Whether a request has been sent since the connection was last found open.
     used: bool,
 }
 
-impl TcpTransport {
-    fn new(socket: Arc<Socket>) -> Self {
-        Self {
-            socket,
-            buffers: TcpBuffers::default(),
-            read_timeout: None,
-            write_timeout: None,
-            used: false,
-        }
-    }
-
-    /// Sends what is pending.
-    fn flush(&mut self) -> io::Result<()> {
-        if self.buffers.pending == 0 {
-            return Ok(());
-        }
-        let call = Exchange::call()?;
-        self.used = true;
-        self.socket
-            .user
-            .store(call.cancel.client_id, Ordering::SeqCst);
-        let mut sent = 0;
-        let mut exact = false;
-        while let Some(left @ [_, ..]) = self.buffers.output.get(sent..self.buffers.pending) {
-            let timeout = time_to_wait(&call, exact)?;
-            if self.write_timeout != Some(timeout) {
-                self.socket.stream.set_write_timeout(Some(timeout))?;
-                self.write_timeout = Some(timeout);
-            }
-            match (&self.socket.stream).write(left) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(amount) => sent += amount,
-                Err(error) => exact = go_on(&call, error)?,
-            }
-        }
-        self.buffers.pending = 0;
-        Ok(())
-    }
-
-    fn receive(&mut self) -> io::Result<usize> {
+impl Read for TcpWire {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let mut exact = false;
         loop {
-            let call = Exchange::awaiting()?;
-            let timeout = time_to_wait(&call, exact)?;
+            let left = Exchange::with(Exchange::time_left_for_answer)??;
+            let timeout = timeout(left, exact);
             if self.read_timeout != Some(timeout) {
                 self.socket.stream.set_read_timeout(Some(timeout))?;
                 self.read_timeout = Some(timeout);
             }
-            match (&self.socket.stream).read(self.buffers.input_append_buf()) {
-                Ok(amount) => {
-                    self.buffers.filled += amount;
-                    return Ok(amount);
-                }
-                Err(error) => exact = go_on(&call, error)?,
+            match (&self.socket.stream).read(into) {
+                Err(error) => exact = go_on(error)?,
+                read => return read,
+            }
+        }
+    }
+}
+
+impl Write for TcpWire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.used = true;
+        let user = Exchange::with(|exchange| exchange.client_id())?;
+        self.socket.user.store(user, Ordering::SeqCst);
+        let mut exact = false;
+        loop {
+            let left = Exchange::with(|exchange| exchange.time_left())??;
+            let timeout = timeout(left, exact);
+            if self.write_timeout != Some(timeout) {
+                self.socket.stream.set_write_timeout(Some(timeout))?;
+                self.write_timeout = Some(timeout);
+            }
+            match (&self.socket.stream).write(bytes) {
+                Err(error) => exact = go_on(error)?,
+                written => return written,
             }
         }
     }
 
-    /// Whether the server has neither closed the connection nor sent what nobody asked for.
-    #[cfg(unix)]
-    fn is_quiet(&self) -> bool {
-        use rustix::net::{RecvFlags, recv};
-        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        matches!(
-            recv(&self.socket.stream, &mut [0; 1][..], flags),
-            Err(rustix::io::Errno::WOULDBLOCK)
-        )
-    }
-
-    #[cfg(not(unix))]
-    fn is_quiet(&self) -> bool {
-        let stream = &self.socket.stream;
-        let quiet = stream.set_nonblocking(true).is_ok()
-            && matches!(stream.peek(&mut [0; 1]), Err(e) if e.kind() == io::ErrorKind::WouldBlock);
-        quiet && stream.set_nonblocking(false).is_ok()
-    }
-}
-
-/// How long one system call may block. The first time, the time left is rounded down to a power
-/// of two, so that it stays the same from call to call and need not be set again; then exactly.
-fn time_to_wait(call: &CallContext, exact: bool) -> io::Result<Duration> {
-    if call.is_cancelled() {
-        return Err(stopped());
-    }
-    let left = u64::try_from(call.remaining().as_micros()).unwrap_or(u64::MAX);
-    if left == 0 {
-        return Err(stopped());
-    }
-    let milliseconds = left.div_ceil(1000);
-    Ok(Duration::from_millis(if exact {
-        milliseconds
-    } else {
-        1 << milliseconds.ilog2()
-    }))
-}
-
-/// After a failed system call: an error that ends the exchange, or `true` to go on, waiting
-/// exactly as long as is left.
-fn go_on(call: &CallContext, error: io::Error) -> io::Result<bool> {
-    match error.kind() {
-        io::ErrorKind::Interrupted if call.interrupted() => Err(stopped()),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => {
-            Ok(true)
+    /// One send for a whole flight of TLS. (`writev` raises SIGPIPE in programs that do not ignore it.)
+    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        match pieces {
+            [piece] => self.write(piece),
+            pieces => {
+                let pieces: Vec<&[u8]> = pieces.iter().map(|piece| &**piece).collect();
+                self.write(&pieces.concat())
+            }
         }
-        _ => Err(error),
-    }
-}
-
-impl Transport for TcpTransport {
-    fn buffers(&mut self) -> &mut dyn Buffers {
-        &mut self.buffers
     }
 
-    fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> Result<(), ureq::Error> {
-        self.buffers.pending += amount;
-        if self.buffers.is_nearly_full() {
-            self.flush()?;
-        }
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
 
-    fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
-        self.flush()?;
-        Ok(self.receive()? > 0)
-    }
-
+impl Wire for TcpWire {
     /// Asked twice of every pooled connection: when it goes back, right after its answer has been
     /// read, which needs no system call, and when it is taken out.
     fn is_open(&mut self) -> bool {
@@ -447,93 +335,50 @@ impl Transport for TcpTransport {
             self.socket.user.store(0, Ordering::SeqCst);
             true
         } else {
-            self.is_quiet()
+            is_quiet(&self.socket.stream)
         }
     }
 }
 
-impl fmt::Debug for TcpTransport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TcpTransport").finish_non_exhaustive()
-    }
+/// Whether the server has neither closed the connection nor sent what nobody asked for.
+#[cfg(unix)]
+fn is_quiet(stream: &TcpStream) -> bool {
+    use rustix::net::{RecvFlags, recv};
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    matches!(
+        recv(stream, &mut [0; 1][..], flags),
+        Err(rustix::io::Errno::WOULDBLOCK)
+    )
 }
 
-/// Buffers that keep what is to be sent until it is worth a system call.
-#[derive(Debug, Default)]
-pub(super) struct TcpBuffers {
-    output: Vec<u8>,
-    pending: usize,
-    input: Vec<u8>,
-    consumed: usize,
-    filled: usize,
-    progress: bool,
+#[cfg(not(unix))]
+fn is_quiet(stream: &TcpStream) -> bool {
+    let quiet = stream.set_nonblocking(true).is_ok()
+        && matches!(stream.peek(&mut [0; 1]), Err(e) if e.kind() == io::ErrorKind::WouldBlock);
+    quiet && stream.set_nonblocking(false).is_ok()
 }
 
-impl TcpBuffers {
-    /// One request of a full batch fits.
-    const OUTPUT: usize = 16 * 1024;
-    /// What must be free for ureq to write a head, or for rustls a record.
-    const RESERVE: usize = 8 * 1024;
-    const INPUT: usize = 8 * 1024;
-
-    fn is_nearly_full(&self) -> bool {
-        self.output.len() - self.pending < Self::RESERVE
-    }
+/// How long one system call may block. The first time, the time left is rounded down to a power
+/// of two, so that it stays the same from call to call and need not be set again; then exactly.
+fn timeout(left: Duration, exact: bool) -> Duration {
+    let left = u64::try_from(left.as_micros()).unwrap_or(u64::MAX);
+    let milliseconds = left.div_ceil(1000).max(1);
+    Duration::from_millis(if exact {
+        milliseconds
+    } else {
+        1 << milliseconds.ilog2()
+    })
 }
 
-impl Buffers for TcpBuffers {
-    fn output(&mut self) -> &mut [u8] {
-        if self.output.is_empty() {
-            self.output.resize(Self::OUTPUT, 0);
+/// After a failed system call: an error that ends the exchange, or `true` to go on, waiting
+/// exactly as long as is left.
+fn go_on(error: io::Error) -> io::Result<bool> {
+    match error.kind() {
+        io::ErrorKind::Interrupted if Exchange::call()?.interrupted() => Err(stopped()),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => {
+            Ok(true)
         }
-        self.output.get_mut(self.pending..).unwrap_or_default()
-    }
-
-    fn input(&self) -> &[u8] {
-        self.input
-            .get(self.consumed..self.filled)
-            .unwrap_or_default()
-    }
-
-    fn input_append_buf(&mut self) -> &mut [u8] {
-        if self.consumed == self.filled {
-            (self.consumed, self.filled) = (0, 0);
-        }
-        if self.filled == self.input.len() {
-            if self.consumed > 0 {
-                self.input.copy_within(self.consumed..self.filled, 0);
-                self.filled -= self.consumed;
-                self.consumed = 0;
-            } else {
-                // ureq refuses heads beyond its own limit, so that this ends.
-                self.input.resize(self.input.len() + Self::INPUT, 0);
-            }
-        }
-        self.input.get_mut(self.filled..).unwrap_or_default()
-    }
-
-    fn input_appended(&mut self, amount: usize) {
-        self.filled += amount;
-    }
-
-    fn input_consume(&mut self, amount: usize) {
-        self.progress = amount > 0;
-        self.consumed = (self.consumed + amount).min(self.filled);
-    }
-
-    fn tmp_and_output(&mut self) -> (&mut [u8], &mut [u8]) {
-        if self.output.is_empty() {
-            self.output.resize(Self::OUTPUT, 0);
-        }
-        // The first is for chunked bodies, which are never sent here.
-        (
-            &mut [],
-            self.output.get_mut(self.pending..).unwrap_or_default(),
-        )
-    }
-
-    fn can_use_input(&self) -> bool {
-        !self.input().is_empty() && self.progress
+        _ => Err(error),
     }
 }
 

@@ -1,31 +1,34 @@
-//! TLS: one configuration and one session cache for all connections of a transport.
+//! TLS: one configuration and one session cache for all connections of a client.
+//!
+//! ureq's connector trusts either the built-in roots or those of a file, not both; it tells a
+//! certificate that is not trusted like any other broken connection; and it wraps only what is a
+//! transport of ureq's.
 
-use super::exchange::Exchange;
-use super::hidden::{Connection, Stream};
+use super::wire::Wire;
 use crate::options::invalid;
 use crate::values::error::{Error, ErrorKind};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
-use std::fmt;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
-use ureq::http::Uri;
-use ureq::unversioned::transport::{
-    ConnectionDetails, Connector, Either, Transport, TransportAdapter,
-};
 
 /// Room for the sessions of as many portals as one process calls within a ticket's life.
 const SESSIONS: usize = 1024;
 
-/// Wraps connections to `https` addresses in TLS.
-pub(super) struct TlsConnector {
-    config: Arc<ClientConfig>,
+/// What connections to `https` addresses are wrapped in.
+pub(super) struct Tls(Arc<ClientConfig>);
+
+pub(super) type TlsWire = StreamOwned<ClientConnection, Box<dyn Wire>>;
+
+impl Wire for TlsWire {
+    fn is_open(&mut self) -> bool {
+        self.sock.is_open()
+    }
 }
 
-impl TlsConnector {
+impl Tls {
     /// Trusts the built-in roots, and those of `ca_file`.
     pub(super) fn new(ca_file: Option<&Path>) -> Result<Self, Error> {
         let mut roots = RootCertStore {
@@ -41,9 +44,28 @@ impl TlsConnector {
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.resumption = rustls::client::Resumption::in_memory_sessions(SESSIONS);
-        Ok(Self {
-            config: Arc::new(config),
-        })
+        Ok(Self(Arc::new(config)))
+    }
+
+    /// Until it is done, so that a certificate's fault is told as such.
+    pub(super) fn handshake(
+        &self,
+        host: &str,
+        wire: Box<dyn Wire>,
+    ) -> Result<TlsWire, ureq::Error> {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let name = ServerName::try_from(bare)
+            .map_err(|_| ureq::Error::Tls("the host name is no name for a certificate"))?
+            .to_owned();
+        let connection = ClientConnection::new(Arc::clone(&self.0), name)?;
+        let mut stream = StreamOwned::new(connection, wire);
+        stream.conn.complete_io(&mut stream.sock).map_err(|error| {
+            match error.downcast::<rustls::Error>() {
+                Ok(fault) => ureq::Error::Rustls(fault),
+                Err(error) => ureq::Error::Io(error),
+            }
+        })?;
+        Ok(stream)
     }
 }
 
@@ -97,73 +119,5 @@ fn add_roots(roots: &mut RootCertStore, file: &Path) -> Result<(), Error> {
         Ok(())
     } else {
         Err(fault("holds no certificate".to_owned()))
-    }
-}
-
-impl<In: Transport> Connector<In> for TlsConnector {
-    type Out = Either<In, Connection>;
-
-    fn connect(
-        &self,
-        details: &ConnectionDetails<'_>,
-        chained: Option<In>,
-    ) -> Result<Option<Self::Out>, ureq::Error> {
-        let Some(transport) = chained else {
-            return Ok(None);
-        };
-        let to_proxy = Exchange::with(|exchange| exchange.to_proxy)?;
-        let with_tls = details.needs_tls() && !transport.is_tls();
-        if to_proxy && !with_tls {
-            return Ok(Some(Either::A(transport)));
-        }
-        let adapter = TransportAdapter::new(transport.boxed(), details.current_time.clone());
-        let stream = if with_tls {
-            Stream::Tls(Box::new(self.handshake(details.uri, adapter)?))
-        } else {
-            Stream::Plain(adapter)
-        };
-        if to_proxy {
-            return Ok(Some(Either::B(Connection::to_proxy(stream))));
-        }
-        Exchange::ready()?;
-        Ok(Some(Either::B(Connection::to_server(stream))))
-    }
-}
-
-impl TlsConnector {
-    /// Until it is done, so that a certificate's fault is told as such.
-    fn handshake(
-        &self,
-        uri: &Uri,
-        adapter: TransportAdapter,
-    ) -> Result<StreamOwned<ClientConnection, TransportAdapter>, ureq::Error> {
-        let host = uri.host().unwrap_or_default();
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let name = ServerName::try_from(bare)
-            .map_err(|_| ureq::Error::Tls("the host name is no name for a certificate"))?
-            .to_owned();
-        let connection = ClientConnection::new(Arc::clone(&self.config), name)?;
-        let mut stream = StreamOwned::new(connection, adapter);
-        while stream.conn.is_handshaking() {
-            stream
-                .conn
-                .complete_io(&mut stream.sock)
-                .map_err(as_tls_error)?;
-        }
-        Ok(stream)
-    }
-}
-
-/// The fault that rustls wrapped for the sake of `io::Write`.
-fn as_tls_error(error: io::Error) -> ureq::Error {
-    match error.downcast::<rustls::Error>() {
-        Ok(fault) => ureq::Error::Rustls(fault),
-        Err(error) => ureq::Error::Io(error),
-    }
-}
-
-impl fmt::Debug for TlsConnector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsConnector").finish_non_exhaustive()
     }
 }

@@ -4,3 +4,4 @@
 pub(crate) mod cancellation;
 pub(crate) mod keyed_queue;
 pub(crate) mod per_process;
+pub(crate) mod registry;

@@ -8,10 +8,11 @@ emulator, the client is given two options more, ``resolve`` and ``ca_file``:
 - Python: ``Client`` is a partial that has them
 - PHP: they are put behind ``'access_token' => 'ACCESS_TOKEN'``
 
-The emulator takes any access token and knows every message. A snippet that reports a status must
-have reached it, whatever it does about errors. Shell snippets are checked by ``bash -n``, and their
-make targets looked up; settings and JSON are parsed. An HTML comment before a fence,
-``<!-- not run: REASON -->``, leaves a snippet out: its test is skipped with this reason.
+The emulator takes any access token and knows every message. A snippet that reports a status or
+registers a sender must have reached it, whatever it does about errors. Shell snippets are checked
+by ``bash -n``, and their make targets looked up; settings and JSON are parsed. An HTML comment
+before a fence, ``<!-- not run: REASON -->``, leaves a snippet out: its test is skipped with this
+reason.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from pages import ROOT, Snippet, snippets
 
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
 REPORTS = re.compile(r"message_status_update|messageStatusUpdate")
+REGISTERS = re.compile(r"sender_add|senderAdd")
 SETTINGS = {
     "access_token": "*",
     "refresh_token": "REFRESH_TOKEN",
@@ -194,6 +196,8 @@ def check_what_the_portal_saw(snippet: Snippet, portal: Portal) -> None:
     assert portal.seen()["bad"] == []
     if REPORTS.search(snippet.code):
         assert portal.messages(), "it reported no status to the portal"
+    if REGISTERS.search(snippet.code):
+        assert portal.senders(), "it registered no sender with the portal"
 
 
 @pytest.mark.parametrize("snippet", of(PROGRAMS))

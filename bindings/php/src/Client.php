@@ -155,7 +155,7 @@ final class Client
     public function messageStatusGet(int $messageId): string
     {
         if ($messageId < 0) {
-            throw new InvalidArgument("message id $messageId is negative: give the portal's number of the message");
+            throw new InvalidArgument("message id $messageId is negative: give the portal's own number of the message");
         }
         $client = $this->client();
         return $this->listed(
@@ -167,15 +167,15 @@ final class Client
     /**
      * Registers an SMS provider with the portal, so that users can choose it.
      *
-     * The portal refuses a code that is registered. So this asks for the list of senders first, and again if the
-     * answer is lost, to tell whether the sender was added. A PortalError with the portal code
-     * `ERROR_SENDER_ALREADY_INSTALLED` therefore means that it was there before.
+     * The portal refuses a code that is registered. So the list of senders is asked for first, and again if the
+     * answer is lost, to find out whether the sender was added. Therefore a PortalError with the portal code
+     * `ERROR_SENDER_ALREADY_INSTALLED` means that the code was registered before.
      *
      * @param string $code the provider code, `[A-Za-z0-9._-]+`
      * @param string $handler the http or https address that the portal posts messages to
-     * @param string|array<string, string> $name what users see; one text, or a text for each language:
+     * @param string|array<string, string> $name the name that users see: one text, or one for each language,
      *     `['en' => '…', 'de' => '…']`
-     * @param string|array<string, string>|null $description what users read about it, in the same way
+     * @param string|array<string, string>|null $description the description that users see, in the same form
      *
      * @throws MessageServiceException see the classes in the namespace Exception
      */
@@ -196,8 +196,8 @@ final class Client
     }
 
     /**
-     * Changes the handler, name or description of a registered sender; what is null stays. Doing so twice is
-     * harmless.
+     * Changes the handler, name or description of a registered sender. What is null stays as it is. Calling
+     * this twice is harmless.
      *
      * @param string|array<string, string>|null $name as for senderAdd
      * @param string|array<string, string>|null $description as for senderAdd
@@ -221,8 +221,8 @@ final class Client
     }
 
     /**
-     * Removes a sender from the portal. If the answer is lost, this asks for the list of senders to tell whether
-     * the sender is gone.
+     * Removes a sender from the portal. If the answer is lost, the list of senders is asked for, to find out
+     * whether the sender was removed.
      *
      * @throws MessageServiceException a PortalError with the portal code `ERROR_SENDER_NOT_FOUND` if the code is
      *     not registered
@@ -391,7 +391,7 @@ final class Client
     }
 
     /**
-     * What a call lists under a name.
+     * The values with a name in the list that a call returns.
      *
      * @param \Closure(\FFI\CData, \FFI\CData): int $call takes the places for its list and its error
      *

@@ -1,5 +1,5 @@
-//! What arguments of calls become: text and numbers that the core takes, or an exception that says
-//! what is wrong with them. Nothing is sent here.
+//! Turns arguments of calls into text and numbers for the core, or into an exception that says what
+//! is wrong with them.
 
 use crate::errors;
 use crate::options::type_name;
@@ -108,7 +108,7 @@ pub(crate) fn number(value: &Bound<'_, PyAny>) -> Result<u64, Unsendable> {
         )));
     }
     value.extract().map_err(|_| {
-        let fault = "message_id is no number of a message: give one from 1 to 2**64 - 1";
+        let fault = "message_id must be a message's number, from 1 to 2**64 - 1";
         Unsendable::Error(Error::new(ErrorKind::InvalidArgument, fault))
     })
 }

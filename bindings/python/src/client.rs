@@ -166,9 +166,9 @@ impl Client {
 
     /// Asks for the status of one message.
     ///
-    /// message_id is the portal's own number of the message, an int; it is not the id that the
-    /// portal posted to the provider's handler. Returns the English name of the status, or "" if
-    /// the message has none. Raises B24Error.
+    /// message_id is the portal's own number of the message, an int, not the id that the portal
+    /// posted to the provider's handler. Returns the English name of the status, or "" if the
+    /// message has none. Raises B24Error.
     #[pyo3(signature = (message_id))]
     fn message_status_get(
         &self,
@@ -183,12 +183,13 @@ impl Client {
     /// Registers an SMS provider with the portal, so that users can choose it.
     ///
     /// code is the provider code; handler the http or https address that the portal posts messages
-    /// to; name and description what users see, a str or a mapping of languages to str, such as
-    /// {"en": "...", "de": "..."}; type is "SMS". Raises B24Error.
+    /// to; name and description the texts that users see, each a str or a mapping of languages to
+    /// str, such as {"en": "...", "de": "..."}; type is "SMS". Raises B24Error.
     ///
-    /// The portal refuses a code that is registered. So this asks for the list of senders first,
-    /// and again if the answer is lost, to tell whether the sender was added. A PortalError with the
-    /// portal_code ERROR_SENDER_ALREADY_INSTALLED therefore means that it was there before.
+    /// The portal refuses a code that is registered. So the list of senders is asked for first, and
+    /// again if the answer is lost, to find out whether the sender was added. Therefore a
+    /// PortalError with the portal_code ERROR_SENDER_ALREADY_INSTALLED means that the code was
+    /// registered before.
     #[pyo3(
         signature = (code, handler, name, description = None, r#type = None),
         text_signature = "($self, code, handler, name, description=None, type=\"SMS\")"
@@ -215,7 +216,7 @@ impl Client {
 
     /// Changes the handler, name or description of a registered sender.
     ///
-    /// The arguments are those of sender_add; what is None stays as it is. Doing so twice is
+    /// The arguments are those of sender_add; what is None stays as it is. Calling this twice is
     /// harmless. Raises B24Error, a PortalError with the portal_code ERROR_SENDER_NOT_FOUND if the
     /// code is not registered.
     #[pyo3(signature = (code, handler = None, name = None, description = None))]
@@ -239,9 +240,9 @@ impl Client {
 
     /// Removes a sender from the portal, by its provider code.
     ///
-    /// If the answer is lost, this asks for the list of senders to tell whether the sender is gone.
-    /// Raises B24Error, a PortalError with the portal_code ERROR_SENDER_NOT_FOUND if the code is
-    /// not registered.
+    /// If the answer is lost, the list of senders is asked for, to find out whether the sender was
+    /// removed. Raises B24Error, a PortalError with the portal_code ERROR_SENDER_NOT_FOUND if the
+    /// code is not registered.
     #[pyo3(signature = (code))]
     fn sender_delete(&self, py: Python<'_>, code: &Bound<'_, PyAny>) -> PyResult<()> {
         self.check_open(py)?;
