@@ -90,28 +90,22 @@ def tokens(expected: Json, seen: Json, now: Json, time: float) -> list[str]:
     return found
 
 
-def portal(row: Json, seen: Json, now: Json) -> Iterable[str]:
-    """What the portal saw in a row, and its tokens at the end."""
+def portal(row: Json, seen: Json, messages: Json, history: Json, now: Json) -> Iterable[str]:
+    """What the portal saw and keeps at the end of a row."""
     for bad in seen["bad"]:
         yield f"the portal saw what must not be: {bad}"
     for name, value in row["seen"].items():
         if not matches(value, seen[name]):
             yield f"portal saw {name}: expected {value}, seen {seen[name]}"
+    if "messages" in row and row["messages"] != messages:
+        yield f"portal keeps: expected {row['messages']}, seen {messages}"
+    for name, value in row.get("history", {}).items():
+        if history.get(name) != value:
+            yield f"history of {name}: expected {value}, seen {history.get(name)}"
     if now["lost"] != row.get("lost", False):
         yield f"the installation is {'lost' if now['lost'] else 'not lost'}"
     if "log" in row:
         yield from log(row["log"], seen["log"])
-
-
-def kept(row: Json, messages: Json, history: Json, senders: Json) -> Iterable[str]:
-    """What the portal keeps at the end of a row."""
-    if "messages" in row and row["messages"] != messages:
-        yield f"portal keeps: expected {row['messages']}, seen {messages}"
-    if "senders" in row and row["senders"] != senders:
-        yield f"portal keeps the senders: expected {row['senders']}, seen {senders}"
-    for name, value in row.get("history", {}).items():
-        if history.get(name) != value:
-            yield f"history of {name}: expected {value}, seen {history.get(name)}"
 
 
 def proxy(row: Json, tunnels: int, requests: int) -> Iterable[str]:

@@ -270,10 +270,8 @@ class Play:
     def judge(self) -> None:
         seen, now, places = cast("Json", self.portal.seen()), self.tokens(), self.running.places
         self.secrets.update(now[name] for name in ("access_token", "refresh_token") if now[name])
-        senders = cast("Json", self.portal.senders())
         problems = [
-            *checks.portal(self.row, seen, now),
-            *checks.kept(self.row, self.portal.messages(), self.portal.history(), senders),
+            *checks.portal(self.row, seen, self.portal.messages(), self.portal.history(), now),
             *checks.proxy(self.row, places.tunnels, places.proxy_requests),
         ]
         for texts in self.row.get("records", []):

@@ -21,7 +21,7 @@ Json = dict[str, Any]
 
 MEMBERS = {
     "name", "about", "portal", "faults", "config", "hosts", "steps", "seen", "log", "messages",
-    "history", "senders", "tunnels", "proxy_requests", "records", "deadline_ms", "secrets", "except", "needs",
+    "history", "tunnels", "proxy_requests", "records", "deadline_ms", "secrets", "except", "needs",
     "lost",
 }  # fmt: skip
 
