@@ -1,4 +1,4 @@
-"""Runs the test suites of every language and sums them up.
+"""Runs the test suites of every language and adds up their results.
 
 A suite's exit code says whether it passed. How many tests it had is read from the JUnit XML that it
 wrote, or for `cargo test`, which writes none, from the lines that it ends with.
@@ -34,19 +34,19 @@ TABLE = ("tests/scenarios", "tests/adapters")
 
 @dataclass(frozen=True)
 class Suite:
-    """A command, and what its outcome depends on."""
+    """A command, and the files that its outcome depends on."""
 
     name: str
     inputs: tuple[str, ...]
-    #: `{junit}` stands for the file that it is to write.
+    #: `{junit}` is replaced by the name of the file that it must write.
     command: tuple[str, ...]
 
 
 CARGO = ("cargo", "test", "--locked", "--quiet", "-p")
 PYTEST = (".venv/bin/python", "-m", "pytest", "-q", "--junitxml", "{junit}")
 SCENARIOS = (*PYTEST, "tests/scenarios", "-rs", "--dist", "worksteal")
-# Rows mostly wait: more of them at a time than there are cores. Under valgrind they do not, and
-# deadlines of half a second would pass while others have the processor.
+# Rows wait most of the time, so more of them are run at a time than there are cores. Not under
+# valgrind, which needs so much time that a call's deadline would pass.
 AT_A_TIME = ("-n", "8")
 VALGRIND = ("-n", "2", "-m", "c", "--valgrind")
 CTEST = (
@@ -114,7 +114,7 @@ def count(suite: Suite, junit: Path, output: str, exit_code: int) -> Counter[str
 
 
 def outcome(test: ET.Element) -> str:
-    """What JUnit's XML says of a test."""
+    """The outcome of a test in JUnit's XML."""
     if test.find("failure") is not None or test.find("error") is not None:
         return "failed"
     return "skipped" if test.find("skipped") is not None else "passed"

@@ -1,8 +1,9 @@
 //! HTTP: one request out, one answer in, over the process's pooled connections.
 //!
-//! ureq does the HTTP. Its resolver and its transport are replaced, through the traits it has for
-//! that, so that a call on a pooled connection costs one send and two receives (the probe and the
-//! answer), and so that every wait ends at the call's deadline, at `cancel`, or on a signal.
+//! ureq does the HTTP. Its resolver and its connections are replaced through the traits that it has
+//! for that purpose. So a call on a pooled connection takes one send and two receives (the check of
+//! the connection and the answer), and every wait ends at the call's deadline, at `cancel`, or on a
+//! signal.
 
 use super::connection::PortalConnector;
 use super::exchange::{Exchange, Failed, Failure, Hidden};
@@ -23,14 +24,15 @@ use ureq::http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use ureq::http::{HeaderMap, HeaderValue, Method, Uri};
 use ureq::unversioned::transport::ConnectProxyConnector;
 
-/// Answers are read up to this size: the largest sound one, of a batch of 50, is below 100 KiB.
+/// Answers are read up to this size. The largest correct one, of a batch of 50, has less than 100
+/// KiB.
 const MAX_ANSWER: u64 = 1024 * 1024;
-/// The answer to a single update fits, so that its buffer need not grow.
+/// Enough for the answer to a single update, so that the buffer need not grow.
 const USUAL_ANSWER: usize = 512;
-/// For how long it is looked, after the time is over, for an answer that must not be lost.
+/// How long, after the deadline, an answer that must not be lost is still looked for.
 const LAST_LOOK: Duration = Duration::from_millis(500);
-/// ureq compares every idle connection with every other at each call: more would cost calls to
-/// many portals more than they save.
+/// ureq compares every idle connection with every other at each call. With more of them, calls to
+/// many portals would take longer, not less.
 const MAX_IDLE: usize = 64;
 const MAX_IDLE_AGE: Duration = Duration::from_secs(55);
 
@@ -43,7 +45,7 @@ pub(crate) struct HttpOptions {
 }
 
 impl HttpOptions {
-    /// The options for an `https` (or else `http`) address.
+    /// The options for an `https` or `http` address.
     pub(crate) fn of(settings: &Settings, https: bool) -> Self {
         Self {
             ca_file: settings.ca_file.clone(),
@@ -71,7 +73,7 @@ pub(crate) struct HttpClients {
 }
 
 impl HttpClients {
-    /// Reads `ca_file`, if it is new or has changed, and so does it without the lock.
+    /// Reads `ca_file` if it is new or has changed, and does so without the lock.
     pub(crate) fn get(&self, options: &HttpOptions) -> Result<Arc<HttpClient>, Error> {
         let known = self.lock().get(options).cloned();
         if let Some(http_client) = known {
@@ -91,7 +93,7 @@ impl HttpClients {
 }
 
 impl Entry for Arc<HttpClient> {
-    /// More kinds of client than any host uses at a time.
+    /// More kinds of client than any program uses at a time.
     const MAX_ENTRIES: usize = 64;
 
     fn is_idle(&self) -> bool {
@@ -113,7 +115,7 @@ pub(crate) struct HttpClient {
     present: ArcSwap<Pool>,
 }
 
-/// What goes when `ca_file` changes: nothing that trusts the former roots stays in use.
+/// What is replaced when `ca_file` changes, so that nothing uses the former roots any more.
 #[derive(Debug)]
 struct Pool {
     agent: ureq::Agent,
@@ -129,8 +131,8 @@ pub(crate) struct HttpRequest<'a> {
     pub(crate) user_agent: &'a HeaderValue,
     /// Whether it may be sent again on another connection when the server may have got it already.
     pub(crate) idempotent: bool,
-    /// Of a request whose answer must not be lost: whether so much of it will do where the rest does
-    /// not come. What has come when the time is over is read too.
+    /// For a request whose answer must not be lost: whether this part of it is enough if the rest
+    /// does not come. What has arrived when the time is over is read too.
     pub(crate) suffices: Option<fn(&[u8]) -> bool>,
 }
 
@@ -143,8 +145,8 @@ impl HttpClient {
         })
     }
 
-    /// Reads `ca_file` again if it is another than it was: whether it is. A file that is being
-    /// written, or that is none any more, changes nothing.
+    /// Reads `ca_file` again if it has changed, and returns whether it has. A file that is being
+    /// written, or that has no certificates any more, changes nothing.
     fn renew_if_changed(&self) -> bool {
         let Some(file) = &self.options.ca_file else {
             return false;
@@ -159,15 +161,15 @@ impl HttpClient {
                 true
             }
             Err(error) => {
-                log::warn!(target: LOG, "ca_file has changed, and what it held before stays in use: {error}");
+                log::warn!(target: LOG, "ca_file has changed and cannot be used, its former certificates stay in use: {error}");
                 false
             }
         }
     }
 
-    /// Sends a request and reads the whole answer. A pooled connection that turns out to have
-    /// been closed is replaced at once, without the caller noticing, if the request is idempotent;
-    /// and a certificate that is not trusted is looked at again if `ca_file` has changed.
+    /// Sends a request and reads the whole answer. If a pooled connection was closed and the
+    /// request is idempotent, another connection replaces it at once. If a certificate is not
+    /// trusted and `ca_file` has changed, the request is tried again with the new file.
     pub(crate) fn send(
         &self,
         call: &CallContext,
@@ -225,7 +227,7 @@ impl Pool {
             .max_idle_connections_per_host(MAX_IDLE)
             .max_idle_age(MAX_IDLE_AGE)
             .build();
-        // Before it is read: what is written meanwhile makes another version.
+        // Taken before the file is read, so that a change in the meantime is noticed.
         let ca_file = options.ca_file.as_deref().and_then(tls::Version::of);
         let connector = PortalConnector {
             has_proxy: options.proxy.is_some(),
@@ -288,7 +290,7 @@ impl Pool {
     }
 }
 
-/// How long a body is that has asterisks in its place. (`io::copy` would clear 8 KiB for each read.)
+/// The length of a body that ureq gets as asterisks. (`io::copy` would clear 8 KiB for each read.)
 fn length_of(mut covered: impl io::Read) -> io::Result<usize> {
     let mut asterisks = [0; USUAL_ANSWER];
     let mut length = 0;
@@ -300,7 +302,7 @@ fn length_of(mut covered: impl io::Read) -> io::Result<usize> {
     }
 }
 
-/// An address in two parts: ureq gets the first only.
+/// An address in two parts; ureq gets only the first.
 fn without_query(uri: &Uri) -> Result<(Uri, String), ureq::Error> {
     let Some(query) = uri.query() else {
         return Ok((uri.clone(), String::new()));
@@ -316,8 +318,7 @@ fn text(headers: &HeaderMap, name: &ureq::http::HeaderName) -> Option<String> {
     Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
-/// Seconds, or a date. What is longer than a lifetime is cut, so that it fits wherever it is added
-/// to or counted in.
+/// Seconds, or a date. Very long times are cut, so that adding them never overflows.
 fn read_retry_after(value: &str) -> Option<Duration> {
     const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
     let value = value.trim();
@@ -330,7 +331,7 @@ fn read_retry_after(value: &str) -> Option<Duration> {
     Some(wait.min(LONGEST))
 }
 
-/// Whether this is how a connection fails that the server closed while it was idle.
+/// Whether a connection fails in this way if the server closed it while it was idle.
 fn was_closed(fault: &ureq::Error) -> bool {
     use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     matches!(fault, ureq::Error::Io(e) if matches!(

@@ -1,7 +1,8 @@
 //! Connections as ureq uses them: how one is opened, and what is sent and received on it.
 //!
-//! ureq's own ones do not serve: their waits end neither at `cancel` nor on a signal, they send head
-//! and body apart, and what passes them is logged. Buffers and the tunnel through a proxy are ureq's.
+//! ureq's own connections cannot be used: their waits end neither at `cancel` nor on a signal, they
+//! send head and body separately, and everything that passes through them is logged. Buffers and
+//! the tunnel through a proxy are ureq's.
 
 use super::exchange::Exchange;
 use super::hidden::{ResponseMask, insert_query};
@@ -44,7 +45,8 @@ impl Connector for PortalConnector {
     ) -> Result<Option<Connection>, ureq::Error> {
         let host = details.uri.host().unwrap_or_default();
         let is_tls = details.needs_tls();
-        // To make a tunnel, ureq asks for the connection to the proxy with a configuration that has none.
+        // To make a tunnel, ureq asks for the connection to the proxy with a configuration without
+        // a proxy.
         let to_proxy = self.has_proxy && details.config.proxy().is_none();
         if !to_proxy {
             Exchange::with(Exchange::opening)?;
@@ -81,11 +83,11 @@ impl Connector for PortalConnector {
 /// A connection to a portal or authorization server, or to a proxy.
 pub(super) struct Connection {
     buffers: LazyBuffers,
-    /// What ureq has written. It stays here until an answer is awaited, so that head and body go out in
-    /// one send.
+    /// What ureq has written. It stays here until an answer is awaited, so that head and body leave
+    /// in one send.
     pending: Vec<u8>,
     wire: Box<dyn Wire>,
-    /// None for a proxy: ureq reads its answer itself.
+    /// None for a proxy, whose answer ureq reads itself.
     mask: Option<ResponseMask>,
     is_tls: bool,
 }
@@ -128,7 +130,7 @@ impl Transport for Connection {
     fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
         self.send_pending()?;
         loop {
-            // A line is passed on when its end has come.
+            // A line is passed on when it is complete.
             let begun = self.mask.as_ref().map_or(&[][..], |mask| &mask.line);
             let held = begun.len();
             let free = self.buffers.input_append_buf();

@@ -1,7 +1,8 @@
-//! Names to addresses, asked for only when a connection is opened.
+//! Looks up host names, and only when a connection is opened.
 //!
-//! ureq asks at each request, in a new thread each time, and nobody can end that thread's wait. Here a
-//! name is asked for once for all who wait, and few threads are left where DNS is silent.
+//! ureq looks a name up for each request, in a new thread each time, and nothing can end that
+//! thread's wait. Here a name is looked up once for all calls that wait for it, and only a few
+//! threads hang if DNS does not answer.
 
 use crate::process::cancellation::{CallContext, Event};
 use crate::process::registry::{Entry, Registry};
@@ -14,8 +15,8 @@ use ureq::http::Uri;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
-/// Answers every question with nothing: ureq asks before it looks into the pool, and in a thread
-/// of its own each time. Our connector looks the name up when there is a connection to open.
+/// Returns nothing for every name: ureq looks names up before it looks into the pool, each time in
+/// a thread of its own. Our connector looks the name up when it opens a connection.
 #[derive(Debug)]
 pub(super) struct LaterResolver;
 
@@ -30,8 +31,8 @@ impl Resolver for LaterResolver {
     }
 }
 
-/// The answers of DNS, kept for a minute so that a burst of connections asks once; who is asking
-/// now; and which address of a name was good.
+/// The answers of DNS, kept for a minute so that many connections at once need one lookup; the
+/// lookups under way; and the address of each name that worked last.
 #[derive(Debug, Default)]
 pub(super) struct Names(Arc<Mutex<DnsState>>);
 
@@ -39,9 +40,9 @@ pub(super) struct Names(Arc<Mutex<DnsState>>);
 struct DnsState {
     known: Registry<String, CachedAddresses>,
     good: Registry<(String, u16), GoodAddress>,
-    /// The questions that have no answer yet: one a name, for everybody who waits for it.
+    /// The lookups without an answer yet: one for each name, for all calls that wait for it.
     open: HashMap<String, Arc<Question>>,
-    /// Those of them that no thread asks yet.
+    /// Those of them that no thread has begun yet.
     queue: VecDeque<Arc<Question>>,
     threads: usize,
 }
@@ -71,15 +72,15 @@ struct Question {
 
 #[derive(Debug, Default)]
 struct Asked {
-    /// The text of an error, since each who waits gets one of its own.
+    /// The text of an error, since each waiting call gets an error of its own.
     answer: Option<Result<Vec<IpAddr>, String>>,
     waiting: Vec<Arc<Event>>,
 }
 
 impl Names {
     const TIME_TO_LIVE: Duration = Duration::from_secs(60);
-    /// Threads that ask at a time. The system's resolver may take half a minute for a name whose
-    /// servers are silent; names beyond these wait for a thread.
+    /// How many threads look names up at a time. The system's resolver may take half a minute for a
+    /// name whose servers do not answer. Further names wait for a thread.
     const MAX_THREADS: usize = 8;
 
     pub(super) fn look_up(
@@ -113,7 +114,7 @@ impl Names {
         question.wait(call)
     }
 
-    /// Has a thread ask the system's resolver, which has no time limit that a caller could set.
+    /// Lets a thread ask the system's resolver, for which a caller cannot set a time limit.
     fn ask(&self, state: &mut DnsState, host: &str) -> io::Result<Arc<Question>> {
         if state.threads < Self::MAX_THREADS {
             let names = Arc::clone(&self.0);
@@ -121,7 +122,7 @@ impl Names {
             match thread.spawn(move || answer_all(&names)) {
                 Ok(_) => state.threads += 1,
                 Err(error) if state.threads == 0 => return Err(error),
-                // One of the others will come to it.
+                // One of the other threads will do it.
                 Err(_) => {}
             }
         }
@@ -152,7 +153,7 @@ impl Names {
     }
 }
 
-/// A thread's work: asks until no question is left.
+/// The work of a thread: looks up names until none is left.
 fn answer_all(names: &Mutex<DnsState>) {
     loop {
         let question = {
@@ -161,7 +162,7 @@ fn answer_all(names: &Mutex<DnsState>) {
                 state.threads -= 1;
                 return;
             };
-            // One here, one among the open questions: nobody waits for it any more.
+            // One reference here and one among the lookups: nobody waits for it any more.
             if Arc::strong_count(&question) <= 2 {
                 state.open.remove(&question.host);
                 continue;
@@ -187,7 +188,7 @@ fn resolve(host: &str) -> Result<Vec<IpAddr>, String> {
     let found = (host, 0).to_socket_addrs().map_err(|e| e.to_string())?;
     let addresses: Vec<IpAddr> = found.map(|address| address.ip()).collect();
     if addresses.is_empty() {
-        return Err("DNS knows no address for it".to_owned());
+        return Err("DNS has no address for it".to_owned());
     }
     Ok(addresses)
 }
@@ -211,7 +212,7 @@ impl Question {
                 asked.waiting.push(Arc::clone(&event));
             }
         }
-        // Stopped or not: what there is when the wait is over counts.
+        // Whether the wait was ended or not, an answer that is there now counts.
         let _ = call.wait(&event, call.deadline);
         let mut asked = lock(&self.state);
         asked.waiting.retain(|other| !Arc::ptr_eq(other, &event));

@@ -1,8 +1,8 @@
 //! The request that a thread is sending now, for the parts that ureq calls.
 //!
-//! ureq keeps connections in a pool of its own and hands them nothing but a timeout. What else
-//! belongs to one call (who calls, until when, and what ureq does not get to see) has no place in its
-//! traits, so it is in a thread-local.
+//! ureq keeps connections in a pool of its own and gives them only a timeout. Its traits have no
+//! place for the rest of a call: who calls, until when, and what ureq must not see. So this is in a
+//! thread-local variable.
 
 use crate::process::cancellation::{CallContext, Interrupt};
 use std::cell::RefCell;
@@ -12,19 +12,19 @@ use std::time::{Duration, Instant};
 /// Why there is no answer.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The call was stopped: no fault of the network's.
+    /// The call had to end; the network has not failed.
     Interrupted(Interrupt),
-    /// The server's certificate is not trusted. Asking again does not change it.
+    /// The server's certificate is not trusted. Another attempt does not change that.
     Certificate(String),
-    /// What came is not HTTP, or is more than an answer can be.
+    /// The answer is not HTTP, or is too large.
     Unreadable(String),
-    /// The proxy made no tunnel, and would not the next time.
+    /// The proxy refused a tunnel, and would refuse it again.
     Proxy(String),
     /// No connection, or a broken one.
     Network(String),
 }
 
-/// Why there is no answer, and whether there may have been one.
+/// Why there is no answer, and whether the request may have been executed.
 #[derive(Debug)]
 pub(crate) struct Failed {
     pub(crate) failure: Failure,
@@ -32,7 +32,7 @@ pub(crate) struct Failed {
     pub(crate) was_sent: bool,
 }
 
-/// What ureq does not get of an answer.
+/// The parts of an answer that ureq does not get.
 #[derive(Debug, Default)]
 pub(super) struct Hidden {
     pub(super) body: Vec<u8>,
@@ -46,17 +46,18 @@ thread_local! {
 /// A request under way on this thread, with the parts of it that ureq does not see.
 pub(super) struct Exchange {
     call: CallContext,
-    /// When the present step must have ended.
+    /// The deadline of the current step.
     until: Instant,
-    /// Time for what has come when the time is over: the process may have been stopped meanwhile.
+    /// Time to read what has arrived when the deadline has passed, because the process may have
+    /// been stopped in the meantime.
     last_look: Option<Duration>,
-    /// To be put into the request. Empty if there is none, or it is there already.
+    /// The query to put into the request. Empty if there is none, or if it is there already.
     pub(super) query: String,
-    /// Of the answer, as far as it has come.
+    /// What has arrived of the answer.
     pub(super) hidden: Hidden,
-    /// Whether a connection was opened for it, and none of the pool's used.
+    /// Whether a connection was opened for it, instead of taking one from the pool.
     pub(super) opened: bool,
-    /// Whether the request was handed to a connection.
+    /// Whether the request was given to a connection.
     pub(super) sent: bool,
 }
 
@@ -74,7 +75,7 @@ impl Exchange {
         Scope(EXCHANGE.replace(Some(mine)))
     }
 
-    /// Runs `f` on the exchange of this thread; there is none where no `send` is under way.
+    /// Runs `f` on the exchange of this thread. There is one only during `send`.
     pub(super) fn with<R>(f: impl FnOnce(&mut Self) -> R) -> io::Result<R> {
         EXCHANGE.with_borrow_mut(|current| match current {
             Some(exchange) => Ok(f(exchange)),
@@ -82,8 +83,8 @@ impl Exchange {
         })
     }
 
-    /// The call this thread is sending a request of, for what may take long or call back: a callback
-    /// may make calls of its own.
+    /// The call whose request this thread is sending, for steps that may take long or run
+    /// callbacks, which may make calls themselves.
     pub(super) fn call() -> io::Result<CallContext> {
         Self::with(|exchange| {
             let mut call = exchange.call.clone();
@@ -97,7 +98,7 @@ impl Exchange {
         self.call.cancel.client_id
     }
 
-    /// How long the present step may wait yet.
+    /// How long the current step may still wait.
     pub(super) fn time_left(&self) -> io::Result<Duration> {
         let left = self.until.saturating_duration_since(Instant::now());
         if left.is_zero() || self.call.is_cancelled() {
@@ -131,12 +132,12 @@ impl Exchange {
     }
 }
 
-/// The call itself knows why. Not of a kind that anybody would try again for.
+/// The call itself knows the reason. This kind of error is never tried again.
 pub(super) fn stopped() -> io::Error {
     io::Error::other("it was not ready within connect_timeout_ms")
 }
 
-/// Makes the former exchange of the thread the present one again when dropped.
+/// When dropped, makes the former exchange of the thread the current one again.
 pub(super) struct Scope(Option<Exchange>);
 
 impl Drop for Scope {

@@ -1,9 +1,9 @@
-//! What ureq does not get to see, because it logs what it sees.
+//! Keeps secrets from ureq, because it logs what it gets.
 //!
-//! At level `Trace` ureq writes the address of a request, and every byte of an answer, to the log,
-//! and a program may have its log open for all targets; ureq has no setting against it. So the query
-//! of an address, where a renewal has its secrets, is put into the request here, below ureq; and of an
-//! answer, which may repeat them, ureq gets what it has to know and asterisks in the place of the rest.
+//! At level `Trace` ureq logs the address of a request and every byte of an answer, and has no
+//! setting against it. A program may log all targets. So the query of an address, which contains
+//! the secrets of a renewal, is put into the request here, below ureq. Of an answer, which may
+//! repeat them, ureq gets only what it needs, and asterisks instead of the rest.
 
 use super::exchange::Hidden;
 use std::io;
@@ -18,18 +18,17 @@ pub(super) fn insert_query(request: &mut Vec<u8>, query: &str) -> io::Result<()>
     Ok(())
 }
 
-/// How far an answer has come, as far as its body must be told from the rest. What an odd answer
-/// makes it take for body although ureq does not, or the other way about, is an answer that cannot
-/// be read: the lengths differ.
+/// The position in an answer, to tell its body from the rest. If this and ureq disagree about where
+/// the body of an odd answer is, the answer cannot be read, because the lengths differ.
 #[derive(Debug, Default)]
 pub(super) struct ResponseMask {
     part: Part,
-    /// The beginning of a line whose end has not come yet.
+    /// The beginning of a line that is not complete yet.
     pub(super) line: Vec<u8>,
-    /// Another answer follows: this one is 1xx.
+    /// This answer is 1xx, and another one follows.
     interim: bool,
     chunked: bool,
-    /// Of HTTP/1.0, which knows no chunks.
+    /// HTTP/1.0, which has no chunks.
     old: bool,
 }
 
@@ -40,14 +39,14 @@ enum Part {
     Fields,
     Body,
     ChunkSize,
-    /// So much of the chunk's data is to come.
+    /// How much of the chunk's data is still to come.
     Chunk(usize),
     ChunkEnd,
     Trailer,
 }
 
 impl ResponseMask {
-    /// Fields whose values ureq, or who reads the answer through it, has to know.
+    /// Fields whose values ureq needs, or the reader of its answer.
     const SHOWN: [&'static [u8]; 3] = [b"content-length", b"connection", b"retry-after"];
 
     pub(super) fn begin(&mut self) {
@@ -55,8 +54,8 @@ impl ResponseMask {
         self.line.clear();
     }
 
-    /// Leaves asterisks of what is hidden of `input`, and tells how much of it ureq may have. The rest
-    /// is the beginning of a line, to be seen again with what follows it.
+    /// Replaces the hidden parts of `input` by asterisks, and returns how much of it ureq may have.
+    /// The rest is the beginning of a line, which comes again together with what follows it.
     pub(super) fn hide(&mut self, input: &mut [u8], hidden: &mut Hidden) -> usize {
         let mut done = 0;
         loop {
@@ -90,7 +89,7 @@ impl ResponseMask {
         }
     }
 
-    /// Hides what is hidden of a line, and notes what comes after it.
+    /// Hides the hidden part of a line, and notes what comes after it.
     fn read_line(&mut self, line: &mut [u8], hidden: &mut Hidden) {
         let is_empty = line.is_empty();
         self.part = match self.part {
@@ -112,7 +111,7 @@ impl ResponseMask {
             Part::ChunkSize => {
                 let size = chunk_size(line);
                 let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit());
-                // And the semicolon, if more follows.
+                // And the semicolon, if there are extensions.
                 cover_from(line, digits.count() + 1);
                 match size {
                     Some(0) => Part::Trailer,
@@ -158,7 +157,7 @@ fn cover_from(line: &mut [u8], shown: usize) {
     line.get_mut(shown..).unwrap_or_default().fill(b'*');
 }
 
-/// All but the colon: without it, it would be no field.
+/// All but the colon, which makes it a field.
 fn cover_field(line: &mut [u8]) {
     for part in line.splitn_mut(2, |byte| *byte == b':') {
         part.fill(b'*');
@@ -170,7 +169,7 @@ fn is_chunked(codings: &[u8]) -> bool {
     codings.any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked"))
 }
 
-/// The number before a chunk's extensions.
+/// The size of a chunk, before its extensions.
 fn chunk_size(line: &[u8]) -> Option<usize> {
     let digits = line.split(|byte| *byte == b';').next()?;
     usize::from_str_radix(std::str::from_utf8(digits).ok()?.trim(), 16).ok()

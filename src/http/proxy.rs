@@ -1,7 +1,8 @@
-//! Proxies: the option's own, or the environment's as curl reads it.
+//! Proxies: the one of the option, or that of the environment as curl reads it.
 //!
-//! ureq reads one proxy for all schemes, and an upper-case `HTTP_PROXY`; and its `no_proxy` knows
-//! neither ranges of addresses nor that a domain stands for all below it. Tunnels are made by ureq.
+//! ureq reads one proxy for all schemes, and also an upper-case `HTTP_PROXY`. In its `no_proxy`
+//! there are no ranges of addresses, and a domain does not include the hosts below it. Tunnels are
+//! made by ureq.
 
 use super::exchange::Failure;
 use crate::options::read_proxy_url;
@@ -24,8 +25,8 @@ impl Chosen {
         }
     }
 
-    /// The proxy that the environment names for `https` (or else `http`) addresses. An upper-case
-    /// `HTTP_PROXY` is never read: in a CGI it is what a web client sent as its `Proxy` header.
+    /// The proxy of the environment for `https` or `http` addresses. An upper-case `HTTP_PROXY` is
+    /// never read, because in a CGI program it is the `Proxy` header of a web client.
     pub(super) fn from_env(https: bool) -> Option<Self> {
         let own: &[&str] = if https {
             &["https_proxy", "HTTPS_PROXY"]
@@ -62,9 +63,9 @@ pub(super) struct Direct(Vec<Entry>);
 #[derive(Debug)]
 enum Entry {
     Any,
-    /// An address, and how many bits of it count.
+    /// An address, and how many of its bits are compared.
     Network(IpAddr, u32),
-    /// A host, and all below it.
+    /// A host, and all hosts below it.
     Domain(String),
 }
 
@@ -120,7 +121,7 @@ fn bare(host: &str) -> &str {
     host.trim_start_matches('[').trim_end_matches(']')
 }
 
-/// Why there is no tunnel. ureq gives the status in a text: "… responded STATUS/…".
+/// Why there is no tunnel. ureq returns the status in a text: "… responded STATUS/…".
 pub(super) fn failure(reason: &str) -> Failure {
     let status = reason
         .rsplit(' ')

@@ -1,7 +1,8 @@
-//! Sockets: opened, written and read so that a call's deadline, `cancel` and signals are heeded.
+//! Sockets that are opened, written and read so that a wait ends at the deadline, at `cancel` and
+//! on a signal.
 //!
-//! ureq and std wait in `connect`, `read` and `write` until their own timeout, whatever happens
-//! meanwhile, and try the addresses of a name one after the other.
+//! ureq and std wait in `connect`, `read` and `write` until their own timeout, whatever happens,
+//! and try the addresses of a name one after the other.
 
 use super::dns::Names;
 use super::exchange::{Exchange, stopped};
@@ -14,19 +15,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-/// An open connection, and the client whose call uses it now (0: nobody's).
+/// An open connection, and the client whose call uses it now (0: none).
 #[derive(Debug)]
 struct Socket {
     stream: TcpStream,
     user: AtomicU64,
 }
 
-/// `cancel` ends the wait on a connection. One that has just passed to another client's call is lost
-/// to that call, which opens another.
+/// `cancel` ends the wait on a connection. If the connection has just been given to another
+/// client's call, that call opens another one.
 impl Wake for Socket {
     fn wake(&self, client_id: u64) {
         if self.user.load(Ordering::SeqCst) == client_id {
-            // It fails only where the connection is gone already, which is what is wanted.
+            // It fails only if the connection is closed already, which is what is wanted.
             let _ = self.stream.shutdown(Shutdown::Both);
         }
     }
@@ -81,8 +82,8 @@ impl TcpOpener {
     }
 }
 
-/// The order in which addresses are tried: the one that was good the last time, then those of IPv6
-/// and IPv4 in turn, beginning with the family that the system put first.
+/// The order in which addresses are tried: the one that worked last, then addresses of IPv6 and
+/// IPv4 in turn, beginning with the family that the system put first.
 fn in_order(addresses: &[SocketAddr], good: Option<SocketAddr>) -> Vec<SocketAddr> {
     let of_first = |address: &&SocketAddr| {
         let first = addresses.first().map(SocketAddr::is_ipv4);
@@ -102,12 +103,13 @@ fn in_order(addresses: &[SocketAddr], good: Option<SocketAddr>) -> Vec<SocketAdd
     }
 }
 
-/// How long an attempt has before the next address is tried beside it (RFC 8305, section 5).
+/// How long an attempt takes before the next address is tried at the same time (RFC 8305, section
+/// 5).
 #[cfg(unix)]
 const HEAD_START: Duration = Duration::from_millis(250);
 
 /// Connects to the address that answers first. Each is tried when the one before has failed, or has
-/// had its head start; all that are under way are waited for together, and for a `cancel`.
+/// had its head start. The wait is for all of them together, and for `cancel`.
 #[cfg(unix)]
 fn connect(
     call: &CallContext,
@@ -242,8 +244,8 @@ fn open_socket(
     Ok(socket)
 }
 
-/// Connects to the first address that answers. Each has its share of the time that is left, so that a
-/// dead one does not take the others'.
+/// Connects to the first address that answers. Each gets a part of the time that is left, so that
+/// one that does not answer leaves time for the others.
 #[cfg(not(unix))]
 fn connect(
     call: &CallContext,
@@ -269,7 +271,7 @@ pub(super) struct TcpWire {
     socket: Arc<Socket>,
     read_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
-    /// Whether a request has been sent since the connection was last found open.
+    /// Whether a request was sent since the connection was last found open.
     used: bool,
 }
 
@@ -311,7 +313,8 @@ impl Write for TcpWire {
         }
     }
 
-    /// One send for a whole flight of TLS. (`writev` raises SIGPIPE in programs that do not ignore it.)
+    /// One send for several TLS records. (`writev` raises SIGPIPE in programs that do not ignore
+    /// it.)
     fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         match pieces {
             [piece] => self.write(piece),
@@ -328,8 +331,8 @@ impl Write for TcpWire {
 }
 
 impl Wire for TcpWire {
-    /// Asked twice of every pooled connection: when it goes back, right after its answer has been
-    /// read, which needs no system call, and when it is taken out.
+    /// Called twice for every pooled connection: when it is put back, right after its answer was
+    /// read, which needs no system call; and when it is taken out.
     fn is_open(&mut self) -> bool {
         if std::mem::take(&mut self.used) {
             self.socket.user.store(0, Ordering::SeqCst);
@@ -340,7 +343,7 @@ impl Wire for TcpWire {
     }
 }
 
-/// Whether the server has neither closed the connection nor sent what nobody asked for.
+/// Whether the server has neither closed the connection nor sent anything that nobody asked for.
 #[cfg(unix)]
 fn is_quiet(stream: &TcpStream) -> bool {
     use rustix::net::{RecvFlags, recv};
@@ -370,7 +373,7 @@ fn timeout(left: Duration, exact: bool) -> Duration {
     })
 }
 
-/// After a failed system call: an error that ends the exchange, or `true` to go on, waiting
+/// After a failed system call: an error that ends the exchange, or `true` to continue and wait
 /// exactly as long as is left.
 fn go_on(error: io::Error) -> io::Result<bool> {
     match error.kind() {

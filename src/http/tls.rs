@@ -1,8 +1,8 @@
 //! TLS: one configuration and one session cache for all connections of a client.
 //!
-//! ureq's connector trusts either the built-in roots or those of a file, not both; it tells a
-//! certificate that is not trusted like any other broken connection; and it wraps only what is a
-//! transport of ureq's.
+//! ureq's connector trusts either the built-in roots or those of a file, but not both. It reports a
+//! certificate that is not trusted like any broken connection. And it wraps only transports of
+//! ureq.
 
 use super::wire::Wire;
 use crate::options::invalid;
@@ -14,10 +14,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Room for the sessions of as many portals as one process calls within a ticket's life.
+/// For the sessions of as many portals as one process calls while a ticket is valid.
 const SESSIONS: usize = 1024;
 
-/// What connections to `https` addresses are wrapped in.
+/// TLS for connections to `https` addresses.
 pub(super) struct Tls(Arc<ClientConfig>);
 
 pub(super) type TlsWire = StreamOwned<ClientConnection, Box<dyn Wire>>;
@@ -29,7 +29,7 @@ impl Wire for TlsWire {
 }
 
 impl Tls {
-    /// Trusts the built-in roots, and those of `ca_file`.
+    /// Trusts the built-in roots and those of `ca_file`.
     pub(super) fn new(ca_file: Option<&Path>) -> Result<Self, Error> {
         let mut roots = RootCertStore {
             roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
@@ -47,7 +47,7 @@ impl Tls {
         Ok(Self(Arc::new(config)))
     }
 
-    /// Until it is done, so that a certificate's fault is told as such.
+    /// The whole handshake, so that an error of the certificate is reported as such.
     pub(super) fn handshake(
         &self,
         host: &str,
@@ -55,7 +55,7 @@ impl Tls {
     ) -> Result<TlsWire, ureq::Error> {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let name = ServerName::try_from(bare)
-            .map_err(|_| ureq::Error::Tls("the host name is no name for a certificate"))?
+            .map_err(|_| ureq::Error::Tls("the host name cannot be in a certificate"))?
             .to_owned();
         let connection = ClientConnection::new(Arc::clone(&self.0), name)?;
         let mut stream = StreamOwned::new(connection, wire);
@@ -69,12 +69,12 @@ impl Tls {
     }
 }
 
-/// What changes when a file is written or replaced.
+/// A version of a file: it changes when the file is written or replaced.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Version {
     length: u64,
     written: Option<SystemTime>,
-    /// The file's number, and when that or anything else about it changed.
+    /// The file's number, and the time of the last change of it or of its attributes.
     #[cfg(unix)]
     inode: (u64, i64, i64),
 }
@@ -112,12 +112,12 @@ fn add_roots(roots: &mut RootCertStore, file: &Path) -> Result<(), Error> {
         certificate
             .map_err(|e| e.to_string())
             .and_then(|certificate| roots.add(certificate).map_err(|e| e.to_string()))
-            .map_err(|e| fault(format!("holds a certificate that cannot be read: {e}")))?;
+            .map_err(|e| fault(format!("contains a certificate that cannot be read: {e}")))?;
         found = true;
     }
     if found {
         Ok(())
     } else {
-        Err(fault("holds no certificate".to_owned()))
+        Err(fault("contains no certificate".to_owned()))
     }
 }

@@ -1,16 +1,17 @@
-//! A bounded map: where it is full, what nobody uses is forgotten, the least recently used first.
+//! A bounded map. When it is full, it drops entries that nobody uses, the least recently used
+//! first.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
 
-/// What a registry keeps.
+/// An entry of a registry.
 pub(crate) trait Entry {
-    /// How many are kept; more only if all of them are in use.
+    /// How many entries are kept; more only if all of them are in use.
     const MAX_ENTRIES: usize;
 
-    /// Whether it may be forgotten now.
+    /// Whether it may be dropped now.
     fn is_idle(&self) -> bool {
         true
     }
@@ -19,13 +20,13 @@ pub(crate) trait Entry {
 /// Values by their keys.
 pub(crate) struct Registry<K, V> {
     entries: HashMap<K, Used<V>>,
-    /// Counts what is asked.
+    /// Counts the lookups.
     clock: u64,
 }
 
 struct Used<V> {
     value: V,
-    /// When it was asked for last, by the registry's clock.
+    /// The time of the last lookup, by the clock of the registry.
     at: u64,
 }
 
@@ -40,7 +41,7 @@ impl<K: Eq + Hash, V: Entry> Registry<K, V> {
         Some(&mut used.value)
     }
 
-    /// The value that there is, or else the one that is made.
+    /// The value of a key, made if there is none.
     pub(crate) fn get_or_insert_with(&mut self, key: K, make: impl FnOnce() -> V) -> &mut V {
         if !self.entries.contains_key(&key) {
             self.make_room();
@@ -54,7 +55,7 @@ impl<K: Eq + Hash, V: Entry> Registry<K, V> {
         &mut used.value
     }
 
-    /// Keeps a value instead of the one that there is.
+    /// Replaces the value of a key.
     pub(crate) fn insert(&mut self, key: K, value: V) {
         self.entries.remove(&key);
         self.get_or_insert_with(key, || value);
