@@ -511,7 +511,7 @@ pub(crate) fn read_proxy_url(url: &str) -> Result<ureq::Proxy, Error> {
 }
 
 /// Never quotes the value: there may be a password in it.
-pub(crate) fn not_a_proxy() -> Error {
+fn not_a_proxy() -> Error {
     invalid(
         "proxy",
         "is not the URL of an HTTP proxy; it takes env (the environment's proxy), none, or a URL \
