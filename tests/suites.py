@@ -1,4 +1,4 @@
-"""Runs the test suites of every language and sums them up.
+"""Runs the test suites of every language and adds up their results.
 
 A suite's exit code says whether it passed. How many tests it had is read from the JUnit XML that it
 wrote, or for `cargo test`, which writes none, from the lines that it ends with.
@@ -34,17 +34,17 @@ TABLE = ("tests/scenarios", "tests/adapters")
 
 @dataclass(frozen=True)
 class Suite:
-    """A command, and what its outcome depends on."""
+    """A command, and the files that its outcome depends on."""
 
     name: str
     inputs: tuple[str, ...]
-    #: `{junit}` stands for the file that it is to write.
+    #: `{junit}` is replaced by the name of the file that it must write.
     command: tuple[str, ...]
 
 
 CARGO = ("cargo", "test", "--locked", "--quiet", "-p")
 PYTEST = (".venv/bin/python", "-m", "pytest", "-q", "--junitxml", "{junit}")
-# Rows mostly wait: more of them at a time than there are cores.
+# Rows wait most of the time, so more of them are run at a time than there are cores.
 SCENARIOS = (*PYTEST, "tests/scenarios", "-rs", "-n", "8", "--dist", "worksteal")
 CTEST = (
     "cmake -S bindings/c -B {target}/ctest >{target}/ctest.log; "
@@ -111,7 +111,7 @@ def count(suite: Suite, junit: Path, output: str, exit_code: int) -> Counter[str
 
 
 def outcome(test: ET.Element) -> str:
-    """What JUnit's XML says of a test."""
+    """The outcome of a test in JUnit's XML."""
     if test.find("failure") is not None or test.find("error") is not None:
         return "failed"
     return "skipped" if test.find("skipped") is not None else "passed"

@@ -1,4 +1,4 @@
-"""The main job, end to end: a portal, and a status update from C, Python and PHP over TLS.
+"""A demonstration: the emulator, and a status update from C, Python and PHP over TLS.
 
 usage: demo.py TARGET_DIRECTORY (after `make build`)
 """

@@ -1,4 +1,4 @@
-"""That the pages agree with the source, and that their links lead somewhere."""
+"""Checks that the pages agree with the source, and that their links lead to a page."""
 
 from __future__ import annotations
 

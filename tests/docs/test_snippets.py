@@ -63,7 +63,7 @@ def run(command: list[str | Path], limit: float = RUN_LIMIT_S, **options: Any) -
 
 
 class Place:
-    """Where a snippet is run: the portal that it is led to, and a directory of its own."""
+    """Runs a snippet with an emulator, in a directory of its own."""
 
     def __init__(self, portal: Portal, directory: Path) -> None:
         self.directory = directory
@@ -81,7 +81,7 @@ class Place:
 
 @pytest.fixture(scope="session")
 def rust(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Snippet], Path]:
-    """Builds all in one crate, since what takes time is to build the library."""
+    """Builds all in one crate, because building the library takes most of the time."""
     crate = tmp_path_factory.mktemp("rust")
     (crate / "src/bin").mkdir(parents=True)
     (crate / "Cargo.toml").write_text(
@@ -89,7 +89,7 @@ def rust(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Snippet], Path]:
         f'[dependencies]\nb24-messageservice = {{ path = "{ROOT}" }}\n'
     )
     shutil.copy(ROOT / "Cargo.lock", crate / "Cargo.lock")
-    # Where the emulator is they learn when they are run.
+    # They get the address of the emulator when they are run.
     told = 'std::env::var("{}").unwrap().as_str()'
     options = f".resolve({told.format('RESOLVE')}).ca_file({told.format('CA_FILE')})"
     for number, snippet in enumerate(RUST):
@@ -242,5 +242,5 @@ def test_the_snippet_that_stores_renewed_tokens_stores_them(
 
 
 def test_every_language_is_known() -> None:
-    """A fence of another language is one that nothing checks; without a language it is no code."""
+    """Nothing checks a fence of another language. One without a language is not code."""
     assert {snippet.language for snippet in SNIPPETS} <= {"rust", *PROGRAMS, *TEXTS, ""}

@@ -1,4 +1,4 @@
-"""What the scenario table needs of pytest: the options, what runs beside it, and a summary."""
+"""The scenario table in pytest: options, the programs that it needs, and a summary."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def running(pytestconfig: pytest.Config) -> Iterator[Running]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What was measured, not judged; and how much was searched for secrets."""
+    """Prints what was measured but not tested, and how much was searched for secrets."""
     times: dict[str, list[str]] = defaultdict(list)
     secrets = texts = 0
     for outcome in ("passed", "failed"):

@@ -1,4 +1,4 @@
-"""The scenario table, as it is in *.json: each row a test in each language. See tests/README.md."""
+"""The scenario table in *.json: each row is a test in each language. See tests/README.md."""
 
 from __future__ import annotations
 

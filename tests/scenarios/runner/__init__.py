@@ -1,1 +1,1 @@
-"""What runs the rows of the scenario table: `test_scenarios.py` beside this is where to begin."""
+"""Runs the rows of the scenario table. Start reading at `../test_scenarios.py`."""

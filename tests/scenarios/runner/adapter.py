@@ -1,4 +1,4 @@
-"""An adapter's process: started, spoken to in lines of JSON, and all that it shows kept."""
+"""The process of an adapter: it is sent lines of JSON, and everything that it shows is kept."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from typing import IO, Any
 from .leaks import Leaks
 from .table import ROOT
 
-# Longer than any row may take: an adapter that says nothing for so long hangs.
+# More than any row may take: an adapter without output for this long hangs.
 ANSWER_SECONDS = 60
 
-# Records come through another pipe than answers: so long may they be on their way.
+# Records come through another pipe than answers. How long to wait for them.
 RECORD_SECONDS = 5
 
 VALGRIND = (
@@ -34,7 +34,7 @@ VALGRIND = (
 
 
 class Broken(Exception):
-    """An adapter did not do its part."""
+    """An adapter does not work."""
 
 
 def command(language: str, target: Path, valgrind: bool) -> tuple[list[str], dict[str, str]]:
@@ -46,7 +46,7 @@ def command(language: str, target: Path, valgrind: bool) -> tuple[list[str], dic
         "python": [sys.executable, str(adapters / "python" / "adapter.py")],
         "php": ["php", "-d", "ffi.enable=true", str(adapters / "php" / "adapter.php")],
     }
-    # Proxies and libraries are what the table says, not what the environment happens to hold.
+    # Proxies and libraries are those of the table, not those of the environment.
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -59,7 +59,7 @@ def command(language: str, target: Path, valgrind: bool) -> tuple[list[str], dic
 
 
 class Adapter:
-    """One process. All that it shows is kept until `take_shown`."""
+    """One process. Everything that it shows is kept until `take_shown`."""
 
     def __init__(self, command: list[str], environment: dict[str, str]) -> None:
         self.shown: list[str] = []
@@ -95,7 +95,7 @@ class Adapter:
                 self.told.notify_all()
 
     def has_recorded(self, texts: list[str]) -> bool:
-        """Whether a log record with all these texts comes, or has come."""
+        """Whether there is a log record with all these texts, or one comes soon."""
 
         def found() -> bool:
             return any(all(text in shown for text in texts) for shown in self.shown)
@@ -104,7 +104,7 @@ class Adapter:
             return self.told.wait_for(found, timeout=RECORD_SECONDS)
 
     def take_shown(self) -> list[str]:
-        """What was shown since this was asked last."""
+        """What was shown since the last call of this."""
         with self.told:
             taken, self.shown = self.shown, []
         return taken
@@ -130,15 +130,15 @@ class Adapter:
         return json.loads(line)
 
     def ask(self, *words: Any) -> Any:
-        """Sends one line, and gives its answer."""
+        """Sends one line, and returns its answer."""
         self.say(*words)
         answer = self.hear()
-        if words[0] != "tokens":  # what it is asked to tell, it may tell
+        if words[0] != "tokens":  # it may show what it is asked for
             self.show(answer)
         return answer
 
     def show(self, answer: Any) -> None:
-        """Keeps an answer with all else that was shown."""
+        """Keeps an answer with the other things that were shown."""
         with self.told:
             self.shown.append(" ".join(texts(answer)))
 
@@ -148,17 +148,17 @@ class Adapter:
         return f"the adapter ended with status {code}; its last words were\n    {last}"
 
     def close(self) -> None:
-        """Ends the process, which must end well: valgrind's findings are in its exit code."""
+        """Ends the process, whose exit code must be 0: it has valgrind's findings."""
         if self.end() != 0:
             raise Broken(self.last_words())
 
     def kill(self) -> None:
-        """Ends a process of which it is not known what it is doing."""
+        """Ends a process whose state is not known."""
         self.process.kill()
         self.end()
 
     def end(self) -> int:
-        """Waits until the process has ended and all that it showed is read. Gives its exit code."""
+        """Waits until the process has ended and its output is read. Returns its exit code."""
         assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it may have ended with a line unread
             self.process.stdin.close()

@@ -1,4 +1,4 @@
-"""Compares what came of a row with what the table expects. Differences are texts; none is good."""
+"""Compares the results of a row with what the table expects. Differences are texts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TOKEN_MEMBERS = ("access_token", "refresh_token", "client_endpoint", "member_id"
 
 
 def matches(expected: object, seen: object) -> bool:
-    """Equal; or, where the table gives two numbers, between them; or one of its texts."""
+    """Equal; or between two numbers, if the table has two; or one of several texts."""
     if isinstance(expected, list) and isinstance(seen, int):
         return bool(expected[0] <= seen <= expected[1])
     if isinstance(expected, list):
@@ -21,7 +21,7 @@ def matches(expected: object, seen: object) -> bool:
 
 
 def answer(expected: Any, seen: Json) -> list[str]:
-    """A call's answer: `"ok"` and `{"result": …}` are success, all else an error's members."""
+    """The answer to a call: `"ok"` and `{"result": …}` are success, others members of an error."""
     if expected == "ok":
         return [] if "result" in seen else [f"expected ok, seen {shown(seen)}"]
     if "result" in expected:
@@ -59,7 +59,7 @@ def error(expected: Json, seen: Json) -> list[str]:
 
 
 def outcomes(expected: Any, seen: Json, updates: int) -> list[str]:
-    """A batch's answer: an outcome for each update, or one error for all."""
+    """The answer to a batch: an outcome for each update, or one error for all."""
     if "result" not in seen:
         return answer(expected, seen)
     if len(seen["result"]) != updates:
@@ -75,7 +75,7 @@ def outcomes(expected: Any, seen: Json, updates: int) -> list[str]:
 
 
 def tokens(expected: Json, seen: Json, now: Json, time: float) -> list[str]:
-    """A client's tokens, where `portal` stands for those that are good at the portal now."""
+    """The tokens of a client; `portal` means those that are valid at the portal now."""
     if set(seen) != set(TOKEN_MEMBERS):
         raise Broken(f"the adapter told the tokens' members {', '.join(seen)}")
     found = []
@@ -90,7 +90,9 @@ def tokens(expected: Json, seen: Json, now: Json, time: float) -> list[str]:
     return found
 
 
-def portal(row: Json, seen: Json, messages: Json, history: Json, now: Json) -> Iterable[str]:
+def portal(
+    row: Json, seen: Json, messages: Json, history: Json, senders: Json, now: Json
+) -> Iterable[str]:
     """What the portal saw and keeps at the end of a row."""
     for bad in seen["bad"]:
         yield f"the portal saw what must not be: {bad}"
@@ -102,6 +104,8 @@ def portal(row: Json, seen: Json, messages: Json, history: Json, now: Json) -> I
     for name, value in row.get("history", {}).items():
         if history.get(name) != value:
             yield f"history of {name}: expected {value}, seen {history.get(name)}"
+    if "senders" in row and row["senders"] != senders:
+        yield f"portal keeps senders: expected {row['senders']}, seen {senders}"
     if now["lost"] != row.get("lost", False):
         yield f"the installation is {'lost' if now['lost'] else 'not lost'}"
     if "log" in row:
@@ -134,7 +138,7 @@ def log(expected: list[Json], log: list[Json]) -> Iterable[str]:
 
 
 def last_requests(log: list[Json]) -> str:
-    """The last requests that the portal saw, for whoever reads why a row failed."""
+    """The last requests that the portal saw, to show why a row failed."""
     told = []
     for entry in log[-8:]:
         given = entry.get("answer") or {}

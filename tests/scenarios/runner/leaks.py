@@ -1,4 +1,4 @@
-"""Looks for secrets in what an adapter showed: as they are, percent-encoded, and in dumps."""
+"""Searches what an adapter showed for secrets: unchanged, percent-encoded, and in dumps."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import os
 import re
 from urllib.parse import quote
 
-# What each secret of a run has in it, but for a few of the table's own.
+# A text that each secret of a run contains, except a few of the table.
 RUN = f"{os.getpid():08}"
 
 # A row of a hexadecimal dump in a log: sixteen bytes, "--" where there are fewer.
 DUMP_ROW = re.compile(r"((?:(?:[0-9a-f]{2}|--){2} ){8})")
 
-# Longer than any secret: so much of a dump is looked at again together with what follows it.
+# More than any secret: this much of a dump is searched again together with what follows it.
 OVERLAP = 1000
 
 
 class Leaks:
-    """The secrets that one adapter was given, and what it showed. Both come bit by bit."""
+    """The secrets that one adapter was given, and what it showed. Both arrive in parts."""
 
     def __init__(self) -> None:
         self.numbered: set[str] = set()
@@ -25,13 +25,13 @@ class Leaks:
         self.dumped = ""
 
     def know(self, secret: str) -> None:
-        # The emulator's setting for any token at all is none.
+        # The setting of the emulator that accepts any token is not a secret.
         if secret and secret != "*":
             forms = {secret, quote(secret, safe="")}
             (self.numbered if RUN in secret else self.others).update(forms)
 
     def find(self, shown: list[str]) -> list[str]:
-        """The texts that have a secret in them, the secret itself left out."""
+        """The texts that contain a secret, without the secret itself."""
         rows = (DUMP_ROW.search(text) for text in shown)
         bits = (bytes.fromhex(row[1].replace("-", "")).decode("latin-1") for row in rows if row)
         dumped = self.dumped + "".join(bits)
@@ -39,7 +39,7 @@ class Leaks:
         return [found for text in [*shown, dumped] if (found := self.in_text(text))]
 
     def in_text(self, text: str) -> str:
-        # Most secrets have the run's number in them: texts that have not need no look for each.
+        # Most secrets contain the run's number. A text without it need not be searched for them.
         for secret in (*self.others, *(self.numbered if RUN in text else ())):
             if secret in text:
                 place = text.index(secret)

@@ -1,4 +1,4 @@
-"""Addresses at which things go wrong before any portal is reached, and a proxy that works."""
+"""Addresses at which connections fail before they reach a portal, and a proxy that works."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Places:
         for waiting in self.waiting:
             waiting.setblocking(False)
             waiting.connect_ex(self.stalled.getsockname())
-        # Accepting connections on which nothing is ever said.
+        # Accepting connections, on which nothing is ever sent.
         self.silent = socket.create_server(LOCAL, backlog=128)
         self.tunnels = 0
         self.proxy_requests = 0
@@ -102,11 +102,11 @@ def pump(source: socket.socket, target: socket.socket) -> None:
             target.sendall(data)
         target.shutdown(socket.SHUT_WR)
     except OSError:
-        pass  # a reset on one side is the end of both
+        pass  # a reset on one side ends both
 
 
 def temporary_directory() -> tempfile.TemporaryDirectory[str]:
-    """A row's own directory, with what tests/README.md says is in it."""
+    """The directory of a row, with the content that tests/README.md describes."""
     directory = tempfile.TemporaryDirectory(prefix="b24-scenario-")
     (Path(directory.name) / "not-pem.txt").write_text("no certificate\n")
     for name, mode in DIRECTORIES.items():

@@ -1,4 +1,4 @@
-"""Plays a row in one language: sets the portal up, takes the steps, judges what came of them."""
+"""Runs a row in one language: sets up the portal, takes the steps, compares the results."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .leaks import RUN
 from .places import Places, temporary_directory
 from .table import TABLE, Json
 
-# Longer than any renewal takes.
+# More than a renewal takes.
 RENEWALS_MS = 45_000
 
-# Longer than it takes until the portal has seen what a row waits for.
+# More than it takes until the portal has seen what a row waits for.
 WAIT_SECONDS = 30.0
 
-# Each row has a number of its own in place of this one: an installation is known by its tokens.
+# Each row has its own number in place of this one, since tokens identify an installation.
 NUMBER = "0000000000000001"
 INSTALLED = {
     "client_id": "app.1",
@@ -35,7 +35,7 @@ SECRETS = ("access_token", "refresh_token", "client_secret")
 
 
 class Running:
-    """What a pytest process has running: an emulator, and the adapters that rows have asked for."""
+    """The programs of a pytest process: an emulator, and the adapters that rows have used."""
 
     def __init__(self, target: Path, valgrind: bool) -> None:
         self.target = target
@@ -55,12 +55,12 @@ class Running:
         return of_language[number]
 
     def kill(self, language: str) -> None:
-        """Ends adapters of which it is not known what they are doing."""
+        """Ends adapters whose state is not known."""
         for adapter in self.adapters.pop(language, {}).values():
             adapter.kill()
 
     def close(self) -> None:
-        """Ends everything. What an adapter does wrong at its end is raised."""
+        """Ends everything. Raises an error if an adapter ends with one."""
         problems = []
         for language, of_language in self.adapters.items():
             for adapter in of_language.values():
@@ -78,10 +78,10 @@ class Running:
 
 @dataclass
 class Played:
-    """What came of a row."""
+    """The result of a row."""
 
     problems: list[str] = field(default_factory=list)
-    #: How long the longest call took that was to run into its deadline.
+    #: How long the longest call took that was to reach its deadline.
     longest_ms: float = 0.0
     secrets: int = 0
     texts: int = 0
@@ -98,8 +98,8 @@ class Play:
         self.directory = temporary_directory()
         running.rows += 1
         self.names = {
-            # A name of its own for each row: rate limits and renewals of one portal outlive a
-            # client.
+            # A name of its own for each row, because the process keeps rate limits and renewals of
+            # a portal after a client has gone.
             "{host}": f"{row['name']}.bitrix24.test",
             "{tmp}": self.directory.name,
             "{table}": str(TABLE),
@@ -111,7 +111,7 @@ class Play:
         self.secrets = set(self.row.get("secrets", []))
 
     def fill(self, value: Any) -> Any:
-        """Puts this run's addresses where the table has placeholders."""
+        """Replaces the placeholders of the table by the addresses of this run."""
         if isinstance(value, str):
             for name, text in self.names.items():
                 value = value.replace(name, text)
@@ -149,8 +149,8 @@ class Play:
             self.tell(f"step {number}", self.take(step))
 
     def forget(self) -> None:
-        """Ends what the row left behind, so that the next begins with nothing."""
-        # To a portal that was reset the row's tokens are unknown, which ends a renewal of them.
+        """Ends what the row has left under way, so that the next starts with nothing."""
+        # A portal that was reset does not know the row's tokens, which ends a renewal of them.
         self.portal.reset(**INSTALLED)
         for adapter in self.adapters():
             adapter.ask("renewals_wait", RENEWALS_MS)
@@ -167,7 +167,7 @@ class Play:
         return self.running.adapter(self.language, step.get("process", 1))
 
     def tokens(self) -> Json:
-        """Those that are good at the portal now."""
+        """The tokens that are valid at the portal now."""
         return cast("Json", self.portal.tokens())
 
     def options(self, step: Json) -> dict[str, str]:
@@ -192,7 +192,7 @@ class Play:
         self.secrets.update(given[name] for name in SECRETS if given.get(name))
         return given
 
-    # ---- Steps: each gives the differences between what was expected and what came.
+    # ---- Steps: each returns the differences between what was expected and what came.
 
     def take(self, step: Json) -> list[str]:
         if "parallel" in step:
@@ -227,7 +227,7 @@ class Play:
             return checks.answer(expected, adapter.ask("renewals_wait", step["renewals_wait"]))
         if "renewed" in step:
             seen = adapter.ask("renewed")["result"]
-            # A language without the callback has no number.
+            # There is no number in a language without the callback.
             ok = seen in (None, step["renewed"])
             return [] if ok else [f"renewal callbacks: expected {step['renewed']}, seen {seen}"]
         return self.take_call(adapter, step, expected)
@@ -252,7 +252,7 @@ class Play:
         return problems
 
     def take_parallel(self, steps: list[Json]) -> list[str]:
-        """Lets all begin before any has ended."""
+        """Starts all before any has ended."""
         for step in steps:
             self.adapter(step).ask("use", step.get("with", ""))
             self.adapter(step).say("call", *call_of(step))
@@ -271,7 +271,14 @@ class Play:
         seen, now, places = cast("Json", self.portal.seen()), self.tokens(), self.running.places
         self.secrets.update(now[name] for name in ("access_token", "refresh_token") if now[name])
         problems = [
-            *checks.portal(self.row, seen, self.portal.messages(), self.portal.history(), now),
+            *checks.portal(
+                self.row,
+                seen,
+                self.portal.messages(),
+                self.portal.history(),
+                cast("Json", self.portal.senders()),
+                now,
+            ),
             *checks.proxy(self.row, places.tunnels, places.proxy_requests),
         ]
         for texts in self.row.get("records", []):
@@ -283,7 +290,7 @@ class Play:
             self.played.problems.append(checks.last_requests(seen["log"]))
 
     def look_for_leaks(self) -> None:
-        """Looks for the secrets of this row, and of those before it, in all that was shown."""
+        """Searches all that was shown for the secrets of this row and of those before it."""
         for adapter in self.adapters():
             adapter.ask("dump")
             for secret in self.secrets:

@@ -1,4 +1,4 @@
-"""The rows: read from the table's files, and held to what tests/README.md says of them."""
+"""Reads the rows from the table's files, and checks them against tests/README.md."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[3]
 TABLE = ROOT / "tests" / "scenarios"
 LANGUAGES = ("rust", "c", "python", "php")
 
-# What a row may need besides, and why it cannot be run without.
+# What a row may need, and why it cannot be run without.
 NEEDS = {
     "root": (os.geteuid() == 0, "only root can give a directory to another user"),
 }
@@ -21,11 +21,11 @@ Json = dict[str, Any]
 
 MEMBERS = {
     "name", "about", "portal", "faults", "config", "hosts", "steps", "seen", "log", "messages",
-    "history", "tunnels", "proxy_requests", "records", "deadline_ms", "secrets", "except", "needs",
-    "lost",
+    "history", "senders", "tunnels", "proxy_requests", "records", "deadline_ms", "secrets",
+    "except", "needs", "lost",
 }  # fmt: skip
 
-# What a step does, and what else it may say.
+# The steps, and the further members that each may have.
 OF_A_CLIENT = {"with", "process", "expect"}
 STEPS = {
     "client": OF_A_CLIENT | {"config"},
@@ -46,7 +46,7 @@ STEPS = {
 
 
 class Malformed(Exception):
-    """A row is not as the table's description has it."""
+    """A row does not follow the description of the table."""
 
 
 def subjects() -> list[str]:
@@ -68,7 +68,7 @@ def read_table() -> list[Json]:
 
 
 def check(row: Json) -> None:
-    """Raises where a row has what is unknown, or lacks what is required."""
+    """Raises an error if a row has an unknown member, or lacks a required one."""
     name = row.get("name") or "without a name"
     if unknown := set(row) - MEMBERS:
         raise Malformed(f"row {name} has unknown members: {', '.join(sorted(unknown))}")
