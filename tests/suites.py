@@ -44,8 +44,11 @@ class Suite:
 
 CARGO = ("cargo", "test", "--locked", "--quiet", "-p")
 PYTEST = (".venv/bin/python", "-m", "pytest", "-q", "--junitxml", "{junit}")
-# Rows wait most of the time, so more of them are run at a time than there are cores.
-SCENARIOS = (*PYTEST, "tests/scenarios", "-rs", "-n", "8", "--dist", "worksteal")
+SCENARIOS = (*PYTEST, "tests/scenarios", "-rs", "--dist", "worksteal")
+# Rows wait most of the time, so more of them are run at a time than there are cores. Not under
+# valgrind, which needs so much time that a call's deadline would pass.
+AT_A_TIME = ("-n", "8")
+VALGRIND = ("-n", "2", "-m", "c", "--valgrind")
 CTEST = (
     "cmake -S bindings/c -B {target}/ctest >{target}/ctest.log; "
     "ctest --test-dir {target}/ctest --output-on-failure --output-junit {junit}"
@@ -57,8 +60,8 @@ SUITES = (
     Suite("portal", ("Cargo.lock", *PORTAL), (*CARGO, "b24-portal")),
     Suite("portal-python", PORTAL, (*PYTEST, "emulator/python/tests")),
     Suite("portal-php", PORTAL, ("phpunit", "-c", "emulator/php", "--log-junit", "{junit}")),
-    Suite("scenarios", (*C, *PORTAL, "bindings", *TABLE), SCENARIOS),
-    Suite("scenarios-valgrind", (*C, *PORTAL, *TABLE), (*SCENARIOS, "-m", "c", "--valgrind")),
+    Suite("scenarios", (*C, *PORTAL, "bindings", *TABLE), (*SCENARIOS, *AT_A_TIME)),
+    Suite("scenarios-valgrind", (*C, *PORTAL, *TABLE), (*SCENARIOS, *VALGRIND)),
     Suite("stress", (*CORE, *PORTAL, "tests/stress"), ("tests/stress/run",)),
     Suite("c", (*C, *PORTAL), ("sh", "-ec", CTEST)),
     Suite("c-valgrind", (*C, *PORTAL), (*MAKE_C, "valgrind")),

@@ -4,7 +4,8 @@
 //! whatever its host. Hosts count only if the client has no refresh token, because it is in a state
 //! directory.
 
-use crate::process::cancellation::{CallContext, Event, Interrupt};
+use crate::process::cancellation::{CallContext, Interrupt};
+use crate::process::pending::Pending;
 use crate::process::per_process::{Local, PerProcess, Process};
 use crate::process::registry::{Entry, Registry};
 use crate::values::address::Origin;
@@ -124,7 +125,7 @@ impl KnownTokens {
             return NextStep::Newer(newest.clone());
         }
         let stale = newest.clone();
-        let renewal = PendingRenewal::new();
+        let renewal = Arc::<PendingRenewal>::default();
         let wanting = renewal.want(until);
         installation.renewal = Some(renewal);
         NextStep::Begin(wanting, stale)
@@ -244,47 +245,45 @@ pub(crate) enum RenewalResult {
 }
 
 /// A renewal under way, on a thread of its own, and who waits for it.
-pub(crate) struct PendingRenewal(Mutex<Progress>);
-
 #[derive(Default)]
-struct Progress {
-    outcome: Option<RenewalOutcome>,
-    waiting: Vec<Arc<Event>>,
-    /// How many calls would use the outcome, and their latest deadline.
-    wanted_by: usize,
+pub(crate) struct PendingRenewal {
+    outcome: Pending<RenewalOutcome>,
+    demand: Mutex<Demand>,
+}
+
+/// How many calls would use the outcome, and their latest deadline.
+#[derive(Default)]
+struct Demand {
+    calls: usize,
     until: Option<Instant>,
 }
 
 impl std::fmt::Debug for PendingRenewal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Attempt").finish_non_exhaustive()
+        f.debug_struct("PendingRenewal").finish_non_exhaustive()
     }
 }
 
 impl PendingRenewal {
-    fn new() -> Arc<Self> {
-        Arc::new(Self(Mutex::default()))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Progress> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn demand(&self) -> MutexGuard<'_, Demand> {
+        self.demand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn want(self: &Arc<Self>, until: Instant) -> RenewalWaiter {
-        let mut progress = self.lock();
-        progress.wanted_by += 1;
-        progress.until = progress.until.max(Some(until));
+        let mut demand = self.demand();
+        demand.calls += 1;
+        demand.until = demand.until.max(Some(until));
         RenewalWaiter(Arc::clone(self))
     }
 
     /// Whether a call would use the outcome.
     pub(crate) fn is_wanted(&self) -> bool {
-        self.lock().wanted_by > 0
+        self.demand().calls > 0
     }
 
     /// How long calls will still wait for the outcome.
     pub(crate) fn patience(&self) -> Duration {
-        let until = self.lock().until;
+        let until = self.demand().until;
         until.map_or(Duration::ZERO, |until| {
             until.saturating_duration_since(Instant::now())
         })
@@ -292,34 +291,12 @@ impl PendingRenewal {
 
     /// Gives the outcome to everybody who waits. The first outcome stands.
     pub(crate) fn end(&self, outcome: RenewalOutcome) {
-        let mut progress = self.lock();
-        progress.outcome.get_or_insert(outcome);
-        for event in progress.waiting.drain(..) {
-            event.notify();
-        }
+        self.outcome.set(outcome);
     }
 
     /// Waits for the outcome, until the call's deadline at the latest.
     pub(crate) fn wait(&self, call: &CallContext) -> Result<RenewalOutcome, Interrupt> {
-        let event = Event::new().map_err(|_| Interrupt::NoDescriptor)?;
-        {
-            let mut progress = self.lock();
-            if let Some(outcome) = &progress.outcome {
-                return Ok(outcome.clone());
-            }
-            progress.waiting.push(Arc::clone(&event));
-        }
-        loop {
-            let interrupted = call.wait(&event, call.deadline).err();
-            let mut progress = self.lock();
-            if let Some(outcome) = &progress.outcome {
-                return Ok(outcome.clone());
-            }
-            if let Some(interrupt) = interrupted {
-                progress.waiting.retain(|other| !Arc::ptr_eq(other, &event));
-                return Err(interrupt);
-            }
-        }
+        self.outcome.wait(call)
     }
 }
 
@@ -335,7 +312,7 @@ impl RenewalWaiter {
 
 impl Drop for RenewalWaiter {
     fn drop(&mut self) {
-        self.0.lock().wanted_by -= 1;
+        self.0.demand().calls -= 1;
     }
 }
 

@@ -4,7 +4,8 @@
 //! thread's wait. Here a name is looked up once for all calls that wait for it, and only a few
 //! threads hang if DNS does not answer.
 
-use crate::process::cancellation::{CallContext, Event};
+use crate::process::cancellation::{CallContext, Interrupt};
+use crate::process::pending::Pending;
 use crate::process::registry::{Entry, Registry};
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -31,15 +32,13 @@ impl Resolver for LaterResolver {
     }
 }
 
-/// The answers of DNS, kept for a minute so that many connections at once need one lookup; the
-/// lookups under way; and the address of each name that worked last.
+/// What is known of names, and who is asking now.
 #[derive(Debug, Default)]
 pub(super) struct Names(Arc<Mutex<DnsState>>);
 
 #[derive(Debug, Default)]
 struct DnsState {
-    known: Registry<String, CachedAddresses>,
-    good: Registry<(String, u16), GoodAddress>,
+    known: Registry<String, Name>,
     /// The lookups without an answer yet: one for each name, for all calls that wait for it.
     open: HashMap<String, Arc<Question>>,
     /// Those of them that no thread has begun yet.
@@ -47,34 +46,23 @@ struct DnsState {
     threads: usize,
 }
 
-#[derive(Debug)]
-struct CachedAddresses {
-    addresses: Vec<IpAddr>,
-    until: Instant,
+#[derive(Debug, Default)]
+struct Name {
+    /// What DNS answered, and until when it counts: a burst of connections asks once.
+    answer: Option<(Vec<IpAddr>, Instant)>,
+    /// Where a connection was opened last.
+    good: Option<SocketAddr>,
 }
 
-impl Entry for CachedAddresses {
-    const MAX_ENTRIES: usize = 4096;
-}
-
-#[derive(Debug)]
-struct GoodAddress(SocketAddr);
-
-impl Entry for GoodAddress {
+impl Entry for Name {
     const MAX_ENTRIES: usize = 4096;
 }
 
 #[derive(Debug)]
 struct Question {
     host: String,
-    state: Mutex<Asked>,
-}
-
-#[derive(Debug, Default)]
-struct Asked {
-    /// The text of an error, since each waiting call gets an error of its own.
-    answer: Option<Result<Vec<IpAddr>, String>>,
-    waiting: Vec<Arc<Event>>,
+    /// With the text of an error, since each waiting call gets an error of its own.
+    answer: Pending<Result<Vec<IpAddr>, String>>,
 }
 
 impl Names {
@@ -101,17 +89,25 @@ impl Names {
     fn addresses(&self, host: &str, call: &CallContext) -> io::Result<Vec<IpAddr>> {
         let question = {
             let mut state = lock(&self.0);
-            if let Some(known) = state.known.get(host)
-                && known.until > Instant::now()
+            if let Some(name) = state.known.get(host)
+                && let Some((addresses, until)) = &name.answer
+                && *until > Instant::now()
             {
-                return Ok(known.addresses.clone());
+                return Ok(addresses.clone());
             }
             match state.open.get(host) {
                 Some(question) => Arc::clone(question),
                 None => self.ask(&mut state, host)?,
             }
         };
-        question.wait(call)
+        match question.answer.wait(call) {
+            Ok(answer) => answer.map_err(io::Error::other),
+            Err(Interrupt::NoDescriptor) => Err(io::Error::other("no file descriptor was left")),
+            Err(_) => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "DNS did not answer in time",
+            )),
+        }
     }
 
     /// Lets a thread ask the system's resolver, for which a caller cannot set a time limit.
@@ -128,28 +124,34 @@ impl Names {
         }
         let question = Arc::new(Question {
             host: host.to_owned(),
-            state: Mutex::default(),
+            answer: Pending::default(),
         });
         state.open.insert(host.to_owned(), Arc::clone(&question));
         state.queue.push_back(Arc::clone(&question));
         Ok(question)
     }
 
-    /// Forgets a name whose addresses did not answer.
+    /// Asks for a name again, whose addresses did not answer.
     pub(super) fn forget(&self, host: &str) {
-        lock(&self.0).known.remove(host);
+        if let Some(name) = lock(&self.0).known.get(host) {
+            name.answer = None;
+        }
     }
 
-    /// The address at which a connection to this name and port was opened last.
-    pub(super) fn good(&self, host: &str, port: u16) -> Option<SocketAddr> {
-        let mut state = lock(&self.0);
-        let good = state.good.get(&(host.to_owned(), port))?;
-        Some(good.0)
+    /// The address at which a connection to this name was opened last.
+    pub(super) fn good(&self, host: &str) -> Option<SocketAddr> {
+        lock(&self.0).known.get(host)?.good
     }
 
-    pub(super) fn note_good(&self, host: &str, port: u16, address: SocketAddr) {
-        let key = (host.to_owned(), port);
-        lock(&self.0).good.insert(key, GoodAddress(address));
+    pub(super) fn note_good(&self, host: &str, address: SocketAddr) {
+        lock(&self.0).name(host).good = Some(address);
+    }
+}
+
+impl DnsState {
+    fn name(&mut self, host: &str) -> &mut Name {
+        self.known
+            .get_or_insert_with(host.to_owned(), Name::default)
     }
 }
 
@@ -173,14 +175,11 @@ fn answer_all(names: &Mutex<DnsState>) {
         let mut state = lock(names);
         state.open.remove(&question.host);
         if let Ok(addresses) = &answer {
-            let known = CachedAddresses {
-                addresses: addresses.clone(),
-                until: Instant::now() + Names::TIME_TO_LIVE,
-            };
-            state.known.insert(question.host.clone(), known);
+            let until = Instant::now() + Names::TIME_TO_LIVE;
+            state.name(&question.host).answer = Some((addresses.clone(), until));
         }
         drop(state);
-        question.answer(answer);
+        question.answer.set(answer);
     }
 }
 
@@ -191,40 +190,6 @@ fn resolve(host: &str) -> Result<Vec<IpAddr>, String> {
         return Err("DNS has no address for it".to_owned());
     }
     Ok(addresses)
-}
-
-impl Question {
-    fn answer(&self, answer: Result<Vec<IpAddr>, String>) {
-        let mut asked = lock(&self.state);
-        asked.answer = Some(answer);
-        for event in asked.waiting.drain(..) {
-            event.notify();
-        }
-    }
-
-    fn wait(&self, call: &CallContext) -> io::Result<Vec<IpAddr>> {
-        let event = Event::new()?;
-        {
-            let mut asked = lock(&self.state);
-            if asked.answer.is_some() {
-                event.notify();
-            } else {
-                asked.waiting.push(Arc::clone(&event));
-            }
-        }
-        // Whether the wait was ended or not, an answer that is there now counts.
-        let _ = call.wait(&event, call.deadline);
-        let mut asked = lock(&self.state);
-        asked.waiting.retain(|other| !Arc::ptr_eq(other, &event));
-        match &asked.answer {
-            Some(Ok(addresses)) => Ok(addresses.clone()),
-            Some(Err(text)) => Err(io::Error::other(text.clone())),
-            None => Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "DNS did not answer in time",
-            )),
-        }
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

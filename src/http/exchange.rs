@@ -95,14 +95,17 @@ impl Exchange {
 
     /// Who is calling.
     pub(super) fn client_id(&self) -> u64 {
-        self.call.cancel.client_id
+        self.call.client_id()
     }
 
-    /// How long the current step may still wait.
+    /// How long the current step may still wait. If it may not, the call itself knows the reason; this
+    /// kind of error is never tried again.
     pub(super) fn time_left(&self) -> io::Result<Duration> {
         let left = self.until.saturating_duration_since(Instant::now());
         if left.is_zero() || self.call.is_cancelled() {
-            Err(stopped())
+            Err(io::Error::other(
+                "it was not ready within connect_timeout_ms",
+            ))
         } else {
             Ok(left)
         }
@@ -121,7 +124,7 @@ impl Exchange {
 
     /// A connection is being opened: TCP, a proxy's answer, TLS.
     pub(super) fn opening(&mut self) {
-        let ready_by = Instant::now() + self.call.connect_timeout;
+        let ready_by = Instant::now() + self.call.connect_timeout();
         self.until = self.call.deadline.min(ready_by);
         self.opened = true;
     }
@@ -130,11 +133,6 @@ impl Exchange {
     pub(super) fn ready(&mut self) {
         self.until = self.call.deadline;
     }
-}
-
-/// The call itself knows the reason. This kind of error is never tried again.
-pub(super) fn stopped() -> io::Error {
-    io::Error::other("it was not ready within connect_timeout_ms")
 }
 
 /// When dropped, makes the former exchange of the thread the current one again.

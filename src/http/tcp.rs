@@ -5,7 +5,7 @@
 //! and try the addresses of a name one after the other.
 
 use super::dns::Names;
-use super::exchange::{Exchange, stopped};
+use super::exchange::Exchange;
 use super::wire::Wire;
 use crate::options::Resolve;
 use crate::process::cancellation::{CallContext, Wake};
@@ -63,11 +63,11 @@ impl TcpOpener {
     pub(super) fn open(&self, host: &str, port: u16) -> io::Result<TcpWire> {
         let call = Exchange::call()?;
         let addresses = self.addresses(host, port, &call)?;
-        let addresses = in_order(&addresses, self.names.good(host, port));
+        let addresses = in_order(&addresses, self.names.good(host));
         let (stream, address) = connect(&call, host, &addresses).inspect_err(|_| {
             self.names.forget(host);
         })?;
-        self.names.note_good(host, port, address);
+        self.names.note_good(host, address);
         stream.set_nodelay(true)?;
         let user = AtomicU64::new(0);
         let socket = Arc::new(Socket { stream, user });
@@ -127,11 +127,8 @@ fn connect(
     let mut next_at = Instant::now();
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     loop {
-        if call.is_cancelled() {
-            return Err(stopped());
-        }
         let left = call.remaining();
-        if left.is_zero() {
+        if left.is_zero() || call.is_cancelled() {
             return Err(match attempts.first() {
                 Some(attempt) => told(host, attempt.address, &io::ErrorKind::TimedOut.into()),
                 None => last,
@@ -162,25 +159,24 @@ fn connect(
             .collect();
         polled.push(PollFd::from_borrowed_fd(event.descriptor(), PollFlags::IN));
         match poll(&mut polled, left) {
-            Err(Errno::INTR) if call.interrupted() => return Err(stopped()),
-            Err(Errno::INTR) => continue,
-            Err(other) => return Err(other.into()),
-            Ok(_) => {}
-        }
-        let settled: Vec<bool> = polled.iter().map(|p| !p.revents().is_empty()).collect();
-        let mut under_way = Vec::new();
-        for (attempt, settled) in attempts.into_iter().zip(settled) {
-            if !settled {
-                under_way.push(attempt);
+            Err(Errno::INTR) => {
+                call.interrupted();
                 continue;
             }
+            polled => polled?,
+        };
+        let mut ready = polled
+            .iter()
+            .map(|polled| !polled.revents().is_empty())
+            .collect::<Vec<bool>>()
+            .into_iter();
+        for attempt in attempts.extract_if(.., |_| ready.next() == Some(true)) {
             let address = attempt.address;
             match attempt.outcome() {
                 Ok(stream) => return Ok((stream, address)),
                 Err(error) => last = told(host, address, &error),
             }
         }
-        attempts = under_way;
     }
 }
 
@@ -374,11 +370,12 @@ fn timeout(left: Duration, exact: bool) -> Duration {
 }
 
 /// After a failed system call: an error that ends the exchange, or `true` to continue and wait
-/// exactly as long as is left.
+/// exactly as long as is left, if anything is.
 fn go_on(error: io::Error) -> io::Result<bool> {
     match error.kind() {
-        io::ErrorKind::Interrupted if Exchange::call()?.interrupted() => Err(stopped()),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Ok(true),
+        io::ErrorKind::Interrupted => {
+            Exchange::call()?.interrupted();
             Ok(true)
         }
         _ => Err(error),

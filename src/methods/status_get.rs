@@ -3,7 +3,7 @@
 use crate::engine::installation::Installation;
 use crate::engine::method::{Method, Request, write_json};
 use crate::engine::operation::Operation;
-use crate::protocol::error_table::AttemptError;
+use crate::protocol::error_table::{AttemptError, CodeRow, RetryAction, row};
 use crate::protocol::response::{Operating, Response, Source, read};
 use crate::values::error::{Error, ErrorKind};
 use serde::Serialize;
@@ -13,9 +13,17 @@ pub(crate) static METHOD: Method = Method {
     path: "/rest/messageservice.message.status.get",
     idempotent: true,
     budget: "messageservice.message.status.get",
-    codes: super::status_update::CODES,
+    codes: CODES,
     after_timeout: "call again",
 };
+
+/// The same code as for an update, but it is another number that is wrong.
+const CODES: &[CodeRow] = &[row(
+    "ERROR_MESSAGE_NOT_FOUND",
+    ErrorKind::MessageNotFound,
+    RetryAction::Never,
+    "Give the portal's own number of the message, not the id that the handler got",
+)];
 
 /// The English name of the status; empty if the message has none.
 pub(crate) fn get(installation: &Arc<Installation>, message_id: u64) -> Result<String, Error> {

@@ -59,14 +59,20 @@ pub(crate) enum Interrupt {
 /// One call of a client: its deadline, and how it is cancelled from outside.
 #[derive(Clone, Debug)]
 pub(crate) struct CallContext {
-    pub(crate) cancel: Arc<CancelSource>,
     pub(crate) deadline: Instant,
-    pub(crate) connect_timeout: Duration,
+    shared: Arc<Shared>,
+}
+
+/// What is the same for all parts of a call, whatever their deadlines are.
+#[derive(Debug)]
+struct Shared {
+    cancel: Arc<CancelSource>,
+    connect_timeout: Duration,
     /// What to do when the deadline has passed, in the words of the method that is called.
-    pub(crate) after_timeout: &'static str,
+    after_timeout: &'static str,
     waits: Local<Waits>,
     epoch: u64,
-    interrupted: Arc<AtomicBool>,
+    interrupted: AtomicBool,
 }
 
 impl CallContext {
@@ -80,15 +86,25 @@ impl CallContext {
         let epoch = cancel.epoch.load(Ordering::SeqCst);
         let now = Instant::now();
         Self {
-            cancel,
             // A timeout that is too long for the clock means no deadline.
             deadline: now.checked_add(timeout).unwrap_or(now + FAR_AWAY),
-            connect_timeout,
-            after_timeout,
-            waits: WAITS.of(process),
-            epoch,
-            interrupted: Arc::default(),
+            shared: Arc::new(Shared {
+                cancel,
+                connect_timeout,
+                after_timeout,
+                waits: WAITS.of(process),
+                epoch,
+                interrupted: AtomicBool::new(false),
+            }),
         }
+    }
+
+    pub(crate) fn client_id(&self) -> u64 {
+        self.shared.cancel.client_id
+    }
+
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        self.shared.connect_timeout
     }
 
     /// The error of a call that was stopped; `doing` completes "… while".
@@ -102,7 +118,7 @@ impl CallContext {
                 ErrorKind::Timeout,
                 format!(
                     "the deadline passed while {doing}: {}, or raise timeout_ms",
-                    self.after_timeout
+                    self.shared.after_timeout
                 ),
             )
             .with_retryable(true),
@@ -117,19 +133,17 @@ impl CallContext {
     /// Registers something else than an event that this call may wait for, so that `cancel` ends
     /// the wait.
     pub(crate) fn register(&self, waited_for: Weak<dyn Wake>) {
-        let mut lists = self.waits.lock();
+        let mut lists = self.shared.waits.lock();
         lists.others.retain(|other| other.strong_count() > 0);
         lists.others.push(waited_for);
     }
 
     /// Registers an event for `cancel`, until the result is dropped.
     pub(crate) fn listen<'a>(&'a self, event: &'a Arc<Event>) -> RegisteredWait<'a> {
-        let mut lists = self.waits.lock();
-        lists
-            .events
-            .push((self.cancel.client_id, Arc::clone(event)));
+        let mut lists = self.shared.waits.lock();
+        lists.events.push((self.client_id(), Arc::clone(event)));
         RegisteredWait {
-            waits: &self.waits,
+            waits: &self.shared.waits,
             event,
         }
     }
@@ -160,16 +174,21 @@ impl CallContext {
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.interrupted.load(Ordering::Relaxed)
-            || self.cancel.epoch.load(Ordering::SeqCst) != self.epoch
+        self.shared.interrupted.load(Ordering::Relaxed)
+            || self.shared.cancel.epoch.load(Ordering::SeqCst) != self.shared.epoch
     }
 
     /// To be called when a signal ended a system call. Returns whether the host program wants the
     /// call to end.
     pub(crate) fn interrupted(&self) -> bool {
-        let stop = self.cancel.on_interrupt.as_ref().is_some_and(|ask| ask());
+        let stop = self
+            .shared
+            .cancel
+            .on_interrupt
+            .as_ref()
+            .is_some_and(|ask| ask());
         if stop {
-            self.interrupted.store(true, Ordering::Relaxed);
+            self.shared.interrupted.store(true, Ordering::Relaxed);
         }
         stop
     }

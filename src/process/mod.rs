@@ -3,5 +3,6 @@
 
 pub(crate) mod cancellation;
 pub(crate) mod keyed_queue;
+pub(crate) mod pending;
 pub(crate) mod per_process;
 pub(crate) mod registry;

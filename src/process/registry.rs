@@ -55,19 +55,6 @@ impl<K: Eq + Hash, V: Entry> Registry<K, V> {
         &mut used.value
     }
 
-    /// Replaces the value of a key.
-    pub(crate) fn insert(&mut self, key: K, value: V) {
-        self.entries.remove(&key);
-        self.get_or_insert_with(key, || value);
-    }
-
-    pub(crate) fn remove<Q: Eq + Hash + ?Sized>(&mut self, key: &Q)
-    where
-        K: Borrow<Q>,
-    {
-        self.entries.remove(key);
-    }
-
     pub(crate) fn contains(&self, key: &K) -> bool {
         self.entries.contains_key(key)
     }
@@ -76,8 +63,7 @@ impl<K: Eq + Hash, V: Entry> Registry<K, V> {
         self.entries.values().map(|used| &used.value)
     }
 
-    /// Where it is full, forgets an eighth of what is idle, so that this is not done at each further
-    /// value: whether it did.
+    /// When it is full, forgets an eighth of what is idle at a time. Returns whether it did.
     pub(crate) fn make_room(&mut self) -> bool {
         if self.entries.len() < V::MAX_ENTRIES {
             return false;
@@ -124,28 +110,27 @@ mod tests {
         }
     }
 
+    fn ask(registry: &mut Registry<u32, Value>, key: u32) -> Value {
+        Arc::clone(registry.get_or_insert_with(key, || Arc::new(key)))
+    }
+
     #[test]
     fn of_what_nobody_uses_the_least_recently_used_is_forgotten() {
-        let mut registry = Registry::<u32, Value>::default();
-        let in_use = Arc::clone(registry.get_or_insert_with(0, || Arc::new(0)));
+        let mut registry = Registry::default();
+        let in_use = ask(&mut registry, 0);
         for key in 1..16 {
-            registry.insert(key, Arc::new(key));
+            ask(&mut registry, key);
         }
         assert_eq!(registry.get(&1).map(|value| **value), Some(1));
-        registry.insert(16, Arc::new(16));
+        ask(&mut registry, 16);
         let forgotten: Vec<u32> = (0..=16).filter(|key| !registry.contains(key)).collect();
-        assert_eq!(
-            forgotten,
-            [2, 3],
-            "neither {in_use}, which is in use, nor 1"
-        );
+        assert_eq!(forgotten, [2, 3], "neither 1 nor {in_use}, which is in use");
     }
 
     #[test]
     fn what_is_in_use_is_kept_beyond_the_bound() {
-        let mut registry = Registry::<u32, Value>::default();
-        let make = |key| Arc::clone(registry.get_or_insert_with(key, || Arc::new(key)));
-        let in_use: Vec<Value> = (0..20).map(make).collect();
+        let mut registry = Registry::default();
+        let in_use: Vec<Value> = (0..20).map(|key| ask(&mut registry, key)).collect();
         assert_eq!(registry.values().count(), in_use.len());
         drop(in_use);
         assert!(registry.make_room());
@@ -153,13 +138,9 @@ mod tests {
     }
 
     #[test]
-    fn the_first_value_of_a_key_stays_until_it_is_replaced() {
+    fn the_first_value_of_a_key_stays() {
         let mut registry = Registry::<u32, Value>::default();
-        registry.insert(1, Arc::new(1));
+        registry.get_or_insert_with(1, || Arc::new(1));
         assert_eq!(**registry.get_or_insert_with(1, || Arc::new(2)), 1);
-        registry.insert(1, Arc::new(3));
-        assert_eq!(**registry.get_or_insert_with(1, || Arc::new(4)), 3);
-        registry.remove(&1);
-        assert!(registry.get(&1).is_none());
     }
 }

@@ -293,7 +293,7 @@ static void lists_take_null(void)
     refused(b24_message_status_get(NULL, 1, &list, &error), &error, "client");
     CHECK(list == NULL);
     list = (b24_list *)&list;
-    refused(b24_message_status_get(client, 0, &list, &error), &error, "message id 0");
+    refused(b24_message_status_get(client, 0, &list, &error), &error, "message id");
     CHECK(list == NULL);
     CHECK_NUMBER(b24_message_status_get(NULL, 0, NULL, NULL), B24_INVALID_ARGUMENT);
 }

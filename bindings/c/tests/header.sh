@@ -55,11 +55,5 @@ php_takes_it() {
 }
 try "PHP FFI::cdef" php_takes_it
 
-first_program() {
-    sed -n '/^```c$/,/^```$/p' bindings/c/README.md | grep -v '^```' |
-        cc -x c -std=c99 -Wall -Wextra -pedantic -Werror -Iinclude -fsyntax-only -
-}
-try "the README's first program" first_program
-
 echo "C header: $passed passed, $failed failed"
 [ "$failed" -eq 0 ]
