@@ -8,7 +8,7 @@
 #   make lint       formatting, lints, types, circles of modules, drift of what is generated
 #   make bench      measures this library beside other clients; writes docs/benchmarks.md
 #   make install    PREFIX=/usr/local DESTDIR= (C and C++), and make uninstall
-#   make header     generates include/b24_messageservice.h
+#   make generate   generates the C header, and what follows from the tables of options and errors
 #   make fmt        formats everything
 #   make fuzz       every fuzz target, SECONDS=60 each
 #   make soak       a million calls in one process, which must not grow
@@ -32,7 +32,7 @@ DENY := $(TOOLS)/cargo-deny@0.20.2
 CYCLONEDX := $(TOOLS)/cargo-cyclonedx@0.5.9
 LLVM_COV := $(TOOLS)/cargo-llvm-cov@0.9.1
 
-.PHONY: demo test build adapters setup lint fmt header install uninstall bench fuzz soak wheels sbom coverage dist \
+.PHONY: demo test build adapters setup lint fmt generate header install uninstall bench fuzz soak wheels sbom coverage dist \
     audit clean help
 
 demo: NEEDS = build
@@ -68,8 +68,9 @@ fmt: setup
 	cargo fmt --all
 	$(PYTHON) -m ruff format .
 
-header:
-	bindings/c/generate-header.sh
+# `header` is its former name.
+generate header:
+	cargo run --quiet --locked --package b24-generate
 
 install uninstall:
 	@$(MAKE) --no-print-directory -C bindings/c $@ $(addprefix CARGO_BUILD_TARGET=,$(CARGO_BUILD_TARGET))

@@ -1,6 +1,6 @@
 // libb24_messageservice: reports SMS delivery statuses to Bitrix24.
 //
-// Generated from bindings/c/src by `make header`: change it there.
+// Generated from bindings/c/src by `make generate`: change it there.
 //
 // Conventions
 //
@@ -44,35 +44,44 @@
 typedef enum b24_code {
     // Success.
     B24_OK = 0,
-    // An argument of the call cannot be sent; nothing was. Correct the argument.
+    // An argument is not valid: it was not sent, or the portal refused it. Correct the program
+    // that made the call.
     B24_INVALID_ARGUMENT = 1,
-    // An option is unknown, malformed, missing, or contradicts another; the message names it.
+    // An option is unknown, malformed, missing, or contradicts another, or a file that it names
+    // cannot be used. Correct the option that the message names.
     B24_INVALID_CONFIG = 2,
-    // No usable connection: DNS, TCP, TLS, a proxy, or a connection that broke.
+    // No usable connection: DNS, TCP, TLS, a proxy, or a connection that broke. Check the network,
+    // DNS, the proxy and ca_file.
     B24_TRANSPORT = 3,
-    // timeout_ms passed; the update may or may not have been stored. It may be sent again.
+    // The deadline of the call passed. The portal may or may not have executed it. The message
+    // says whether to call again.
     B24_TIMEOUT = 4,
-    // The answer is not one of a portal: check what answers at this address.
+    // The answer is not one of a portal. Check what answers at the address in portal.
     B24_PROTOCOL = 5,
-    // The tokens are no longer valid, and could not be renewed: authorize the application again.
+    // The tokens are no longer valid, and could not be renewed. Have the application authorized or
+    // installed again.
     B24_AUTH = 6,
-    // The tokens are valid but do not allow this call: check the scope, the rights, or the
-    // portal's plan.
+    // The tokens are valid but do not allow this call. Check the application's scope, the user's
+    // rights and the portal's plan.
     B24_ACCESS_DENIED = 7,
-    // The portal knows no such message of this application and provider code.
+    // The portal knows no such message of this application and provider code. Drop the update.
     B24_MESSAGE_NOT_FOUND = 8,
-    // The portal's limits do not allow the call before its deadline: see b24_error_retry_after_ms.
+    // The portal's limits do not allow the call before its deadline. Call again after the time
+    // that the error tells, and send batches.
     B24_RATE_LIMITED = 9,
-    // Any other refusal by the portal: see b24_error_portal_code.
+    // Any other refusal by the portal. See the portal's own error code.
     B24_PORTAL = 10,
-    // The portal moved to an address that the token may not be sent to; the message names it.
+    // The portal moved to an address that the token may not be sent to. Check the address in the
+    // message. If it is the customer's, add its host to redirect_hosts.
     B24_PORTAL_MOVED = 11,
-    // b24_client_cancel was called while the call was under way.
+    // The call was cancelled while it was under way. The portal may or may not have executed it.
+    // Call again if it is still wanted.
     B24_CANCELLED = 12,
-    // A bug in this library; the handles can still be used. Please report it.
+    // A bug in this library, or no file descriptor or thread was left. The client can still be
+    // used. Raise the limit that the message names. If it names none, please report the bug.
     B24_INTERNAL = 13,
-    // A file in state_dir could not be read, written or locked: a full disk, permissions, too many
-    // open files. The message names the file; see b24_error_is_retryable.
+    // A file in state_dir could not be read, written or locked. The message names it. Check disk
+    // space, permissions and the limit of open files.
     B24_STORAGE = 14,
 } b24_code;
 
@@ -135,9 +144,10 @@ const char *b24_version(void);
 // The caller frees it with b24_config_free. Any thread. NULL only after a bug in the library.
 struct b24_config *b24_config_new(void);
 
-// Sets an option. The names: portal, access_token, refresh_token, client_id, client_secret,
-// oauth_url, timeout_ms, connect_timeout_ms, max_retries, rate_limit, state_dir, ca_file, proxy,
-// resolve, redirect_hosts, user_agent, allow_http.
+// Sets an option. The names:
+// portal, access_token, refresh_token, client_id, client_secret, oauth_url, timeout_ms,
+// connect_timeout_ms, max_retries, rate_limit, state_dir, ca_file, proxy, resolve, redirect_hosts,
+// user_agent, allow_http.
 //
 // Both texts are copied. One thread at a time. B24_INVALID_CONFIG for an unknown name or a wrong
 // value, which the message explains; the option then keeps its former value. B24_INVALID_ARGUMENT
@@ -442,6 +452,12 @@ bool b24_error_is_retryable(const struct b24_error *error);
 //
 // Any thread. Cannot fail.
 int64_t b24_error_retry_after_ms(const struct b24_error *error);
+
+// The name of a code: "B24_TIMEOUT" for B24_TIMEOUT. For logs and messages.
+//
+// A static string: never freed. "B24_UNKNOWN" for a value that this version does not know. Any
+// thread. Cannot fail.
+const char *b24_code_name(b24_code code);
 
 // Frees an error and its texts. NULL is allowed; an error borrowed from a batch is not.
 //

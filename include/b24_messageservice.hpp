@@ -49,6 +49,8 @@ public:
           retry_after_ms_(b24_error_retry_after_ms(&from)) {}
 
     b24_code code() const noexcept { return code_; }
+    /// The code's name, such as "B24_TIMEOUT".
+    const char *code_name() const noexcept { return b24_code_name(code_); }
     /// The portal's own error code, such as "ERROR_MESSAGE_NOT_FOUND"; empty if none.
     const std::string &portal_code() const noexcept { return portal_code_; }
     /// The portal's own description; empty if none.

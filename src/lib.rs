@@ -34,6 +34,8 @@ mod options;
 mod process;
 mod protocol;
 mod store;
+#[doc(hidden)]
+pub mod tables;
 mod values;
 
 pub use client::Client;

@@ -32,30 +32,213 @@ pub struct Config {
     pub(crate) on_renewal: Option<OnRenewal>,
     pub(crate) on_interrupt: Option<OnInterrupt>,
     /// The first value that a method could not take.
-    fault: Option<Error>,
+    error: Option<Error>,
 }
 
-/// The options as read. Two equal settings make clients that can stand for each other.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Settings {
-    pub(crate) portal: Option<Origin>,
-    pub(crate) access_token: String,
-    pub(crate) refresh_token: String,
-    pub(crate) client_id: String,
-    pub(crate) client_secret: String,
-    pub(crate) oauth: Origin,
-    pub(crate) timeout: Duration,
-    pub(crate) connect_timeout: Duration,
-    pub(crate) max_retries: u32,
-    pub(crate) rate: Option<Rate>,
-    pub(crate) state_dir: Option<PathBuf>,
-    pub(crate) ca_file: Option<PathBuf>,
-    pub(crate) proxy: Proxy,
-    pub(crate) resolve: Vec<Resolve>,
-    pub(crate) redirect_hosts: Vec<String>,
-    pub(crate) user_agent: String,
-    pub(crate) allow_http: bool,
+/// One option, as every language has it.
+#[derive(Debug)]
+pub struct OptionRow {
+    /// As C and PHP name it.
+    pub name: &'static str,
+    /// What its text stands for.
+    pub kind: OptionKind,
+    /// A value, or the word `none` or `required`, with what may follow it.
+    pub default: &'static str,
+    /// For users, in Markdown, with a space before each line.
+    pub documentation: &'static str,
+    set: fn(&mut Settings, name: &str, value: &str) -> Result<(), Error>,
 }
+
+/// What the text of an option stands for. A language may take a type of its own for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OptionKind {
+    /// A text.
+    Text,
+    /// A whole number.
+    Number,
+    /// Milliseconds; in Rust a `Duration`, in Python seconds.
+    Milliseconds,
+    /// The path of a file or directory.
+    Path,
+    /// Texts, separated by commas.
+    List,
+    /// `true` or `false`.
+    Flag,
+}
+
+/// A function that a program may set besides.
+#[derive(Debug)]
+pub struct CallbackRow {
+    /// Its name, which C begins with `b24_config_`.
+    pub name: &'static str,
+    /// The languages that have it.
+    pub bindings: &'static [&'static str],
+    /// For users, in Markdown.
+    pub documentation: &'static str,
+}
+
+/// Writes all that an option consists of from its row: its field in [`Settings`] with the default,
+/// its row in [`OPTIONS`] with the reader, and its method of [`Config`].
+///
+/// `/// documentation`, then `name: type = default, the default as a text, kind, reader;`
+macro_rules! options {
+    ($(
+        $(#[doc = $documentation:literal])+
+        $name:ident: $type:ty = $initial:expr, $default:literal, $kind:ident, $read:path;
+    )+) => {
+        /// The options as read. Two equal settings make clients that can stand for each other.
+        #[derive(Clone, PartialEq, Eq, Hash)]
+        pub(crate) struct Settings {
+            $(pub(crate) $name: $type,)+
+        }
+
+        impl Default for Settings {
+            fn default() -> Self {
+                Self { $($name: $initial,)+ }
+            }
+        }
+
+        /// Every option that [`Config::set`] takes. Every binding has all of them.
+        pub static OPTIONS: &[OptionRow] = &[$(OptionRow {
+            name: option_name!($kind, $name),
+            kind: OptionKind::$kind,
+            default: $default,
+            documentation: concat!($($documentation),+),
+            set: |settings, name, value| {
+                // The field may be an `Option` of what is read.
+                settings.$name = $read(name, value)?.into();
+                Ok(())
+            },
+        }),+];
+
+        /// The options, each by a method with its name.
+        impl Config {
+            $(option_method! { $kind, $name, $(#[doc = $documentation])+ #[doc = concat!("\n Default: ", $default)] })+
+        }
+    };
+}
+
+/// Rust and Python have types for time; for the others the unit is part of the name.
+macro_rules! option_name {
+    (Milliseconds, $name:ident) => {
+        concat!(stringify!($name), "_ms")
+    };
+    ($kind:ident, $name:ident) => {
+        stringify!($name)
+    };
+}
+
+/// The method that sets an option from a value of Rust.
+macro_rules! option_method {
+    (Milliseconds, $name:ident, $(#[$documentation:meta])+) => {
+        $(#[$documentation])+
+        pub fn $name(&mut self, value: Duration) -> &mut Self {
+            let milliseconds = value.as_millis().to_string();
+            self.set_or_keep_error(option_name!(Milliseconds, $name), &milliseconds)
+        }
+    };
+    (Number, $name:ident, $(#[$documentation:meta])+) => {
+        $(#[$documentation])+
+        pub fn $name(&mut self, value: u32) -> &mut Self {
+            self.set_or_keep_error(stringify!($name), &value.to_string())
+        }
+    };
+    (Flag, $name:ident, $(#[$documentation:meta])+) => {
+        $(#[$documentation])+
+        pub fn $name(&mut self, value: bool) -> &mut Self {
+            self.settings.$name = value;
+            self
+        }
+    };
+    (Path, $name:ident, $(#[$documentation:meta])+) => {
+        $(#[$documentation])+
+        pub fn $name(&mut self, value: impl AsRef<Path>) -> &mut Self {
+            // Not by its text: a path need not be UTF-8.
+            self.settings.$name = Some(value.as_ref().to_owned());
+            self
+        }
+    };
+    ($kind:ident, $name:ident, $(#[$documentation:meta])+) => {
+        $(#[$documentation])+
+        pub fn $name(&mut self, value: &str) -> &mut Self {
+            self.set_or_keep_error(stringify!($name), value)
+        }
+    };
+}
+
+options! {
+    /// The portal: a host such as `portal.bitrix24.com`, an origin, or a `client_endpoint` URL. The
+    /// address of an inbound webhook is refused, because the methods never work with one.
+    portal: Option<Origin> = None, "required", Text, read_portal;
+
+    /// The OAuth access token of an installed application.
+    access_token: String = String::new(), "required, unless `state_dir` holds one", Text, read_secret;
+
+    /// The refresh token that came with the access token. It needs `client_id` and `client_secret`.
+    refresh_token: String = String::new(), "none", Text, read_secret;
+
+    /// The application's id.
+    client_id: String = String::new(), "none", Text, read_secret;
+
+    /// The application's secret. It is sent to the authorization server only.
+    client_secret: String = String::new(), "none", Text, read_secret;
+
+    /// The authorization server, https only.
+    oauth_url: Origin = Origin::default_oauth(), "https://oauth.bitrix.info", Text, read_oauth_url;
+
+    /// The deadline of a whole call, from 1 ms to 7 days: waiting, renewal, redirects and retries
+    /// included.
+    timeout: Duration = Duration::from_secs(30), "30000", Milliseconds, read_milliseconds;
+
+    /// The deadline of one attempt to connect: DNS, TCP, proxy and TLS.
+    connect_timeout: Duration = Duration::from_secs(10), "10000", Milliseconds, read_milliseconds;
+
+    /// How often a call is retried after the first attempt, from 0 to 100. In a batch this holds for
+    /// each request.
+    max_retries: u32 = 4, "4", Number, read_max_retries;
+
+    /// How many requests the portal allows: `standard` (50 at once, 2 a second), `enterprise` (250
+    /// at once, 5 a second), `off`, or `BURST/DRAIN` such as `50/2`.
+    rate_limit: Option<Rate> = Some(STANDARD), "standard", Text, read_rate;
+
+    /// A directory in which the processes of one machine share tokens and the rate limit. It is made
+    /// if its parent exists.
+    state_dir: Option<PathBuf> = None, "none", Path, read_path;
+
+    /// A PEM file of root certificates that are trusted besides the built-in ones.
+    ca_file: Option<PathBuf> = None, "none", Path, read_path;
+
+    /// The proxy: `env` for what the environment says, `none`, or the URL of an HTTP proxy.
+    proxy: Proxy = Proxy::Env, "env", Text, read_proxy;
+
+    /// Addresses to use instead of DNS: `host:port:address[:port]`, separated by commas.
+    resolve: Vec<Resolve> = Vec::new(), "none", List, read_resolve;
+
+    /// Further hosts that a portal may move to, separated by commas.
+    redirect_hosts: Vec<String> = Vec::new(), "none", List, read_redirect_hosts;
+
+    /// A prefix to the library's own `User-Agent`, such as `my-gateway/2.1`.
+    user_agent: String = String::new(), "none", Text, read_user_agent;
+
+    /// Whether an `http://` portal is accepted. The token is then sent unencrypted.
+    allow_http: bool = false, "false", Flag, read_bool;
+}
+
+/// Every function that a program may set besides the options.
+pub static CALLBACKS: &[CallbackRow] = &[
+    CallbackRow {
+        name: "on_renewal",
+        bindings: &["Rust", "C", "Python"],
+        documentation: "Called with each renewed pair of tokens before it is used, on the renewal's \
+                        own thread.",
+    },
+    CallbackRow {
+        name: "on_interrupt",
+        bindings: &["Rust"],
+        documentation: "Asked when a signal ends a wait: `true` ends the call with `CANCELLED`. The \
+                        Python module uses it for Ctrl-C.",
+    },
+];
 
 const STANDARD: Rate = Rate {
     burst: 50.0,
@@ -93,28 +276,10 @@ impl Config {
     /// A configuration with every default, and no portal yet.
     pub fn new() -> Self {
         Self {
-            settings: Settings {
-                portal: None,
-                access_token: String::new(),
-                refresh_token: String::new(),
-                client_id: String::new(),
-                client_secret: String::new(),
-                oauth: Origin::default_oauth(),
-                timeout: Duration::from_secs(30),
-                connect_timeout: Duration::from_secs(10),
-                max_retries: 4,
-                rate: Some(STANDARD),
-                state_dir: None,
-                ca_file: None,
-                proxy: Proxy::Env,
-                resolve: Vec::new(),
-                redirect_hosts: Vec::new(),
-                user_agent: String::new(),
-                allow_http: false,
-            },
+            settings: Settings::default(),
             on_renewal: None,
             on_interrupt: None,
-            fault: None,
+            error: None,
         }
     }
 
@@ -124,46 +289,12 @@ impl Config {
     /// [`InvalidConfig`](ErrorKind::InvalidConfig) at once, naming the option and what it takes;
     /// the option then keeps its former value.
     pub fn set(&mut self, name: &str, value: &str) -> Result<&mut Self, Error> {
-        let settings = &mut self.settings;
-        match name {
-            "portal" => settings.portal = Some(read_portal(value)?),
-            "access_token" => settings.access_token = read_secret(name, value)?,
-            "refresh_token" => settings.refresh_token = read_secret(name, value)?,
-            "client_id" => settings.client_id = read_secret(name, value)?,
-            "client_secret" => settings.client_secret = read_secret(name, value)?,
-            "oauth_url" => settings.oauth = read_oauth_url(value)?,
-            "timeout_ms" => settings.timeout = read_milliseconds(name, value)?,
-            "connect_timeout_ms" => settings.connect_timeout = read_milliseconds(name, value)?,
-            "max_retries" => settings.max_retries = read_max_retries(value)?,
-            "rate_limit" => settings.rate = read_rate(value)?,
-            "state_dir" => settings.state_dir = Some(read_path(name, value)?),
-            "ca_file" => settings.ca_file = Some(read_path(name, value)?),
-            "proxy" => settings.proxy = read_proxy(value)?,
-            "resolve" => settings.resolve = read_resolve(value)?,
-            "redirect_hosts" => settings.redirect_hosts = read_redirect_hosts(value)?,
-            "user_agent" => settings.user_agent = read_user_agent(value)?,
-            "allow_http" => settings.allow_http = read_bool(name, value)?,
-            _ => {
-                return Err(invalid(
-                    &shown(name),
-                    "is no option of this library; the options are portal, access_token, \
-                     refresh_token, client_id, client_secret, oauth_url, timeout_ms, \
-                     connect_timeout_ms, max_retries, rate_limit, state_dir, ca_file, proxy, \
-                     resolve, redirect_hosts, user_agent and allow_http",
-                ));
-            }
-        }
+        let row = OPTIONS
+            .iter()
+            .find(|row| row.name == name)
+            .ok_or_else(|| unknown(name))?;
+        (row.set)(&mut self.settings, row.name, value)?;
         Ok(self)
-    }
-
-    /// The portal: `portal.bitrix24.com`, an origin, or a `client_endpoint` URL. Required.
-    pub fn portal(&mut self, portal: &str) -> &mut Self {
-        self.keep_fault("portal", portal)
-    }
-
-    /// The OAuth access token that calls are made with. Required, unless `state_dir` holds one.
-    pub fn access_token(&mut self, token: &str) -> &mut Self {
-        self.keep_fault("access_token", token)
     }
 
     /// What an expired access token is renewed with: the refresh token received with it, and the
@@ -174,74 +305,9 @@ impl Config {
         client_id: &str,
         client_secret: &str,
     ) -> &mut Self {
-        self.keep_fault("refresh_token", refresh_token)
-            .keep_fault("client_id", client_id)
-            .keep_fault("client_secret", client_secret)
-    }
-
-    /// The authorization server, `https://oauth.bitrix.info` by default.
-    pub fn oauth_url(&mut self, url: &str) -> &mut Self {
-        self.keep_fault("oauth_url", url)
-    }
-
-    /// The deadline of a whole call (`timeout_ms`), 30 s by default: waiting, renewal, redirects
-    /// and retries included.
-    pub fn timeout(&mut self, timeout: Duration) -> &mut Self {
-        self.keep_fault("timeout_ms", &timeout.as_millis().to_string())
-    }
-
-    /// The time for one connection attempt (`connect_timeout_ms`), 10 s by default.
-    pub fn connect_timeout(&mut self, timeout: Duration) -> &mut Self {
-        self.keep_fault("connect_timeout_ms", &timeout.as_millis().to_string())
-    }
-
-    /// How often a call is repeated after the first try, 4 by default.
-    pub fn max_retries(&mut self, retries: u32) -> &mut Self {
-        self.keep_fault("max_retries", &retries.to_string())
-    }
-
-    /// The portal's request limit: `standard` (50/2, the default), `enterprise` (250/5), `off`, or
-    /// `BURST/DRAIN`.
-    pub fn rate_limit(&mut self, rate: &str) -> &mut Self {
-        self.keep_fault("rate_limit", rate)
-    }
-
-    /// A directory through which the processes of one machine share tokens and the rate limit.
-    pub fn state_dir(&mut self, directory: impl AsRef<Path>) -> &mut Self {
-        self.settings.state_dir = Some(directory.as_ref().to_owned());
-        self
-    }
-
-    /// A PEM file of root certificates that are trusted besides the built-in ones.
-    pub fn ca_file(&mut self, file: impl AsRef<Path>) -> &mut Self {
-        self.settings.ca_file = Some(file.as_ref().to_owned());
-        self
-    }
-
-    /// The proxy: `env` (the default), `none`, or a URL.
-    pub fn proxy(&mut self, proxy: &str) -> &mut Self {
-        self.keep_fault("proxy", proxy)
-    }
-
-    /// Addresses to use instead of DNS: `host:port:address[:port]`, comma-separated.
-    pub fn resolve(&mut self, addresses: &str) -> &mut Self {
-        self.keep_fault("resolve", addresses)
-    }
-
-    /// Further hosts that a portal may move to, comma-separated.
-    pub fn redirect_hosts(&mut self, hosts: &str) -> &mut Self {
-        self.keep_fault("redirect_hosts", hosts)
-    }
-
-    /// A prefix to the library's own `User-Agent`, such as `my-gateway/2.1`.
-    pub fn user_agent(&mut self, prefix: &str) -> &mut Self {
-        self.keep_fault("user_agent", prefix)
-    }
-
-    /// Whether an `http://` portal is accepted; the token then travels in the clear.
-    pub fn allow_http(&mut self, allow: bool) -> &mut Self {
-        self.settings.allow_http = allow;
-        self
+        self.refresh_token(refresh_token)
+            .client_id(client_id)
+            .client_secret(client_secret)
     }
 
     /// A function that is given each renewed pair before it is first used, to be stored: the old
@@ -279,18 +345,18 @@ impl Config {
         self
     }
 
-    fn keep_fault(&mut self, name: &str, value: &str) -> &mut Self {
-        let fault = self.set(name, value).err();
-        if self.fault.is_none() {
-            self.fault = fault;
+    fn set_or_keep_error(&mut self, name: &str, value: &str) -> &mut Self {
+        let error = self.set(name, value).err();
+        if self.error.is_none() {
+            self.error = error;
         }
         self
     }
 
     /// The settings, if they go together.
     pub(crate) fn check(&self) -> Result<&Settings, Error> {
-        if let Some(fault) = &self.fault {
-            return Err(fault.clone());
+        if let Some(error) = &self.error {
+            return Err(error.clone());
         }
         let settings = &self.settings;
         let Some(portal) = &settings.portal else {
@@ -303,7 +369,7 @@ impl Config {
         if !portal.is_https() && !settings.allow_http {
             return Err(invalid(
                 "portal",
-                "is an http:// address, over which the token would travel in the clear; give an \
+                "is an http:// address, to which the token would be sent unencrypted; give an \
                  https:// one, or set allow_http to true",
             ));
         }
@@ -324,27 +390,39 @@ impl Config {
             return Err(invalid(
                 missing,
                 &format!(
-                    "is missing, without which {given} serves nothing: renewal takes \
-                     refresh_token, client_id and client_secret"
+                    "is missing, but {given} is set; renewal takes refresh_token, client_id and \
+                     client_secret"
                 ),
             ));
         }
         if has(&settings.refresh_token) && !has(&settings.client_id) {
             return Err(invalid(
                 "client_id",
-                "is missing, and so is client_secret, without which refresh_token serves nothing",
+                "is missing, and so is client_secret, but refresh_token is set; renewal takes all three",
             ));
         }
         if has(&settings.client_id) && !has(&settings.refresh_token) && settings.state_dir.is_none()
         {
             return Err(invalid(
                 "refresh_token",
-                "is missing, without which client_id and client_secret serve nothing, unless \
-                 state_dir holds one",
+                "is missing, but client_id and client_secret are set; renewal takes all three, unless \
+                 state_dir holds a refresh token",
             ));
         }
         Ok(settings)
     }
+}
+
+fn unknown(name: &str) -> Error {
+    let mut names: Vec<_> = OPTIONS.iter().map(|row| row.name).collect();
+    let last = names.pop().unwrap_or_default();
+    invalid(
+        &shown(name),
+        &format!(
+            "is no option of this library; the options are {} and {last}",
+            names.join(", ")
+        ),
+    )
 }
 
 /// `InvalidConfig` for an option.
@@ -357,11 +435,11 @@ impl fmt::Debug for Config {
         let settings = &self.settings;
         f.debug_struct("Config")
             .field("portal", &settings.portal)
-            .field("oauth_url", &settings.oauth)
+            .field("oauth_url", &settings.oauth_url)
             .field("timeout", &settings.timeout)
             .field("connect_timeout", &settings.connect_timeout)
             .field("max_retries", &settings.max_retries)
-            .field("rate_limit", &settings.rate)
+            .field("rate_limit", &settings.rate_limit)
             .field("state_dir", &settings.state_dir)
             .field("ca_file", &settings.ca_file)
             .field("resolve", &settings.resolve)
@@ -377,8 +455,8 @@ fn shown(value: &str) -> String {
     format!("{:?}", value.chars().take(SHOWN).collect::<String>())
 }
 
-fn read_portal(value: &str) -> Result<Origin, Error> {
-    Origin::parse(value).map_err(|fault| invalid("portal", &address_fault(fault)))
+fn read_portal(name: &str, value: &str) -> Result<Origin, Error> {
+    Origin::parse(value).map_err(|fault| invalid(name, &address_fault(fault)))
 }
 
 fn address_fault(fault: AddressError) -> String {
@@ -391,15 +469,15 @@ fn address_fault(fault: AddressError) -> String {
     }
 }
 
-fn read_oauth_url(value: &str) -> Result<Origin, Error> {
+fn read_oauth_url(name: &str, value: &str) -> Result<Origin, Error> {
     const TAKES: &str = "it takes an https origin such as https://oauth.bitrix.info";
     let origin =
-        Origin::parse(value).map_err(|fault| invalid("oauth_url", &format!("{fault}; {TAKES}")))?;
+        Origin::parse(value).map_err(|fault| invalid(name, &format!("{fault}; {TAKES}")))?;
     if origin.is_https() {
         Ok(origin)
     } else {
         Err(invalid(
-            "oauth_url",
+            name,
             &format!("is not https, and the client_secret goes there; {TAKES}"),
         ))
     }
@@ -430,12 +508,12 @@ fn read_milliseconds(name: &str, value: &str) -> Result<Duration, Error> {
     }
 }
 
-fn read_max_retries(value: &str) -> Result<u32, Error> {
+fn read_max_retries(name: &str, value: &str) -> Result<u32, Error> {
     const MAX: u32 = 100;
     match value.parse() {
         Ok(retries @ 0..=MAX) => Ok(retries),
         _ => Err(invalid(
-            "max_retries",
+            name,
             &format!(
                 "is {}; it takes a whole number from 0 to {MAX}",
                 shown(value)
@@ -444,7 +522,7 @@ fn read_max_retries(value: &str) -> Result<u32, Error> {
     }
 }
 
-fn read_rate(value: &str) -> Result<Option<Rate>, Error> {
+fn read_rate(name: &str, value: &str) -> Result<Option<Rate>, Error> {
     let rate = match value {
         "off" => return Ok(None),
         "standard" => STANDARD,
@@ -460,7 +538,7 @@ fn read_rate(value: &str) -> Result<Option<Rate>, Error> {
             .filter(|rate| rate.burst >= 1.0 && rate.drain >= 0.001)
             .ok_or_else(|| {
                 invalid(
-                    "rate_limit",
+                    name,
                     &format!(
                         "is {}; it takes standard, enterprise, off, or BURST/DRAIN such as 50/2: \
                          requests at once (1 or more), and requests a second (0.001 or more)",
@@ -490,7 +568,7 @@ fn read_path(name: &str, value: &str) -> Result<PathBuf, Error> {
     }
 }
 
-fn read_proxy(value: &str) -> Result<Proxy, Error> {
+fn read_proxy(_name: &str, value: &str) -> Result<Proxy, Error> {
     match value {
         "env" => Ok(Proxy::Env),
         "none" => Ok(Proxy::None),
@@ -511,7 +589,7 @@ pub(crate) fn read_proxy_url(url: &str) -> Result<ureq::Proxy, Error> {
 }
 
 /// Never quotes the value: there may be a password in it.
-pub(crate) fn not_a_proxy() -> Error {
+fn not_a_proxy() -> Error {
     invalid(
         "proxy",
         "is not the URL of an HTTP proxy; it takes env (the environment's proxy), none, or a URL \
@@ -519,13 +597,13 @@ pub(crate) fn not_a_proxy() -> Error {
     )
 }
 
-fn read_resolve(value: &str) -> Result<Vec<Resolve>, Error> {
+fn read_resolve(name: &str, value: &str) -> Result<Vec<Resolve>, Error> {
     value
         .split(',')
         .map(|entry| {
             Resolve::from_str(entry.trim()).map_err(|()| {
                 invalid(
-                    "resolve",
+                    name,
                     &format!(
                         "has the entry {}; it takes host:port:address[:port], comma-separated, \
                          with an IP address such as 127.0.0.1 or [::1]",
@@ -563,7 +641,7 @@ impl FromStr for Resolve {
     }
 }
 
-fn read_redirect_hosts(value: &str) -> Result<Vec<String>, Error> {
+fn read_redirect_hosts(name: &str, value: &str) -> Result<Vec<String>, Error> {
     value
         .split(',')
         .map(|host| match Origin::parse(host) {
@@ -571,7 +649,7 @@ fn read_redirect_hosts(value: &str) -> Result<Vec<String>, Error> {
                 Ok(origin.host().to_owned())
             }
             _ => Err(invalid(
-                "redirect_hosts",
+                name,
                 &format!(
                     "has the entry {}; it takes host names, comma-separated, without scheme, \
                      port or path",
@@ -582,12 +660,12 @@ fn read_redirect_hosts(value: &str) -> Result<Vec<String>, Error> {
         .collect()
 }
 
-fn read_user_agent(value: &str) -> Result<String, Error> {
+fn read_user_agent(name: &str, value: &str) -> Result<String, Error> {
     if !value.is_empty() && value.bytes().all(|b| (b' '..=b'~').contains(&b)) {
         Ok(value.to_owned())
     } else {
         Err(invalid(
-            "user_agent",
+            name,
             "is empty or has other than printable ASCII characters; it takes a prefix such as \
              my-gateway/2.1",
         ))

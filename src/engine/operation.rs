@@ -138,7 +138,7 @@ impl<'c> Operation<'c> {
             self.attempts += 1;
             let started = Instant::now();
             let (http_status, outcome) = self.attempt(request, &body);
-            if self.installation.settings.rate.is_some() {
+            if self.installation.settings.rate_limit.is_some() {
                 self.endpoint.rate_limit.note_lag(started.elapsed());
             }
             if self.moving && is_a_portals(&outcome) {
@@ -207,7 +207,7 @@ impl<'c> Operation<'c> {
     fn rate_request(&self, method: &Method) -> RateRequest<'_> {
         RateRequest {
             portal: &self.endpoint.address.origin,
-            rate: self.installation.settings.rate,
+            rate: self.installation.settings.rate_limit,
             store: self.installation.store.as_deref(),
             process: &self.process,
             call: &self.call,
@@ -340,7 +340,7 @@ impl<'c> Operation<'c> {
                     Some(wait) => self.after(wait, error.with_retry_after(Some(wait))),
                 }
             }
-            RetryAction::WhenRateAllows => match self.installation.settings.rate {
+            RetryAction::WhenRateAllows => match self.installation.settings.rate_limit {
                 Some(rate) => self.when_drained(method, rate, error),
                 None => self.later(error),
             },

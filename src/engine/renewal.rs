@@ -291,7 +291,7 @@ impl RenewalTask {
             stale.tokens.access_token.as_str(),
         ];
         let uri = renewal_uri(settings, &stale.tokens.refresh_token)?;
-        let server = settings.oauth.to_string();
+        let server = settings.oauth_url.to_string();
         let http_client = self.installation.oauth_client(&self.process)?;
         let mut retries = Retries::new(settings.max_retries);
         loop {
@@ -387,7 +387,7 @@ impl Drop for Ending {
 fn requester_of(installation: &Installation) -> RequesterId {
     let settings = &installation.settings;
     RequesterId::new(
-        &settings.oauth,
+        &settings.oauth_url,
         &settings.client_id,
         &settings.client_secret,
         "",
@@ -398,7 +398,7 @@ fn requester_of(installation: &Installation) -> RequesterId {
 fn requester_with(installation: &Installation, stale: &Credentials) -> RequesterId {
     let settings = &installation.settings;
     RequesterId::new(
-        &settings.oauth,
+        &settings.oauth_url,
         &settings.client_id,
         &settings.client_secret,
         &stale.tokens.refresh_token,
@@ -452,7 +452,7 @@ fn credentials(installation: &Installation, stale: &Credentials, renewed: Renewe
 fn renewal_uri(settings: &Settings, refresh_token: &str) -> Result<Uri, Error> {
     let uri = format!(
         "{}/oauth/token/?grant_type=refresh_token&client_id={}&client_secret={}&refresh_token={}",
-        settings.oauth,
+        settings.oauth_url,
         percent_encode(&settings.client_id),
         percent_encode(&settings.client_secret),
         percent_encode(refresh_token),

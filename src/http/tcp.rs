@@ -13,7 +13,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// An open connection, and the client whose call uses it now (0: none).
 #[derive(Debug)]
@@ -119,6 +119,7 @@ fn connect(
     use crate::process::cancellation::{Event, poll};
     use rustix::event::{PollFd, PollFlags};
     use rustix::io::Errno;
+    use std::time::Instant;
 
     let event = Event::new()?;
     let _registered = call.listen(&event);

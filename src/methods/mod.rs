@@ -5,3 +5,14 @@ pub(crate) mod batch;
 pub(crate) mod sender;
 pub(crate) mod status_get;
 pub(crate) mod status_update;
+
+/// Every method, for the documentation of its error codes.
+pub(crate) static ALL: &[&crate::engine::method::Method] = &[
+    &status_update::METHOD,
+    &batch::METHOD,
+    &status_get::METHOD,
+    &sender::ADD,
+    &sender::UPDATE,
+    &sender::DELETE,
+    &sender::LIST,
+];

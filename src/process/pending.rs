@@ -61,3 +61,32 @@ impl<T> fmt::Debug for Pending<T> {
         f.debug_struct("Pending").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::cancellation::CancelSource;
+    use crate::process::per_process::Process;
+    use std::time::Duration;
+
+    #[test]
+    fn whoever_waits_gets_the_first_value_or_the_deadline() {
+        let call = |timeout| {
+            let cancel = Arc::new(CancelSource::new(None));
+            CallContext::new(&Process::current(), cancel, timeout, timeout, "")
+        };
+        let pending = Pending::default();
+        let too_early = pending.wait(&call(Duration::ZERO));
+        assert_eq!(too_early, Err(Interrupt::Deadline));
+        std::thread::scope(|scope| {
+            let wait = || pending.wait(&call(Duration::from_secs(60)));
+            let waiters = [(); 3].map(|()| scope.spawn(wait));
+            pending.set(1);
+            pending.set(2);
+            for waiter in waiters {
+                assert_eq!(waiter.join().unwrap(), Ok(1));
+            }
+        });
+        assert_eq!(pending.wait(&call(Duration::ZERO)), Ok(1));
+    }
+}

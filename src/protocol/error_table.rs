@@ -336,7 +336,7 @@ fn action_of_status(http_status: u16) -> RetryAction {
     }
 }
 
-fn may_succeed_later(action: &RetryAction) -> bool {
+pub(crate) fn may_succeed_later(action: &RetryAction) -> bool {
     match action {
         RetryAction::AfterBackoff | RetryAction::WhenRateAllows | RetryAction::WhenBudgetResets => {
             true

@@ -4,62 +4,193 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What went wrong, as far as callers act differently on it.
-///
-/// The discriminants are those of `b24_code` in the C header, and never change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-#[repr(u8)]
-pub enum ErrorKind {
-    /// An argument of the call cannot be sent; nothing was.
-    InvalidArgument = 1,
-    /// A configuration option is unknown, malformed, missing or contradicts another.
-    InvalidConfig = 2,
-    /// No usable connection: DNS, TCP, TLS, a proxy, or a connection that broke.
-    Transport = 3,
-    /// The deadline (`timeout_ms`) passed; the update may or may not have been stored.
-    Timeout = 4,
-    /// The answer is not one of a portal.
-    Protocol = 5,
-    /// The tokens are no longer valid, and renewing them did not help.
-    Auth = 6,
-    /// The tokens are valid but do not allow this call.
-    AccessDenied = 7,
-    /// The portal knows no such message of this application and provider code.
-    MessageNotFound = 8,
-    /// The portal's limits do not allow the call before its deadline.
-    RateLimited = 9,
-    /// Any other refusal by the portal.
-    Portal = 10,
-    /// The portal moved to an address that the token may not be sent to.
-    PortalMoved = 11,
-    /// `cancel` was called while the call was under way.
-    Cancelled = 12,
-    /// A bug in this library; the client can still be used.
-    Internal = 13,
-    /// A file in `state_dir` could not be read, written or locked: disk, permissions, descriptors.
-    Storage = 14,
+/// One kind of error, as every language has it.
+#[derive(Debug)]
+pub struct KindRow {
+    /// The kind.
+    pub kind: ErrorKind,
+    /// `MESSAGE_NOT_FOUND`.
+    pub name: &'static str,
+    /// When it happens, in Markdown, with a space before each line.
+    pub documentation: &'static str,
+    /// What the caller can do, in Markdown.
+    pub advice: &'static str,
+    /// Whether such an error is retryable, and when.
+    pub retryable: &'static str,
+    /// Its exception class in languages that have exceptions.
+    pub class: &'static str,
+    /// The built-in class of Python that is most like it; empty if none is.
+    pub python_base: &'static str,
+    /// The built-in class of PHP that is most like it.
+    pub php_base: &'static str,
 }
 
-impl ErrorKind {
-    /// The name that every language and `b24_code` in C has for it: `MESSAGE_NOT_FOUND`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::InvalidArgument => "INVALID_ARGUMENT",
-            Self::InvalidConfig => "INVALID_CONFIG",
-            Self::Transport => "TRANSPORT",
-            Self::Timeout => "TIMEOUT",
-            Self::Protocol => "PROTOCOL",
-            Self::Auth => "AUTH",
-            Self::AccessDenied => "ACCESS_DENIED",
-            Self::MessageNotFound => "MESSAGE_NOT_FOUND",
-            Self::RateLimited => "RATE_LIMITED",
-            Self::Portal => "PORTAL",
-            Self::PortalMoved => "PORTAL_MOVED",
-            Self::Cancelled => "CANCELLED",
-            Self::Internal => "INTERNAL",
-            Self::Storage => "STORAGE",
+/// Writes [`ErrorKind`], its names and [`KINDS`] from one row for each kind.
+macro_rules! error_kinds {
+    ($(
+        $(#[doc = $documentation:literal])+
+        $kind:ident = $number:literal {
+            name: $name:literal,
+            $($column:ident: $value:literal,)+
         }
+    )+) => {
+        /// What went wrong, as far as callers act differently on it.
+        ///
+        /// The discriminants are those of `b24_code` in the C header, and never change.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        #[repr(u8)]
+        pub enum ErrorKind {
+            $($(#[doc = $documentation])+ $kind = $number,)+
+        }
+
+        impl ErrorKind {
+            /// The name that it has in every language: `MESSAGE_NOT_FOUND`. In C `b24_code` has it with
+            /// `B24_` before it.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)+
+                }
+            }
+        }
+
+        /// Every kind of error, by number.
+        pub static KINDS: &[KindRow] = &[$(KindRow {
+            kind: ErrorKind::$kind,
+            name: $name,
+            documentation: concat!($($documentation),+),
+            $($column: $value,)+
+        }),+];
+    };
+}
+
+error_kinds! {
+    /// An argument is not valid: it was not sent, or the portal refused it.
+    InvalidArgument = 1 {
+        name: "INVALID_ARGUMENT",
+        advice: "Correct the program that made the call.",
+        retryable: "no",
+        class: "InvalidArgument",
+        python_base: "ValueError",
+        php_base: "InvalidArgumentException",
+    }
+    /// An option is unknown, malformed, missing, or contradicts another, or a file that it names
+    /// cannot be used.
+    InvalidConfig = 2 {
+        name: "INVALID_CONFIG",
+        advice: "Correct the option that the message names.",
+        retryable: "no",
+        class: "InvalidConfig",
+        python_base: "ValueError",
+        php_base: "InvalidArgumentException",
+    }
+    /// No usable connection: DNS, TCP, TLS, a proxy, or a connection that broke.
+    Transport = 3 {
+        name: "TRANSPORT",
+        advice: "Check the network, DNS, the proxy and `ca_file`.",
+        retryable: "yes, but not after a certificate that is not trusted or a proxy's refusal",
+        class: "TransportError",
+        python_base: "ConnectionError",
+        php_base: "RuntimeException",
+    }
+    /// The deadline of the call passed. The portal may or may not have executed it.
+    Timeout = 4 {
+        name: "TIMEOUT",
+        advice: "The message says whether to call again.",
+        retryable: "yes",
+        class: "CallTimeout",
+        python_base: "TimeoutError",
+        php_base: "RuntimeException",
+    }
+    /// The answer is not one of a portal.
+    Protocol = 5 {
+        name: "PROTOCOL",
+        advice: "Check what answers at the address in `portal`.",
+        retryable: "depends on the HTTP status",
+        class: "ProtocolError",
+        python_base: "",
+        php_base: "UnexpectedValueException",
+    }
+    /// The tokens are no longer valid, and could not be renewed.
+    Auth = 6 {
+        name: "AUTH",
+        advice: "Have the application authorized or installed again.",
+        retryable: "no",
+        class: "AuthError",
+        python_base: "",
+        php_base: "RuntimeException",
+    }
+    /// The tokens are valid but do not allow this call.
+    AccessDenied = 7 {
+        name: "ACCESS_DENIED",
+        advice: "Check the application's scope, the user's rights and the portal's plan.",
+        retryable: "no",
+        class: "AccessDenied",
+        python_base: "PermissionError",
+        php_base: "RuntimeException",
+    }
+    /// The portal knows no such message of this application and provider code.
+    MessageNotFound = 8 {
+        name: "MESSAGE_NOT_FOUND",
+        advice: "Drop the update.",
+        retryable: "no",
+        class: "MessageNotFound",
+        python_base: "LookupError",
+        php_base: "OutOfBoundsException",
+    }
+    /// The portal's limits do not allow the call before its deadline.
+    RateLimited = 9 {
+        name: "RATE_LIMITED",
+        advice: "Call again after the time that the error tells, and send batches.",
+        retryable: "yes, but not after `OVERLOAD_LIMIT`",
+        class: "RateLimited",
+        python_base: "",
+        php_base: "RuntimeException",
+    }
+    /// Any other refusal by the portal.
+    Portal = 10 {
+        name: "PORTAL",
+        advice: "See the portal's own error code.",
+        retryable: "depends on the portal's code and the HTTP status",
+        class: "PortalError",
+        python_base: "",
+        php_base: "RuntimeException",
+    }
+    /// The portal moved to an address that the token may not be sent to.
+    PortalMoved = 11 {
+        name: "PORTAL_MOVED",
+        advice: "Check the address in the message. If it is the customer's, add its host to `redirect_hosts`.",
+        retryable: "no",
+        class: "PortalMoved",
+        python_base: "",
+        php_base: "RuntimeException",
+    }
+    /// The call was cancelled while it was under way. The portal may or may not have executed it.
+    Cancelled = 12 {
+        name: "CANCELLED",
+        advice: "Call again if it is still wanted.",
+        retryable: "no",
+        class: "Cancelled",
+        python_base: "",
+        php_base: "RuntimeException",
+    }
+    /// A bug in this library, or no file descriptor or thread was left. The client can still be used.
+    Internal = 13 {
+        name: "INTERNAL",
+        advice: "Raise the limit that the message names. If it names none, please report the bug.",
+        retryable: "only if no file descriptor or thread was left",
+        class: "InternalError",
+        python_base: "",
+        php_base: "LogicException",
+    }
+    /// A file in `state_dir` could not be read, written or locked. The message names it.
+    Storage = 14 {
+        name: "STORAGE",
+        advice: "Check disk space, permissions and the limit of open files.",
+        retryable: "depends on the cause: yes after a full disk, no without permissions",
+        class: "StorageError",
+        python_base: "OSError",
+        php_base: "RuntimeException",
     }
 }
 

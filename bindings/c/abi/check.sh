@@ -15,8 +15,10 @@ trap 'rm -rf "$directory"' EXIT
     gcc -E -P ../../../include/b24_messageservice.h | tr '\n' ' ' | tr ';' '\n' |
         grep -E '\bb24_[a-z_]+\([^*]' | grep -v typedef | sed 's/$/ { __builtin_trap(); }/'
 } >"$directory/functions.c"
-gcc -std=c11 -g -fno-eliminate-unused-debug-types -shared -fPIC -I../../../include \
-    -Wl,-soname,libb24_messageservice.so.1 -o "$directory/functions.so" "$directory/functions.c"
+# From within the directory, so that its name is not in what is compared.
+include=$(realpath ../../../include)
+(cd "$directory" && gcc -std=c11 -g -fno-eliminate-unused-debug-types -shared -fPIC -I"$include" \
+    -Wl,-soname,libb24_messageservice.so.1 -o functions.so functions.c)
 abidw --no-corpus-path --no-comp-dir-path --no-show-locs --exported-interfaces-only \
     "$directory/functions.so" >"$directory/now.xml"
 

@@ -16,7 +16,7 @@ enum { RENEWALS_MS = 45000 };
 static void check(b24_code code, b24_error *error)
 {
     if (code != B24_OK) {
-        fprintf(stderr, "error %d: %s\n", (int)code, b24_error_message(error));
+        fprintf(stderr, "%s: %s\n", b24_code_name(code), b24_error_message(error));
         b24_error_free(error);
         exit(EXIT_FAILURE);
     }

@@ -1,7 +1,8 @@
 //! `b24_batch`.
 
 use crate::client::b24_client;
-use crate::error::{Failure, attempt, b24_code, b24_error};
+use crate::code::b24_code;
+use crate::error::{Failure, attempt, b24_error};
 use crate::ffi::{Handle, catch, guard, is_null, read};
 use b24_messageservice::{Client, Error, ErrorKind, Update};
 use libc::{c_char, size_t};

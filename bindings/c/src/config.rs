@@ -1,6 +1,7 @@
 //! `b24_config`.
 
-use crate::error::{attempt, b24_code, b24_error};
+use crate::code::b24_code;
+use crate::error::{attempt, b24_error};
 use crate::ffi::{Handle, guard, is_null, read};
 use crate::tokens::{Snapshot, b24_tokens};
 use b24_messageservice::Config;
@@ -36,9 +37,12 @@ pub extern "C" fn b24_config_new() -> *mut b24_config {
     guard(std::ptr::null_mut(), || b24_config::give(Config::new()))
 }
 
-/// Sets an option. The names: portal, access_token, refresh_token, client_id, client_secret,
-/// oauth_url, timeout_ms, connect_timeout_ms, max_retries, rate_limit, state_dir, ca_file, proxy,
-/// resolve, redirect_hosts, user_agent, allow_http.
+/// Sets an option. The names:
+// make generate writes: names of options
+/// portal, access_token, refresh_token, client_id, client_secret, oauth_url, timeout_ms,
+/// connect_timeout_ms, max_retries, rate_limit, state_dir, ca_file, proxy, resolve, redirect_hosts,
+/// user_agent, allow_http.
+// end: names of options
 ///
 /// Both texts are copied. One thread at a time. B24_INVALID_CONFIG for an unknown name or a wrong
 /// value, which the message explains; the option then keeps its former value. B24_INVALID_ARGUMENT

@@ -1,71 +1,11 @@
-//! `b24_error` and `b24_code`.
+//! `b24_error`.
 
+use crate::code::{NAMES, b24_code};
 use crate::ffi::{Handle, c_string, catch, guard, set_out};
-use b24_messageservice::{Error, ErrorKind};
-use libc::c_char;
+use b24_messageservice::Error;
+use libc::{c_char, c_int};
 use std::ffi::CString;
 use std::sync::{Arc, OnceLock};
-
-/// The outcome of a call. The values never change. Later versions may add some, so treat one that
-/// you do not know as B24_INTERNAL.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub enum b24_code {
-    /// Success.
-    B24_OK = 0,
-    /// An argument of the call cannot be sent; nothing was. Correct the argument.
-    B24_INVALID_ARGUMENT = 1,
-    /// An option is unknown, malformed, missing, or contradicts another; the message names it.
-    B24_INVALID_CONFIG = 2,
-    /// No usable connection: DNS, TCP, TLS, a proxy, or a connection that broke.
-    B24_TRANSPORT = 3,
-    /// timeout_ms passed; the update may or may not have been stored. It may be sent again.
-    B24_TIMEOUT = 4,
-    /// The answer is not one of a portal: check what answers at this address.
-    B24_PROTOCOL = 5,
-    /// The tokens are no longer valid, and could not be renewed: authorize the application again.
-    B24_AUTH = 6,
-    /// The tokens are valid but do not allow this call: check the scope, the rights, or the
-    /// portal's plan.
-    B24_ACCESS_DENIED = 7,
-    /// The portal knows no such message of this application and provider code.
-    B24_MESSAGE_NOT_FOUND = 8,
-    /// The portal's limits do not allow the call before its deadline: see b24_error_retry_after_ms.
-    B24_RATE_LIMITED = 9,
-    /// Any other refusal by the portal: see b24_error_portal_code.
-    B24_PORTAL = 10,
-    /// The portal moved to an address that the token may not be sent to; the message names it.
-    B24_PORTAL_MOVED = 11,
-    /// b24_client_cancel was called while the call was under way.
-    B24_CANCELLED = 12,
-    /// A bug in this library; the handles can still be used. Please report it.
-    B24_INTERNAL = 13,
-    /// A file in state_dir could not be read, written or locked: a full disk, permissions, too many
-    /// open files. The message names the file; see b24_error_is_retryable.
-    B24_STORAGE = 14,
-}
-
-impl From<ErrorKind> for b24_code {
-    fn from(kind: ErrorKind) -> Self {
-        match kind {
-            ErrorKind::InvalidArgument => Self::B24_INVALID_ARGUMENT,
-            ErrorKind::InvalidConfig => Self::B24_INVALID_CONFIG,
-            ErrorKind::Transport => Self::B24_TRANSPORT,
-            ErrorKind::Timeout => Self::B24_TIMEOUT,
-            ErrorKind::Protocol => Self::B24_PROTOCOL,
-            ErrorKind::Auth => Self::B24_AUTH,
-            ErrorKind::AccessDenied => Self::B24_ACCESS_DENIED,
-            ErrorKind::MessageNotFound => Self::B24_MESSAGE_NOT_FOUND,
-            ErrorKind::RateLimited => Self::B24_RATE_LIMITED,
-            ErrorKind::Portal => Self::B24_PORTAL,
-            ErrorKind::PortalMoved => Self::B24_PORTAL_MOVED,
-            ErrorKind::Cancelled => Self::B24_CANCELLED,
-            ErrorKind::Storage => Self::B24_STORAGE,
-            // The kinds may grow; the test below fails when one is not listed above.
-            _ => Self::B24_INTERNAL,
-        }
-    }
-}
 
 /// Why a call failed. It comes from the failed call and is freed with b24_error_free; one from
 /// b24_batch_error is borrowed. It never changes, so any number of threads may read it at once.
@@ -214,6 +154,23 @@ pub unsafe extern "C" fn b24_error_retry_after_ms(error: *const b24_error) -> i6
     }
 }
 
+/// A `b24_code` as C passes it: it may be a value that this version does not know, which an enum of
+/// Rust must not be.
+#[repr(transparent)]
+pub struct AnyCode(c_int);
+
+/// The name of a code: "B24_TIMEOUT" for B24_TIMEOUT. For logs and messages.
+///
+/// A static string: never freed. "B24_UNKNOWN" for a value that this version does not know. Any
+/// thread. Cannot fail.
+#[unsafe(no_mangle)]
+pub extern "C" fn b24_code_name(code: AnyCode) -> *const c_char {
+    let name = usize::try_from(code.0)
+        .ok()
+        .and_then(|code| NAMES.get(code));
+    name.map_or(c"B24_UNKNOWN".as_ptr(), |name| name.as_ptr())
+}
+
 /// Frees an error and its texts. NULL is allowed; an error borrowed from a batch is not.
 ///
 /// Any thread, once. Cannot fail.
@@ -226,30 +183,18 @@ pub unsafe extern "C" fn b24_error_free(error: *mut b24_error) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use b24_messageservice::tables::KINDS;
     use std::ffi::CStr;
 
     /// The numbers are part of the ABI, and the core documents that its own are the same.
     #[test]
     fn codes_are_the_kinds_of_the_core() {
-        let kinds = [
-            ErrorKind::InvalidArgument,
-            ErrorKind::InvalidConfig,
-            ErrorKind::Transport,
-            ErrorKind::Timeout,
-            ErrorKind::Protocol,
-            ErrorKind::Auth,
-            ErrorKind::AccessDenied,
-            ErrorKind::MessageNotFound,
-            ErrorKind::RateLimited,
-            ErrorKind::Portal,
-            ErrorKind::PortalMoved,
-            ErrorKind::Cancelled,
-            ErrorKind::Internal,
-            ErrorKind::Storage,
-        ];
-        for (kind, value) in kinds.into_iter().zip(1..) {
-            assert_eq!(kind as i32, value);
-            assert_eq!(b24_code::from(kind) as i32, value);
+        for row in KINDS {
+            let number = row.kind as i32;
+            assert_eq!(b24_code::from(row.kind) as i32, number);
+            // SAFETY: a name is static and NUL-terminated.
+            let name = unsafe { CStr::from_ptr(b24_code_name(AnyCode(number))) };
+            assert_eq!(name.to_str().unwrap(), format!("B24_{}", row.name));
         }
     }
 

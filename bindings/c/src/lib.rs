@@ -18,6 +18,8 @@
 
 mod ffi;
 
+pub mod code;
+
 // The order of the header, from the first call that a program makes to the last.
 pub mod config;
 

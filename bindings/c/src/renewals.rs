@@ -1,6 +1,7 @@
 //! `b24_renewals_wait`: renewals belong to the process, not to a handle.
 
-use crate::error::{attempt, b24_code, b24_error};
+use crate::code::b24_code;
+use crate::error::{attempt, b24_error};
 use b24_messageservice::{Error, ErrorKind, renewals_wait};
 use std::time::Duration;
 

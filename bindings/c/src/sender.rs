@@ -1,7 +1,8 @@
 //! `b24_sender`.
 
 use crate::client::b24_client;
-use crate::error::{attempt, b24_code, b24_error};
+use crate::code::b24_code;
+use crate::error::{attempt, b24_error};
 use crate::ffi::{Handle, give_out, guard, is_null, read, set_out};
 use crate::list::{List, b24_list};
 use b24_messageservice::{Client, Error, Sender};

@@ -196,6 +196,15 @@ static void batch_takes_null(void)
     b24_batch_free(batch);
 }
 
+static void codes_have_names(void)
+{
+    CHECK_TEXT(b24_code_name(B24_OK), "B24_OK");
+    CHECK_TEXT(b24_code_name(B24_TIMEOUT), "B24_TIMEOUT");
+    CHECK_TEXT(b24_code_name(B24_STORAGE), "B24_STORAGE");
+    CHECK_TEXT(b24_code_name((b24_code)1000), "B24_UNKNOWN");
+    CHECK_TEXT(b24_code_name((b24_code)-1), "B24_UNKNOWN");
+}
+
 static void sender_set_takes_null(void)
 {
     b24_error *error = NULL;
@@ -373,6 +382,7 @@ int main(void)
     clients_take_null();
     update_takes_null();
     batch_takes_null();
+    codes_have_names();
     sender_set_takes_null();
     a_sender_remembers_its_code();
     senders_take_null();

@@ -65,6 +65,7 @@ void what_is_known_of_waiting_is_told() {
     const b24::outcome bad = client.try_message_status_update("provider1", message, "sent");
     if (CHECK(bad.has_value())) {
         CHECK_NUMBER(bad->code(), B24_RATE_LIMITED);
+        CHECK_TEXT(bad->code_name(), "B24_RATE_LIMITED");
         CHECK(bad->is_retryable());
         CHECK(bad->retry_after() == std::chrono::seconds(7));
     }

@@ -21,6 +21,26 @@ final class Client
     /** `B24_OK`, which never changes: looking it up at each call costs as much as the call's FFI. */
     private const OK = 0;
 
+    /** The exception of each kind of error, by its `b24_code`. */
+    private const EXCEPTIONS = [
+        // make generate writes: exceptions
+        1 => Exception\InvalidArgument::class,
+        2 => Exception\InvalidConfig::class,
+        3 => Exception\TransportError::class,
+        4 => Exception\CallTimeout::class,
+        5 => Exception\ProtocolError::class,
+        6 => Exception\AuthError::class,
+        7 => Exception\AccessDenied::class,
+        8 => Exception\MessageNotFound::class,
+        9 => Exception\RateLimited::class,
+        10 => Exception\PortalError::class,
+        11 => Exception\PortalMoved::class,
+        12 => Exception\Cancelled::class,
+        13 => Exception\InternalError::class,
+        14 => Exception\StorageError::class,
+        // end: exceptions
+    ];
+
     private static bool $waitsAtShutdown = false;
     /** Whether the program is ending: an object that is destroyed from then on may have started a renewal. */
     private static bool $ends = false;
@@ -30,8 +50,24 @@ final class Client
 
     /**
      * @param string $portal `portal.bitrix24.com`, an origin, or a `client_endpoint` URL
-     * @param array<string, string|int|float|bool|\Stringable|list<string>|null> $options by the
-     *     names of docs/options.md; null leaves an option out
+     * @param array{
+     *     access_token?: string|\Stringable|null,
+     *     refresh_token?: string|\Stringable|null,
+     *     client_id?: string|\Stringable|null,
+     *     client_secret?: string|\Stringable|null,
+     *     oauth_url?: string|\Stringable|null,
+     *     timeout_ms?: int|string|null,
+     *     connect_timeout_ms?: int|string|null,
+     *     max_retries?: int|string|null,
+     *     rate_limit?: string|\Stringable|null,
+     *     state_dir?: string|\Stringable|null,
+     *     ca_file?: string|\Stringable|null,
+     *     proxy?: string|\Stringable|null,
+     *     resolve?: string|list<string>|null,
+     *     redirect_hosts?: string|list<string>|null,
+     *     user_agent?: string|\Stringable|null,
+     *     allow_http?: bool|string|null,
+     * } $options by the names of docs/options.md; null leaves an option out
      *
      * @throws InvalidConfig naming the option and what it takes
      * @throws Exception\LibraryUnavailable if FFI or the shared library is not available
@@ -441,22 +477,7 @@ final class Client
     private static function exception(\FFI\CData $error): MessageServiceException
     {
         $ffi = Loader::ffi();
-        $class = match ($ffi->b24_error_code($error)) {
-            $ffi->B24_INVALID_ARGUMENT => InvalidArgument::class,
-            $ffi->B24_INVALID_CONFIG => InvalidConfig::class,
-            $ffi->B24_TRANSPORT => Exception\TransportError::class,
-            $ffi->B24_TIMEOUT => Exception\CallTimeout::class,
-            $ffi->B24_PROTOCOL => Exception\ProtocolError::class,
-            $ffi->B24_AUTH => Exception\AuthError::class,
-            $ffi->B24_ACCESS_DENIED => Exception\AccessDenied::class,
-            $ffi->B24_MESSAGE_NOT_FOUND => Exception\MessageNotFound::class,
-            $ffi->B24_RATE_LIMITED => Exception\RateLimited::class,
-            $ffi->B24_PORTAL => Exception\PortalError::class,
-            $ffi->B24_PORTAL_MOVED => Exception\PortalMoved::class,
-            $ffi->B24_CANCELLED => Exception\Cancelled::class,
-            $ffi->B24_STORAGE => Exception\StorageError::class,
-            default => InternalError::class,
-        };
+        $class = self::EXCEPTIONS[$ffi->b24_error_code($error)] ?? InternalError::class;
         $httpStatus = $ffi->b24_error_http_status($error);
         $retryAfter = $ffi->b24_error_retry_after_ms($error);
         return new $class(

@@ -18,6 +18,7 @@ import atexit as _atexit
 import logging as _logging
 
 from b24_messageservice._errors import (
+    # make generate writes: imports
     AccessDenied,
     AuthError,
     B24Error,
@@ -33,18 +34,28 @@ from b24_messageservice._errors import (
     RateLimited,
     StorageError,
     TransportError,
+    # end: imports
 )
 from b24_messageservice._native import Client, __version__, renewals_wait
+from b24_messageservice._options import Options
 from b24_messageservice._status import Status
 from b24_messageservice._tokens import Tokens
 
 __all__ = [
+    "B24Error",
+    "Client",
+    "Options",
+    "Status",
+    "Tokens",
+    "__version__",
+    "renewals_wait",
+]
+__all__ += [
+    # make generate writes: names
     "AccessDenied",
     "AuthError",
-    "B24Error",
     "CallTimeout",
     "Cancelled",
-    "Client",
     "InternalError",
     "InvalidArgument",
     "InvalidConfig",
@@ -53,12 +64,9 @@ __all__ = [
     "PortalMoved",
     "ProtocolError",
     "RateLimited",
-    "Status",
     "StorageError",
-    "Tokens",
     "TransportError",
-    "__version__",
-    "renewals_wait",
+    # end: names
 ]
 
 for _name in __all__:

@@ -44,88 +44,102 @@ class B24Error(Exception):
         self.retry_after = retry_after
 
 
+# make generate writes: exceptions
+
+
 class InvalidArgument(B24Error, ValueError):
-    """An argument of the call cannot be sent; nothing was."""
+    """An argument is not valid: it was not sent, or the portal refused it. Correct the program that
+    made the call."""
 
     code = "INVALID_ARGUMENT"
 
 
 class InvalidConfig(B24Error, ValueError):
-    """An option is unknown, malformed, missing, or contradicts another."""
+    """An option is unknown, malformed, missing, or contradicts another, or a file that it names
+    cannot be used. Correct the option that the message names."""
 
     code = "INVALID_CONFIG"
 
 
 class TransportError(B24Error, ConnectionError):
-    """No usable connection: DNS, TCP, TLS, a proxy, or a connection that broke."""
+    """No usable connection: DNS, TCP, TLS, a proxy, or a connection that broke. Check the network,
+    DNS, the proxy and ``ca_file``."""
 
     code = "TRANSPORT"
 
 
 class CallTimeout(B24Error, TimeoutError):
-    """The deadline (``timeout``) passed; the update may or may not have been stored."""
+    """The deadline of the call passed. The portal may or may not have executed it. The message says
+    whether to call again."""
 
     code = "TIMEOUT"
 
 
 class ProtocolError(B24Error):
-    """The answer is not one of a portal."""
+    """The answer is not one of a portal. Check what answers at the address in ``portal``."""
 
     code = "PROTOCOL"
 
 
 class AuthError(B24Error):
-    """The tokens are no longer valid, and renewing them did not help."""
+    """The tokens are no longer valid, and could not be renewed. Have the application authorized or
+    installed again."""
 
     code = "AUTH"
 
 
 class AccessDenied(B24Error, PermissionError):
-    """The tokens are valid but do not allow this call."""
+    """The tokens are valid but do not allow this call. Check the application's scope, the user's
+    rights and the portal's plan."""
 
     code = "ACCESS_DENIED"
 
 
 class MessageNotFound(B24Error, LookupError):
-    """The portal knows no such message of this application and provider code."""
+    """The portal knows no such message of this application and provider code. Drop the update."""
 
     code = "MESSAGE_NOT_FOUND"
 
 
 class RateLimited(B24Error):
-    """The portal's limits do not allow the call before its deadline; see ``retry_after``."""
+    """The portal's limits do not allow the call before its deadline. Call again after the time that
+    the error tells, and send batches."""
 
     code = "RATE_LIMITED"
 
 
 class PortalError(B24Error):
-    """Any other refusal by the portal; see ``portal_code``."""
+    """Any other refusal by the portal. See the portal's own error code."""
 
     code = "PORTAL"
 
 
 class PortalMoved(B24Error):
-    """The portal moved to an address that the token may not be sent to."""
+    """The portal moved to an address that the token may not be sent to. Check the address in the
+    message. If it is the customer's, add its host to ``redirect_hosts``."""
 
     code = "PORTAL_MOVED"
 
 
 class Cancelled(B24Error):
-    """``Client.cancel`` was called while the call was under way."""
+    """The call was cancelled while it was under way. The portal may or may not have executed it.
+    Call again if it is still wanted."""
 
     code = "CANCELLED"
 
 
 class InternalError(B24Error):
-    """A bug in this library; the client can still be used."""
+    """A bug in this library, or no file descriptor or thread was left. The client can still be
+    used. Raise the limit that the message names. If it names none, please report the bug."""
 
     code = "INTERNAL"
 
 
 class StorageError(B24Error, OSError):
-    """A file in ``state_dir`` could not be read, written or locked; the text names it.
-
-    ``errno`` and the other attributes of an ``OSError`` are None.
-    """
+    """A file in ``state_dir`` could not be read, written or locked. The message names it. Check
+    disk space, permissions and the limit of open files."""
 
     code = "STORAGE"
+
+
+# end: exceptions

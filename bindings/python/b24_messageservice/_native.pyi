@@ -1,11 +1,10 @@
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from os import PathLike
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, final
 
-from typing_extensions import Self
+from typing_extensions import Self, Unpack
 
-from b24_messageservice import B24Error, Tokens
+from b24_messageservice import B24Error, Options, Tokens
 
 __all__ = ["Client", "__version__", "renewals_wait"]
 
@@ -15,51 +14,9 @@ def renewals_wait(timeout: float) -> None: ...
 
 @final
 class Client:
-    def __new__(
-        cls,
-        portal: str,
-        *,
-        access_token: str | None = None,
-        refresh_token: str | None = None,
-        client_id: str | None = None,
-        client_secret: str | None = None,
-        oauth_url: str | None = None,
-        timeout: float | str | None = None,
-        connect_timeout: float | str | None = None,
-        max_retries: int | str | None = None,
-        rate_limit: str | None = None,
-        state_dir: str | PathLike[str] | None = None,
-        ca_file: str | PathLike[str] | None = None,
-        proxy: str | None = None,
-        resolve: str | Sequence[str] | None = None,
-        redirect_hosts: str | Sequence[str] | None = None,
-        user_agent: str | None = None,
-        allow_http: bool | str | None = None,
-        on_renewal: Callable[[Tokens], Any] | None = None,
-    ) -> Self: ...
+    def __new__(cls, portal: str, **options: Unpack[Options]) -> Self: ...
     @classmethod
-    def shared(
-        cls,
-        portal: str,
-        *,
-        access_token: str | None = None,
-        refresh_token: str | None = None,
-        client_id: str | None = None,
-        client_secret: str | None = None,
-        oauth_url: str | None = None,
-        timeout: float | str | None = None,
-        connect_timeout: float | str | None = None,
-        max_retries: int | str | None = None,
-        rate_limit: str | None = None,
-        state_dir: str | PathLike[str] | None = None,
-        ca_file: str | PathLike[str] | None = None,
-        proxy: str | None = None,
-        resolve: str | Sequence[str] | None = None,
-        redirect_hosts: str | Sequence[str] | None = None,
-        user_agent: str | None = None,
-        allow_http: bool | str | None = None,
-        on_renewal: Callable[[Tokens], Any] | None = None,
-    ) -> Client: ...
+    def shared(cls, portal: str, **options: Unpack[Options]) -> Client: ...
     @property
     def tokens(self) -> Tokens: ...
     def message_status_update(self, code: str, message_id: str | int, status: str) -> None: ...

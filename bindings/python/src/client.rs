@@ -25,24 +25,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// given as text ("50/2", "true", "30"), as it comes from environment variables.
 ///
 /// portal: "portal.bitrix24.com", an origin, or the client_endpoint of the portal's request.
-/// access_token: required, unless state_dir holds one.
-/// refresh_token, client_id, client_secret: all three, or expired tokens are not renewed.
-/// oauth_url: the authorization server, "https://oauth.bitrix.info".
-/// timeout: the deadline of a whole call in seconds, retries included, 30.0.
-/// connect_timeout: the deadline of one connection attempt in seconds, 10.0.
-/// max_retries: retries after the first attempt, 4.
-/// rate_limit: "standard", "enterprise", "off", or "BURST/DRAIN".
-/// state_dir: a directory through which the processes of a machine share tokens and the rate limit.
-/// ca_file: PEM roots added to the built-in ones.
-/// proxy: "env", "none", or a URL.
-/// resolve: "host:port:address[:port]", one or a list.
-/// redirect_hosts: further hosts that a portal may move to, one or a list.
-/// user_agent: a prefix to the library's own User-Agent.
-/// allow_http: True accepts an http:// portal.
 /// on_renewal: called with the new Tokens before they are used, and after they are written to
 ///     state_dir, if that is set. Store them in it. It runs on the renewal's own thread, possibly
 ///     after the call that started the renewal has ended, and must not make calls to the same
 ///     portal. An exception in it goes to sys.unraisablehook, and the new tokens are used.
+/// All others are the keys of Options: see help(b24_messageservice.Options).
 #[pyclass(frozen, weakref, module = "b24_messageservice")]
 pub(crate) struct Client {
     inner: CoreClient,
@@ -53,11 +40,7 @@ pub(crate) struct Client {
 #[pymethods]
 impl Client {
     #[new]
-    #[pyo3(signature = (portal, **options), text_signature = "(portal, *, access_token=None, refresh_token=None, client_id=None, \
-            client_secret=None, oauth_url=None, timeout=None, connect_timeout=None, \
-            max_retries=None, rate_limit=None, state_dir=None, ca_file=None, proxy=None, \
-            resolve=None, redirect_hosts=None, user_agent=None, allow_http=None, \
-            on_renewal=None)")]
+    #[pyo3(signature = (portal, **options))]
     fn new(portal: &Bound<'_, PyAny>, options: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         make(portal, options, CoreClient::new)
     }
@@ -70,11 +53,7 @@ impl Client {
     /// ones. on_renewal is not part of the configuration: a renewal calls the one of the client
     /// whose call started it.
     #[classmethod]
-    #[pyo3(signature = (portal, **options), text_signature = "($cls, portal, *, access_token=None, refresh_token=None, client_id=None, \
-            client_secret=None, oauth_url=None, timeout=None, connect_timeout=None, \
-            max_retries=None, rate_limit=None, state_dir=None, ca_file=None, proxy=None, \
-            resolve=None, redirect_hosts=None, user_agent=None, allow_http=None, \
-            on_renewal=None)")]
+    #[pyo3(signature = (portal, **options))]
     fn shared(
         _class: &Bound<'_, PyType>,
         portal: &Bound<'_, PyAny>,

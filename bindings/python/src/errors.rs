@@ -1,5 +1,6 @@
 //! The core's errors as the exceptions of `b24_messageservice._errors`.
 
+use b24_messageservice::tables::KINDS;
 use b24_messageservice::{Error, ErrorKind};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -46,21 +47,6 @@ impl<'py> Shared<'py> {
 }
 
 fn class_name(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::InvalidArgument => "InvalidArgument",
-        ErrorKind::InvalidConfig => "InvalidConfig",
-        ErrorKind::Transport => "TransportError",
-        ErrorKind::Timeout => "CallTimeout",
-        ErrorKind::Protocol => "ProtocolError",
-        ErrorKind::Auth => "AuthError",
-        ErrorKind::AccessDenied => "AccessDenied",
-        ErrorKind::MessageNotFound => "MessageNotFound",
-        ErrorKind::RateLimited => "RateLimited",
-        ErrorKind::Portal => "PortalError",
-        ErrorKind::PortalMoved => "PortalMoved",
-        ErrorKind::Cancelled => "Cancelled",
-        ErrorKind::Storage => "StorageError",
-        // The core may add kinds, but this crate is built with the version that it was tested with.
-        _ => "InternalError",
-    }
+    let row = KINDS.iter().find(|row| row.kind == kind);
+    row.map_or("InternalError", |row| row.class)
 }

@@ -1,6 +1,7 @@
 //! Turns keyword arguments into the texts of the core's options.
 
 use crate::{errors, renewal, waiting};
+use b24_messageservice::tables::OPTIONS;
 use b24_messageservice::{Config, Error, ErrorKind};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -47,12 +48,12 @@ pub(crate) fn config(settings: &[Setting]) -> Result<Config, Error> {
 }
 
 fn setting(name: String, value: &Bound<'_, PyAny>) -> PyResult<Setting> {
-    if name == "timeout" || name == "connect_timeout" {
-        let value = milliseconds(&name, value)?;
-        Ok((name + "_ms", value))
-    } else {
-        let value = text(&name, value)?;
-        Ok((name, value))
+    let in_seconds = OPTIONS
+        .iter()
+        .find(|row| row.name.strip_suffix("_ms") == Some(name.as_str()));
+    match in_seconds {
+        Some(row) => Ok((row.name.to_owned(), milliseconds(&name, value)?)),
+        None => Ok((name.clone(), text(&name, value)?)),
     }
 }
 

@@ -24,24 +24,6 @@ static struct {
     atomic_long renewals;
 } state;
 
-static const char *const code_names[] = {
-    [B24_OK] = "OK",
-    [B24_INVALID_ARGUMENT] = "INVALID_ARGUMENT",
-    [B24_INVALID_CONFIG] = "INVALID_CONFIG",
-    [B24_TRANSPORT] = "TRANSPORT",
-    [B24_TIMEOUT] = "TIMEOUT",
-    [B24_PROTOCOL] = "PROTOCOL",
-    [B24_AUTH] = "AUTH",
-    [B24_ACCESS_DENIED] = "ACCESS_DENIED",
-    [B24_MESSAGE_NOT_FOUND] = "MESSAGE_NOT_FOUND",
-    [B24_RATE_LIMITED] = "RATE_LIMITED",
-    [B24_PORTAL] = "PORTAL",
-    [B24_PORTAL_MOVED] = "PORTAL_MOVED",
-    [B24_CANCELLED] = "CANCELLED",
-    [B24_INTERNAL] = "INTERNAL",
-    [B24_STORAGE] = "STORAGE",
-};
-
 static void give_up(const char *why, const char *what)
 {
     fprintf(stderr, "adapter: %s: %s\n", why, what != NULL ? what : "(none)");
@@ -71,11 +53,10 @@ static cJSON *result(cJSON *value)
 static cJSON *error_answer(const b24_error *error)
 {
     b24_code code = b24_error_code(error);
-    size_t known = sizeof code_names / sizeof code_names[0];
     cJSON *answer = cJSON_CreateObject();
     cJSON *members = cJSON_AddObjectToObject(answer, "error");
     cJSON_AddStringToObject(members, "code",
-                            (size_t)code < known ? code_names[code] : "INTERNAL");
+                            b24_code_name(code) + strlen("B24_"));
     cJSON_AddStringToObject(members, "portal_code", b24_error_portal_code(error));
     cJSON_AddNumberToObject(members, "http_status", b24_error_http_status(error));
     cJSON_AddBoolToObject(members, "retryable", b24_error_is_retryable(error));

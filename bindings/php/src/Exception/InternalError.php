@@ -1,11 +1,14 @@
 <?php
 
+// Written by `make generate` from the kinds of error in src/values/error.rs.
+
 declare(strict_types=1);
 
 namespace B24\MessageService\Exception;
 
 /**
- * A bug in the library, or a kind of error that only a newer package knows; the client can still be used.
+ * A bug in this library, or no file descriptor or thread was left. The client can still be used. Raise the
+ * limit that the message names. If it names none, please report the bug.
  */
 final class InternalError extends \LogicException implements MessageServiceException
 {

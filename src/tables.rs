@@ -1,0 +1,120 @@
+//! The tables of options, error kinds and error codes, for the bindings and for `tools/generate`,
+//! which writes documentation and declarations from them. No part of the public interface.
+
+use crate::methods;
+use crate::protocol::error_table::{self, CodeRow, RetryAction};
+use crate::values::error::ErrorKind;
+
+pub use crate::options::{CALLBACKS, CallbackRow, OPTIONS, OptionKind, OptionRow};
+pub use crate::values::error::{KINDS, KindRow};
+
+/// The error codes that some methods may be refused with.
+#[derive(Debug)]
+pub struct CodeTable {
+    /// The names of the methods; empty for those that any method may be refused with.
+    pub methods: Vec<&'static str>,
+    /// The codes.
+    pub codes: Vec<PortalCode>,
+}
+
+/// An error code, and what follows from it.
+#[derive(Debug)]
+pub struct PortalCode {
+    /// As the vendor writes it.
+    pub code: &'static str,
+    /// The kind of error that it becomes.
+    pub kind: ErrorKind,
+    /// Whether and when the library repeats the request by itself.
+    pub repeated: &'static str,
+    /// Whether the error is retryable.
+    pub retryable: bool,
+    /// What the caller can do.
+    pub advice: &'static str,
+}
+
+/// The codes of the portal: those of any method, then those of each method.
+pub fn portal_codes() -> Vec<CodeTable> {
+    let mut tables = vec![table(Vec::new(), error_table::COMMON)];
+    for method in methods::ALL {
+        let own = table(vec![method.name()], method.codes);
+        let same = tables
+            .iter_mut()
+            .find(|table| table.names().eq(own.names()));
+        match same {
+            _ if own.codes.is_empty() => {}
+            Some(table) => table.methods.extend(own.methods),
+            None => tables.push(own),
+        }
+    }
+    tables
+}
+
+/// The codes of the authorization server, when it refuses to renew tokens.
+pub fn renewal_codes() -> Vec<PortalCode> {
+    table(Vec::new(), error_table::RENEWAL).codes
+}
+
+impl CodeTable {
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.codes.iter().map(|code| code.code)
+    }
+}
+
+fn table(methods: Vec<&'static str>, rows: &[CodeRow]) -> CodeTable {
+    CodeTable {
+        methods,
+        codes: rows.iter().map(PortalCode::from).collect(),
+    }
+}
+
+impl From<&CodeRow> for PortalCode {
+    fn from(row: &CodeRow) -> Self {
+        Self {
+            code: row.code,
+            kind: row.kind,
+            repeated: match row.action {
+                RetryAction::Never | RetryAction::AtAddress(_) => "no",
+                RetryAction::AfterBackoff => "yes",
+                RetryAction::WhenRateAllows => "when the rate limit allows it",
+                RetryAction::WhenBudgetResets => "at the reset, if it is known and in time",
+                RetryAction::AfterRenewal => "once, with a renewed token",
+            },
+            retryable: error_table::may_succeed_later(&row.action),
+            advice: row.advice,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Config;
+
+    #[test]
+    fn the_defaults_are_those_that_the_table_tells() {
+        for row in OPTIONS {
+            if ["none", "required"]
+                .iter()
+                .any(|word| row.default.starts_with(word))
+            {
+                continue;
+            }
+            let mut config = Config::new();
+            config.set(row.name, row.default).unwrap();
+            assert!(config.settings == Config::new().settings, "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn kinds_are_listed_by_number_and_tell_whether_they_are_retryable() {
+        for (row, number) in KINDS.iter().zip(1..) {
+            assert_eq!(row.kind as i32, number);
+            assert_eq!(row.kind.name(), row.name);
+        }
+        let tables = portal_codes();
+        for code in tables.iter().flat_map(|table| &table.codes) {
+            let kind = KINDS.iter().find(|row| row.kind == code.kind).unwrap();
+            assert!(!code.retryable || kind.retryable != "no", "{}", code.code);
+        }
+    }
+}

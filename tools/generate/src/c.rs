@@ -1,0 +1,108 @@
+//! For C: `b24_code`, the names of the options, the header, and the lists of the manual page.
+
+use crate::Files;
+use crate::markdown::{joined, line, mdoc, plain, sentence, wrap};
+use b24_messageservice::ErrorKind;
+use b24_messageservice::tables::{KINDS, OPTIONS};
+use std::error::Error;
+
+const MANUAL: &str = "bindings/c/packaging/b24_messageservice.3";
+
+pub(crate) fn sources(files: &mut Files) -> Result<(), Box<dyn Error>> {
+    files.whole("bindings/c/src/code.rs", code())?;
+    let names: Vec<_> = OPTIONS.iter().map(|row| row.name).collect();
+    let names = wrap(&format!("{}.", names.join(", ")), "/// ", 100);
+    files.section("bindings/c/src/config.rs", "names of options", &names)?;
+    files.section(MANUAL, "options", &options())?;
+    files.section(MANUAL, "codes", &codes())
+}
+
+pub(crate) fn header(files: &mut Files) -> Result<(), Box<dyn Error>> {
+    let abi = files.root().join("bindings/c");
+    let config = cbindgen::Config::from_file(abi.join("cbindgen.toml"))?;
+    let mut text = Vec::new();
+    cbindgen::generate_with_config(&abi, config)?.write(&mut text);
+    files.whole("include/b24_messageservice.h", String::from_utf8(text)?)?;
+    Ok(())
+}
+
+fn code() -> String {
+    let mut variants = Vec::new();
+    let mut arms = Vec::new();
+    let mut names = Vec::new();
+    for row in KINDS {
+        let (name, kind, number) = (row.name, row.kind, row.kind as i32);
+        let documentation = plain(&format!("{} {}", row.documentation, row.advice));
+        variants.extend(wrap(&documentation, "    /// ", 100));
+        variants.push(format!("    B24_{name} = {number},"));
+        if kind != ErrorKind::Internal {
+            arms.push(format!(
+                "            ErrorKind::{kind:?} => Self::B24_{name},"
+            ));
+        }
+        names.push(format!("    c\"B24_{name}\","));
+    }
+    let (variants, arms, names) = (joined(&variants), joined(&arms), joined(&names));
+    format!(
+        r#"//! `b24_code`. Written by `make generate` from the kinds of error in `src/values/error.rs`.
+
+use b24_messageservice::ErrorKind;
+use std::ffi::CStr;
+
+/// The outcome of a call. The values never change. Later versions may add some, so treat one that
+/// you do not know as B24_INTERNAL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub enum b24_code {{
+    /// Success.
+    B24_OK = 0,
+{variants}}}
+
+impl From<ErrorKind> for b24_code {{
+    fn from(kind: ErrorKind) -> Self {{
+        match kind {{
+{arms}            // INTERNAL; there is no other, as long as this file is up to date.
+            _ => Self::B24_INTERNAL,
+        }}
+    }}
+}}
+
+/// The names, by value.
+pub(crate) const NAMES: &[&CStr] = &[
+    c"B24_OK",
+{names}];
+"#
+    )
+}
+
+fn options() -> Vec<String> {
+    let mut lines = Vec::new();
+    for row in OPTIONS {
+        let default = match row.default {
+            "none" => String::new(),
+            words if words.starts_with("required") => sentence(words),
+            value => format!("The default is `{value}`."),
+        };
+        lines.push(format!(".It Cm {}", row.name));
+        lines.extend(mdoc(&format!("{} {default}", row.documentation), in_manual));
+    }
+    lines
+}
+
+fn codes() -> Vec<String> {
+    let mut lines = Vec::new();
+    for row in KINDS {
+        lines.push(format!(".It Dv B24_{}", row.name));
+        let text = line(&format!("{} {}", row.documentation, row.advice));
+        lines.extend(mdoc(&text, in_manual));
+    }
+    lines
+}
+
+fn in_manual(code: &str) -> &'static str {
+    if OPTIONS.iter().any(|row| row.name == code) {
+        "Cm"
+    } else {
+        "Ql"
+    }
+}
