@@ -7,8 +7,7 @@ use crate::protocol::error_table::{AttemptError, CodeRow, RetryAction, row};
 use crate::protocol::response::{Operating, Response, Source, read, read_true};
 use crate::values::LOG;
 use crate::values::error::{Error, ErrorKind};
-use crate::values::sender::{Sender, Text};
-use crate::values::status::check_code;
+use crate::values::sender::{Sender, Text, check_sender_code};
 use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
@@ -59,6 +58,24 @@ pub(crate) const CODES: &[CodeRow] = &[
         ErrorKind::Portal,
         RetryAction::Never,
         "The portal could not register the sender: ask its administrator if this lasts",
+    ),
+    row(
+        "ERROR_SENDER_UPDATE_FAILURE",
+        ErrorKind::Portal,
+        RetryAction::Never,
+        "The portal could not change the sender: ask its administrator if this lasts",
+    ),
+    row(
+        "ERROR_SENDER_CODE_REQUIRED",
+        ErrorKind::InvalidArgument,
+        RetryAction::Never,
+        "Give the code of the sender",
+    ),
+    row(
+        "ERROR_SENDER_OTHER_PARAMS_REQUIRED",
+        ErrorKind::InvalidArgument,
+        RetryAction::Never,
+        "Give a handler, name or description",
     ),
     row(
         "ERROR_SENDER_NOT_FOUND",
@@ -117,7 +134,7 @@ pub(crate) fn update(installation: &Arc<Installation>, sender: &Sender) -> Resul
 
 /// Removes a sender. If the answer is lost and the sender is not in the list, it was removed.
 pub(crate) fn delete(installation: &Arc<Installation>, code: &str) -> Result<(), Error> {
-    check_code(code)?;
+    check_sender_code(code)?;
     let mut operation = Operation::begin(installation, &DELETE)?;
     match operation.post(&SenderRequest(&DELETE, &Sender::new(code))) {
         Err(error) if operation.may_have_run() => {

@@ -238,13 +238,28 @@ impl Sender {
     }
 
     fn check(&self) -> Result<(), Error> {
-        check_code(&self.code)?;
+        check_sender_code(&self.code)?;
         if let Some(handler) = &self.handler {
             check_handler(handler)?;
         }
         self.name.check("name")?;
         self.description.check("description")
     }
+}
+
+/// What the portal's table holds; what is longer it refuses with `ERROR_SENDER_ADD_FAILURE`.
+const MAX_CODE: usize = 128;
+const MAX_HANDLER: usize = 1000;
+
+pub(crate) fn check_sender_code(code: &str) -> Result<(), Error> {
+    check_code(code)?;
+    if code.len() > MAX_CODE {
+        return Err(invalid(
+            "code",
+            &format!("is longer than {MAX_CODE} characters"),
+        ));
+    }
+    Ok(())
 }
 
 fn check_handler(handler: &str) -> Result<(), Error> {
@@ -258,6 +273,11 @@ fn check_handler(handler: &str) -> Result<(), Error> {
         Err(invalid(
             "handler",
             &format!("contains a space or control character; {TAKES}"),
+        ))
+    } else if handler.chars().count() > MAX_HANDLER {
+        Err(invalid(
+            "handler",
+            &format!("is longer than {MAX_HANDLER} characters"),
         ))
     } else if is_url {
         Ok(())

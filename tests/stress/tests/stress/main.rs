@@ -18,6 +18,7 @@ mod memory;
 mod order;
 mod processes;
 mod renewal;
+mod senders;
 mod state_dir;
 mod syscalls;
 
