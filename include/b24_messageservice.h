@@ -67,7 +67,7 @@ typedef enum b24_code {
     // The portal knows no such message of this application and provider code. Drop the update.
     B24_MESSAGE_NOT_FOUND = 8,
     // The portal's limits do not allow the call before its deadline. Call again after the time
-    // that the error tells, and send batches.
+    // that the error says, and send batches.
     B24_RATE_LIMITED = 9,
     // Any other refusal by the portal. See the portal's own error code.
     B24_PORTAL = 10,
@@ -77,8 +77,8 @@ typedef enum b24_code {
     // The call was cancelled while it was under way. The portal may or may not have executed it.
     // Call again if it is still wanted.
     B24_CANCELLED = 12,
-    // A bug in this library, or no file descriptor or thread was left. The client can still be
-    // used. Raise the limit that the message names. If it names none, please report the bug.
+    // A bug in this library, or there was no free file descriptor or thread. The client can still
+    // be used. Raise the limit that the message names. If it names none, please report the bug.
     B24_INTERNAL = 13,
     // A file in state_dir could not be read, written or locked. The message names it. Check disk
     // space, permissions and the limit of open files.

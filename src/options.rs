@@ -1,4 +1,4 @@
-//! Configuration: the options, what each takes, and which go together.
+//! Configuration: the options, the values that each takes, and which options belong together.
 
 use crate::values::address::{AddressError, Origin};
 use crate::values::callbacks::{OnInterrupt, OnRenewal};
@@ -16,8 +16,8 @@ use std::time::Duration;
 ///
 /// Options are set by name ([`Config::set`], the same names in every language) or by the methods
 /// named like them. A value that a method cannot take is reported by
-/// [`Client::new`](crate::Client::new). Nothing is read from the environment, except what
-/// `proxy` says. `Debug` shows no secret. A `Config` is plain data: clone it, send it to threads.
+/// [`Client::new`](crate::Client::new). Nothing is read from the environment, except what `proxy`
+/// says. `Debug` shows no secret. A `Config` is plain data: it can be cloned and sent to threads.
 ///
 /// ```
 /// let mut config = b24_messageservice::Config::new();
@@ -38,9 +38,9 @@ pub struct Config {
 /// One option, as every language has it.
 #[derive(Debug)]
 pub struct OptionRow {
-    /// As C and PHP name it.
+    /// Its name in C and PHP.
     pub name: &'static str,
-    /// What its text stands for.
+    /// What its text means.
     pub kind: OptionKind,
     /// In Markdown: a value, as code, or the word none or required and what may follow it.
     pub default: &'static str,
@@ -56,7 +56,7 @@ impl OptionRow {
     }
 }
 
-/// What the text of an option stands for. A language may take a type of its own for it.
+/// What the text of an option means. A language may use a type of its own for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OptionKind {
     /// A text.
@@ -73,10 +73,10 @@ pub enum OptionKind {
     Flag,
 }
 
-/// A function that a program may set besides.
+/// A function that a program may set, besides the options.
 #[derive(Debug)]
 pub struct CallbackRow {
-    /// Its name, which C begins with `b24_config_`.
+    /// Its name, which in C has `b24_config_` before it.
     pub name: &'static str,
     /// The languages that have it.
     pub bindings: &'static [&'static str],
@@ -84,8 +84,8 @@ pub struct CallbackRow {
     pub documentation: &'static str,
 }
 
-/// Writes all that an option consists of from its row: its field in [`Settings`] with the default,
-/// its row in [`OPTIONS`] with the reader, and its method of [`Config`].
+/// Writes all parts of an option from its row: its field in [`Settings`] with the default, its row
+/// in [`OPTIONS`] with the reader, and its method of [`Config`].
 ///
 /// `/// documentation`, then `name: type = default, the default in Markdown, kind, reader;`
 macro_rules! options {
@@ -93,7 +93,7 @@ macro_rules! options {
         $(#[doc = $documentation:literal])+
         $name:ident: $type:ty = $initial:expr, $default:literal, $kind:ident, $read:path;
     )+) => {
-        /// The options as read. Two equal settings make clients that can stand for each other.
+        /// The options as read. Clients with equal settings can replace each other.
         #[derive(Clone, PartialEq, Eq, Hash)]
         pub(crate) struct Settings {
             $(pub(crate) $name: $type,)+
@@ -127,7 +127,7 @@ macro_rules! options {
     };
 }
 
-/// Rust and Python have types for time; for the others the unit is part of the name.
+/// Rust and Python have types for time. In the other languages the unit is part of the name.
 macro_rules! option_name {
     (Milliseconds, $name:ident) => {
         concat!(stringify!($name), "_ms")
@@ -163,7 +163,7 @@ macro_rules! option_method {
     (Path, $name:ident, $(#[$documentation:meta])+) => {
         $(#[$documentation])+
         pub fn $name(&mut self, value: impl AsRef<Path>) -> &mut Self {
-            // Not by its text: a path need not be UTF-8.
+            // Not as text, because a path need not be UTF-8.
             self.settings.$name = Some(value.as_ref().to_owned());
             self
         }
@@ -245,7 +245,7 @@ pub static CALLBACKS: &[CallbackRow] = &[
     CallbackRow {
         name: "on_interrupt",
         bindings: &["Rust"],
-        documentation: "Asked when a signal ends a wait: `true` ends the call with `CANCELLED`. The \
+        documentation: "Called when a signal ends a wait: `true` ends the call with `CANCELLED`. The \
                         Python module uses it for Ctrl-C.",
     },
 ];
@@ -259,12 +259,12 @@ const ENTERPRISE: Rate = Rate {
     drain: 5.0,
 };
 
-/// Which proxy connections go through.
+/// The proxy of connections.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Proxy {
     Env,
     None,
-    /// A URL, checked, perhaps with a password in it.
+    /// A URL that was checked. It may contain a password.
     Url(String),
 }
 
@@ -307,8 +307,8 @@ impl Config {
         Ok(self)
     }
 
-    /// What an expired access token is renewed with: the refresh token received with it, and the
-    /// application's id and secret.
+    /// Sets what is needed to renew an expired access token: the refresh token that came with it,
+    /// and the application's id and secret.
     pub fn renewal(
         &mut self,
         refresh_token: &str,
@@ -320,11 +320,11 @@ impl Config {
             .client_secret(client_secret)
     }
 
-    /// A function that is given each renewed pair before it is first used, to be stored: the old
-    /// refresh token may have stopped working already. It is called once for each renewal, on the
-    /// renewal's own thread, which no call waits on for ever and which has all signals blocked,
-    /// after the pair was written to `state_dir`. It must not make calls of the same installation:
-    /// they would wait for the renewal that waits for it.
+    /// Sets a function that receives each renewed pair before it is first used, to store it: the
+    /// old refresh token may no longer work. It is called once for each renewal, on the renewal's
+    /// own thread, which has all signals blocked, and after the pair was written to `state_dir`.
+    /// Calls wait for it no longer than their deadline. It must not make calls for the same
+    /// installation: they would wait for the renewal, which waits for the function.
     pub fn on_renewal(&mut self, callback: impl Fn(&Tokens) + Send + Sync + 'static) -> &mut Self {
         let callback = Arc::new(callback);
         self.on_renewal_of_caller(move || {
@@ -333,8 +333,9 @@ impl Config {
         })
     }
 
-    /// For language bindings whose callback belongs to the calling thread: `choose` is asked there,
-    /// when a call begins a renewal, for the function that is given the renewed pair.
+    /// For language bindings whose callback belongs to the calling thread: when a call starts a
+    /// renewal, `choose` is called on its thread and returns the function that receives the renewed
+    /// pair.
     #[doc(hidden)]
     pub fn on_renewal_of_caller(
         &mut self,
@@ -344,9 +345,9 @@ impl Config {
         self
     }
 
-    /// A function asked, on the waiting thread, when a signal ends a wait: `true` ends the call
-    /// with [`Cancelled`](ErrorKind::Cancelled). Without one, signals are handled by the host and
-    /// the wait goes on.
+    /// Sets a function that is called on the waiting thread when a signal ends a wait. If it
+    /// returns `true`, the call ends with [`Cancelled`](ErrorKind::Cancelled). Without such a
+    /// function, the wait continues after a signal.
     pub fn on_interrupt(
         &mut self,
         callback: impl Fn() -> bool + Send + Sync + 'static,
@@ -363,7 +364,7 @@ impl Config {
         self
     }
 
-    /// The settings, if they go together.
+    /// The settings, if they belong together.
     pub(crate) fn check(&self) -> Result<&Settings, Error> {
         if let Some(error) = &self.error {
             return Err(error.clone());
@@ -429,7 +430,7 @@ fn unknown(name: &str) -> Error {
     invalid(
         &shown(name),
         &format!(
-            "is no option of this library; the options are {} and {last}",
+            "is not an option of this library; the options are {} and {last}",
             names.join(", ")
         ),
     )
@@ -459,7 +460,7 @@ impl fmt::Debug for Config {
     }
 }
 
-/// A value fit for a message: short, on one line.
+/// A value for a message: short, on one line.
 fn shown(value: &str) -> String {
     const SHOWN: usize = 40;
     format!("{:?}", value.chars().take(SHOWN).collect::<String>())
@@ -497,7 +498,7 @@ fn read_secret(name: &str, value: &str) -> Result<String, Error> {
     let fault = if value.is_empty() {
         "is empty; give its value, or leave the option out"
     } else if value.contains(|c: char| c.is_control() || c.is_whitespace()) {
-        "has a space or a control character in it; it takes the value exactly as it was received"
+        "contains a space or a control character; it takes the value exactly as it was received"
     } else {
         return Ok(value.to_owned());
     };
@@ -589,7 +590,7 @@ fn read_proxy(_name: &str, value: &str) -> Result<Proxy, Error> {
     }
 }
 
-/// The proxy that a URL names.
+/// The proxy of a URL.
 pub(crate) fn read_proxy_url(url: &str) -> Result<ureq::Proxy, Error> {
     let scheme = url.split_once("://").map_or("http", |(scheme, _)| scheme);
     if !["http", "https"].contains(&scheme.to_ascii_lowercase().as_str()) {
@@ -598,7 +599,7 @@ pub(crate) fn read_proxy_url(url: &str) -> Result<ureq::Proxy, Error> {
     ureq::Proxy::new(url).map_err(|_| not_a_proxy())
 }
 
-/// Never quotes the value: there may be a password in it.
+/// The message does not quote the value, because it may contain a password.
 fn not_a_proxy() -> Error {
     invalid(
         "proxy",
@@ -676,7 +677,7 @@ fn read_user_agent(name: &str, value: &str) -> Result<String, Error> {
     } else {
         Err(invalid(
             name,
-            "is empty or has other than printable ASCII characters; it takes a prefix such as \
+            "is empty or contains characters other than printable ASCII; it takes a prefix such as \
              my-gateway/2.1",
         ))
     }

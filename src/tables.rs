@@ -1,5 +1,5 @@
 //! The tables of options, error kinds and error codes, for the bindings and for `tools/generate`,
-//! which writes documentation and declarations from them. No part of the public interface.
+//! which writes documentation and declarations from them. Not a part of the public interface.
 
 use crate::methods;
 use crate::protocol::error_table::{self, CodeRow, RetryAction};
@@ -8,10 +8,10 @@ use crate::values::error::ErrorKind;
 pub use crate::options::{CALLBACKS, CallbackRow, OPTIONS, OptionKind, OptionRow};
 pub use crate::values::error::{KINDS, KindRow};
 
-/// The error codes that some methods may be refused with.
+/// The error codes of some methods.
 #[derive(Debug)]
 pub struct CodeTable {
-    /// The names of the methods; empty for those that any method may be refused with.
+    /// The names of the methods; empty for the codes of all methods.
     pub methods: Vec<&'static str>,
     /// The codes.
     pub codes: Vec<PortalCode>,

@@ -1,15 +1,15 @@
-//! Every way a portal or authorization server can refuse, and what follows from it.
+//! The error codes of portals and authorization servers, and what follows from each.
 
 use crate::values::address::Origin;
 use crate::values::error::{Error, ErrorKind};
 use std::time::Duration;
 
-/// A failed attempt: the error that the caller gets if nothing more can be done, and what can.
+/// A failed attempt: the error for the caller, and what can be done before the caller gets it.
 #[derive(Clone, Debug)]
 pub(crate) struct AttemptError {
     pub(crate) error: Error,
     pub(crate) action: RetryAction,
-    /// Whether the portal may have executed the request all the same.
+    /// Whether the portal may have executed the request nevertheless.
     pub(crate) may_have_run: bool,
 }
 
@@ -18,15 +18,16 @@ pub(crate) struct AttemptError {
 pub(crate) enum RetryAction {
     /// Nothing: another attempt would fail for the same reason.
     Never,
-    /// The same again, after a back-off.
+    /// Repeat it after a pause.
     AfterBackoff,
-    /// The same again when the portal's rate limit has room: it is used up further than was thought.
+    /// Repeat it when the portal's rate limit allows it. More of the limit is used than was known
+    /// here.
     WhenRateAllows,
-    /// The same again when the method's time budget is given back.
+    /// Repeat it when the method's time budget can be used again.
     WhenBudgetResets,
-    /// The same again with a renewed token.
+    /// Repeat it with a renewed token.
     AfterRenewal,
-    /// The same again at another address.
+    /// Repeat it at another address.
     AtAddress(Origin),
 }
 
@@ -56,8 +57,8 @@ pub(crate) const fn row(
 
 use ErrorKind::{AccessDenied, Auth, InvalidArgument, Portal, RateLimited};
 
-/// What any method may be refused with; a method's own codes are with the method. They are compared
-/// without case. An unknown code is judged by its HTTP status.
+/// The codes of all methods; those of one method are with the method. Upper and lower case do not
+/// matter. An unknown code is judged by its HTTP status.
 pub(crate) const COMMON: &[CodeRow] = &[
     row(
         "ERROR_SENDER_VALIDATION_FAILURE",
@@ -107,13 +108,13 @@ pub(crate) const COMMON: &[CodeRow] = &[
         "invalid_token",
         Auth,
         RetryAction::Never,
-        "Give the access token that this very portal issued",
+        "Use an access token that this portal issued",
     ),
     row(
         "NO_AUTH_FOUND",
         Auth,
         RetryAction::Never,
-        "Give the access token that this very portal issued",
+        "Use an access token that this portal issued",
     ),
     row(
         "APPLICATION_NOT_FOUND",
@@ -143,13 +144,13 @@ pub(crate) const COMMON: &[CodeRow] = &[
         "OVERLOAD_LIMIT",
         RateLimited,
         RetryAction::Never,
-        "The vendor has blocked REST on this portal by hand: ask its support",
+        "Bitrix24 has blocked REST on this portal: ask its support",
     ),
     row(
         "OPERATION_TIME_LIMIT",
         RateLimited,
         RetryAction::WhenBudgetResets,
-        "The portal's time budget for the method is spent: send fewer updates in ten minutes",
+        "The application has used up the portal's time budget for the method: make fewer calls in ten minutes",
     ),
     row(
         "INTERNAL_SERVER_ERROR",
@@ -177,13 +178,13 @@ pub(crate) const COMMON: &[CodeRow] = &[
     ),
 ];
 
-/// What the authorization server says besides, or means differently.
+/// The codes of the authorization server that have another meaning there, or occur only there.
 pub(crate) const RENEWAL: &[CodeRow] = &[
     row(
         "invalid_grant",
         Auth,
         RetryAction::Never,
-        "The refresh token is spent or too old: have the application authorized again, and share \
+        "The refresh token was used before or is too old: have the application authorized again, and share \
          state_dir among all processes that renew",
     ),
     row(
@@ -218,12 +219,12 @@ pub(crate) const RENEWAL: &[CodeRow] = &[
     ),
 ];
 
-/// What a server said when it refused.
+/// The error that a server answered with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ErrorResponse<'a> {
-    /// Who said it, for the message: a portal's or authorization server's address.
+    /// The address of the server, for the message.
     pub(crate) server: &'a str,
-    /// The codes that mean something else there than in [`COMMON`], or occur only there.
+    /// The codes that have another meaning there than in [`COMMON`], or occur only there.
     pub(crate) codes: &'static [CodeRow],
     pub(crate) http_status: u16,
     pub(crate) code: &'a str,
@@ -246,8 +247,8 @@ impl ErrorResponse<'_> {
                 "",
             ),
         };
-        // A known code says whether anything was executed; an unknown one of a server that failed
-        // does not.
+        // A known code says whether the request was executed. An unknown one with HTTP 5xx does
+        // not.
         let may_have_run = match known {
             Some(_) => action == RetryAction::AfterBackoff,
             None => self.http_status >= 500,
@@ -272,7 +273,8 @@ impl ErrorResponse<'_> {
     }
 }
 
-/// The same refusal of a token that was renewed just now: to set up renewal is no advice then.
+/// The error for a token that was refused although it was just renewed. Advice to set up renewal
+/// would be wrong then.
 pub(crate) fn refused_though_renewed(server: &str, error: &Error) -> Error {
     let code = error.portal_code();
     let again = Error::new(
@@ -290,7 +292,7 @@ pub(crate) fn refused_though_renewed(server: &str, error: &Error) -> Error {
     }
 }
 
-/// An answer without an error of the protocol in it: a front-end's page, or nothing readable.
+/// An answer without an error of the protocol: the page of a front-end, or something unreadable.
 pub(crate) fn unreadable(
     server: &str,
     http_status: u16,
@@ -355,7 +357,7 @@ impl AttemptError {
         }
     }
 
-    /// An error that may pass.
+    /// An error that another attempt may not have.
     pub(crate) fn passing(kind: ErrorKind, message: String) -> Self {
         Self {
             error: Error::new(kind, message).with_retryable(true),
@@ -364,7 +366,7 @@ impl AttemptError {
         }
     }
 
-    /// The same of a request that the portal may have executed all the same, or not.
+    /// The same for a request that the portal may have executed or not.
     pub(crate) fn after(self, may_have_run: bool) -> Self {
         Self {
             may_have_run,

@@ -11,7 +11,7 @@ pub struct KindRow {
     pub kind: ErrorKind,
     /// `MESSAGE_NOT_FOUND`.
     pub name: &'static str,
-    /// When it happens, in Markdown, with a space before each line.
+    /// When it occurs, in Markdown, with a space before each line.
     pub documentation: &'static str,
     /// What the caller can do, in Markdown.
     pub advice: &'static str,
@@ -141,7 +141,7 @@ error_kinds! {
     /// The portal's limits do not allow the call before its deadline.
     RateLimited = 9 {
         name: "RATE_LIMITED",
-        advice: "Call again after the time that the error tells, and send batches.",
+        advice: "Call again after the time that the error says, and send batches.",
         retryable: "yes, but not after `OVERLOAD_LIMIT`",
         class: "RateLimited",
         python_base: "",
@@ -174,11 +174,12 @@ error_kinds! {
         python_base: "",
         php_base: "RuntimeException",
     }
-    /// A bug in this library, or no file descriptor or thread was left. The client can still be used.
+    /// A bug in this library, or there was no free file descriptor or thread. The client can still be
+    /// used.
     Internal = 13 {
         name: "INTERNAL",
         advice: "Raise the limit that the message names. If it names none, please report the bug.",
-        retryable: "only if no file descriptor or thread was left",
+        retryable: "only if there was no free file descriptor or thread",
         class: "InternalError",
         python_base: "",
         php_base: "LogicException",

@@ -103,7 +103,7 @@ class MessageNotFound(B24Error, LookupError):
 
 class RateLimited(B24Error):
     """The portal's limits do not allow the call before its deadline. Call again after the time that
-    the error tells, and send batches."""
+    the error says, and send batches."""
 
     code = "RATE_LIMITED"
 
@@ -129,8 +129,8 @@ class Cancelled(B24Error):
 
 
 class InternalError(B24Error):
-    """A bug in this library, or no file descriptor or thread was left. The client can still be
-    used. Raise the limit that the message names. If it names none, please report the bug."""
+    """A bug in this library, or there was no free file descriptor or thread. The client can still
+    be used. Raise the limit that the message names. If it names none, please report the bug."""
 
     code = "INTERNAL"
 

@@ -7,8 +7,8 @@ declare(strict_types=1);
 namespace B24\MessageService\Exception;
 
 /**
- * A bug in this library, or no file descriptor or thread was left. The client can still be used. Raise the
- * limit that the message names. If it names none, please report the bug.
+ * A bug in this library, or there was no free file descriptor or thread. The client can still be used. Raise
+ * the limit that the message names. If it names none, please report the bug.
  */
 final class InternalError extends \LogicException implements MessageServiceException
 {

@@ -8,7 +8,7 @@ namespace B24\MessageService\Exception;
 
 /**
  * The portal's limits do not allow the call before its deadline. Call again after the time that the error
- * tells, and send batches.
+ * says, and send batches.
  */
 final class RateLimited extends \RuntimeException implements MessageServiceException
 {
