@@ -22,10 +22,7 @@ pub(crate) fn settings(
     }
     for (name, value) in options.into_iter().flatten() {
         if !value.is_none() {
-            settings.push(setting(
-                name.cast::<PyString>()?.to_cow()?.into_owned(),
-                &value,
-            )?);
+            settings.push(setting(&name.cast::<PyString>()?.to_cow()?, &value)?);
         }
     }
     Ok(settings)
@@ -47,13 +44,13 @@ pub(crate) fn config(settings: &[Setting]) -> Result<Config, Error> {
     Ok(config)
 }
 
-fn setting(name: String, value: &Bound<'_, PyAny>) -> PyResult<Setting> {
+fn setting(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Setting> {
     let in_seconds = OPTIONS
         .iter()
-        .find(|row| row.name.strip_suffix("_ms") == Some(name.as_str()));
+        .find(|row| row.name.strip_suffix("_ms") == Some(name));
     match in_seconds {
-        Some(row) => Ok((row.name.to_owned(), milliseconds(&name, value)?)),
-        None => Ok((name.clone(), text(&name, value)?)),
+        Some(row) => Ok((row.name.to_owned(), milliseconds(name, value)?)),
+        None => Ok((name.to_owned(), text(name, value)?)),
     }
 }
 
