@@ -42,11 +42,18 @@ pub struct OptionRow {
     pub name: &'static str,
     /// What its text means.
     pub kind: OptionKind,
-    /// A value, or the word `none` or `required`, with what may follow it.
+    /// In Markdown: a value, as code, or the word none or required and what may follow it.
     pub default: &'static str,
     /// For users, in Markdown, with a space before each line.
     pub documentation: &'static str,
     set: fn(&mut Settings, name: &str, value: &str) -> Result<(), Error>,
+}
+
+impl OptionRow {
+    /// The text of the default, if there is one.
+    pub fn default_value(&self) -> Option<&'static str> {
+        self.default.strip_prefix('`')?.strip_suffix('`')
+    }
 }
 
 /// What the text of an option means. A language may use a type of its own for it.
@@ -80,7 +87,7 @@ pub struct CallbackRow {
 /// Writes all parts of an option from its row: its field in [`Settings`] with the default, its row
 /// in [`OPTIONS`] with the reader, and its method of [`Config`].
 ///
-/// `/// documentation`, then `name: type = default, the default as a text, kind, reader;`
+/// `/// documentation`, then `name: type = default, the default in Markdown, kind, reader;`
 macro_rules! options {
     ($(
         $(#[doc = $documentation:literal])+
@@ -113,7 +120,9 @@ macro_rules! options {
 
         /// The options, each by a method with its name.
         impl Config {
-            $(option_method! { $kind, $name, $(#[doc = $documentation])+ #[doc = concat!("\n Default: ", $default)] })+
+            $(option_method! {
+                $kind, $name, $(#[doc = $documentation])+ #[doc = concat!("\n Default: ", $default)]
+            })+
         }
     };
 }
@@ -132,6 +141,7 @@ macro_rules! option_name {
 macro_rules! option_method {
     (Milliseconds, $name:ident, $(#[$documentation:meta])+) => {
         $(#[$documentation])+
+        /// milliseconds
         pub fn $name(&mut self, value: Duration) -> &mut Self {
             let milliseconds = value.as_millis().to_string();
             self.set_or_keep_error(option_name!(Milliseconds, $name), &milliseconds)
@@ -184,22 +194,22 @@ options! {
     client_secret: String = String::new(), "none", Text, read_secret;
 
     /// The authorization server, https only.
-    oauth_url: Origin = Origin::default_oauth(), "https://oauth.bitrix.info", Text, read_oauth_url;
+    oauth_url: Origin = Origin::default_oauth(), "`https://oauth.bitrix.info`", Text, read_oauth_url;
 
     /// The deadline of a whole call, from 1 ms to 7 days: waiting, renewal, redirects and retries
     /// included.
-    timeout: Duration = Duration::from_secs(30), "30000", Milliseconds, read_milliseconds;
+    timeout: Duration = Duration::from_secs(30), "`30000`", Milliseconds, read_milliseconds;
 
     /// The deadline of one attempt to connect: DNS, TCP, proxy and TLS.
-    connect_timeout: Duration = Duration::from_secs(10), "10000", Milliseconds, read_milliseconds;
+    connect_timeout: Duration = Duration::from_secs(10), "`10000`", Milliseconds, read_milliseconds;
 
     /// How often a call is retried after the first attempt, from 0 to 100. In a batch this holds for
     /// each request.
-    max_retries: u32 = 4, "4", Number, read_max_retries;
+    max_retries: u32 = 4, "`4`", Number, read_max_retries;
 
     /// How many requests the portal allows: `standard` (50 at once, 2 a second), `enterprise` (250
     /// at once, 5 a second), `off`, or `BURST/DRAIN` such as `50/2`.
-    rate_limit: Option<Rate> = Some(STANDARD), "standard", Text, read_rate;
+    rate_limit: Option<Rate> = Some(STANDARD), "`standard`", Text, read_rate;
 
     /// A directory in which the processes of one machine share tokens and the rate limit. It is made
     /// if its parent exists.
@@ -209,7 +219,7 @@ options! {
     ca_file: Option<PathBuf> = None, "none", Path, read_path;
 
     /// The proxy: `env` for what the environment says, `none`, or the URL of an HTTP proxy.
-    proxy: Proxy = Proxy::Env, "env", Text, read_proxy;
+    proxy: Proxy = Proxy::Env, "`env`", Text, read_proxy;
 
     /// Addresses to use instead of DNS: `host:port:address[:port]`, separated by commas.
     resolve: Vec<Resolve> = Vec::new(), "none", List, read_resolve;
@@ -221,7 +231,7 @@ options! {
     user_agent: String = String::new(), "none", Text, read_user_agent;
 
     /// Whether an `http://` portal is accepted. The token is then sent unencrypted.
-    allow_http: bool = false, "false", Flag, read_bool;
+    allow_http: bool = false, "`false`", Flag, read_bool;
 }
 
 /// Every function that a program may set besides the options.

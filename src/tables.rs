@@ -93,14 +93,11 @@ mod tests {
     #[test]
     fn the_defaults_are_those_that_the_table_tells() {
         for row in OPTIONS {
-            if ["none", "required"]
-                .iter()
-                .any(|word| row.default.starts_with(word))
-            {
+            let Some(default) = row.default_value() else {
                 continue;
-            }
+            };
             let mut config = Config::new();
-            config.set(row.name, row.default).unwrap();
+            config.set(row.name, default).unwrap();
             assert!(config.settings == Config::new().settings, "{}", row.name);
         }
     }

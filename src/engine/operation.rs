@@ -325,6 +325,14 @@ impl<'c> Operation<'c> {
     pub(crate) fn decide(&mut self, method: &Method, failed: &AttemptError) -> Decision {
         let error = failed.error.clone();
         if failed.may_have_run && !method.idempotent {
+            let error = match error.kind() {
+                // Its message says so already.
+                ErrorKind::Timeout => error,
+                _ => error.and_advice(&format!(
+                    "The portal may have executed the call all the same: {}",
+                    method.after_timeout
+                )),
+            };
             return Decision::FailUnknown(error.with_retryable(false).with_retry_after(None));
         }
         match &failed.action {

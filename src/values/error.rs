@@ -273,6 +273,14 @@ impl Error {
         self
     }
 
+    /// With a further sentence for people.
+    pub(crate) fn and_advice(mut self, advice: &str) -> Self {
+        let details = Arc::make_mut(&mut self.0);
+        let message = details.message.trim_end_matches('.');
+        details.message = format!("{message}. {advice}");
+        self
+    }
+
     pub(crate) fn with_http_status(mut self, http_status: u16) -> Self {
         Arc::make_mut(&mut self.0).http_status = Some(http_status);
         self

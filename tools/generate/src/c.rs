@@ -81,7 +81,7 @@ fn options() -> Vec<String> {
         let default = match row.default {
             "none" => String::new(),
             words if words.starts_with("required") => sentence(words),
-            value => format!("The default is `{value}`."),
+            value => format!("The default is {value}."),
         };
         lines.push(format!(".It Cm {}", row.name));
         lines.extend(mdoc(&format!("{} {default}", row.documentation), in_manual));

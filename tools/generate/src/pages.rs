@@ -3,7 +3,7 @@
 use crate::markdown::line;
 use crate::{Files, python};
 use b24_messageservice::tables::{
-    self, CALLBACKS, CodeTable, KINDS, OPTIONS, OptionKind, OptionRow, PortalCode,
+    self, CALLBACKS, CodeTable, KINDS, OPTIONS, OptionKind, PortalCode,
 };
 use std::error::Error;
 
@@ -46,14 +46,6 @@ fn code(text: &str) -> String {
     }
 }
 
-fn default(row: &OptionRow) -> String {
-    if row.default == "none" || row.default.starts_with("required") {
-        row.default.to_owned()
-    } else {
-        code(row.default)
-    }
-}
-
 fn options() -> Vec<String> {
     let rows = OPTIONS.iter().map(|row| {
         let kind = match row.kind {
@@ -67,7 +59,7 @@ fn options() -> Vec<String> {
         [
             code(row.name),
             kind.to_owned(),
-            default(row),
+            row.default.to_owned(),
             line(row.documentation),
         ]
     });
@@ -99,7 +91,13 @@ fn python_options() -> Vec<String> {
 
 fn php_options() -> Vec<String> {
     let rows = OPTIONS.iter().filter(|row| row.name != "portal");
-    let rows = rows.map(|row| [code(row.name), default(row), line(row.documentation)]);
+    let rows = rows.map(|row| {
+        [
+            code(row.name),
+            row.default.to_owned(),
+            line(row.documentation),
+        ]
+    });
     table(["option", "default", "meaning"], rows)
 }
 

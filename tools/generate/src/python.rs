@@ -38,18 +38,14 @@ pub(crate) fn keyword(row: &OptionRow) -> &'static str {
 
 /// Its default, as Python writes it.
 pub(crate) fn default(row: &OptionRow) -> String {
-    if row.default == "none" || row.default.starts_with("required") {
+    let Some(value) = row.default_value() else {
         return row.default.to_owned();
-    }
-    match row.kind {
-        OptionKind::Milliseconds => row.default.parse::<f64>().map_or_else(
-            |_| row.default.to_owned(),
-            |ms| format!("`{:?}`", ms / 1000.0),
-        ),
-        OptionKind::Flag if row.default == "true" => "`True`".to_owned(),
-        OptionKind::Flag => "`False`".to_owned(),
-        OptionKind::Number => format!("`{}`", row.default),
-        _ => format!("`\"{}\"`", row.default),
+    };
+    match (row.kind, value.parse::<f64>()) {
+        (OptionKind::Milliseconds, Ok(milliseconds)) => format!("`{:?}`", milliseconds / 1000.0),
+        (OptionKind::Flag, _) => format!("`{}`", if value == "true" { "True" } else { "False" }),
+        (OptionKind::Number, _) => row.default.to_owned(),
+        _ => format!("`\"{value}\"`"),
     }
 }
 
