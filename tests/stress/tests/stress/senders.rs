@@ -125,13 +125,10 @@ fn a_sender_is_added_once_and_told_so() {
 fn a_sender_is_deleted_once_and_told_so() {
     each(|there_before, fault, may_have_run, list_fault| {
         let about = format!("there before: {there_before}, {fault}, then {list_fault}");
-        let (outcome, senders, sent) = case(
-            there_before,
-            "sender.delete",
-            fault,
-            list_fault,
-            |client| client.sender_delete(CODE),
-        );
+        let (outcome, senders, sent) =
+            case(there_before, "sender.delete", fault, list_fault, |client| {
+                client.sender_delete(CODE)
+            });
         let gone = senders.get(CODE).is_none();
         match &outcome {
             Ok(()) => assert!(gone, "told as deleted, and it is not: {about}"),
