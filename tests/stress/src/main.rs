@@ -177,9 +177,9 @@ fn batches(count: u32, options: &Options) -> Outcome<Value> {
                 Status::Sent,
             )
         });
-        let fates = client.message_status_update_batch(updates);
+        let outcomes = client.message_status_update_batch(updates);
         faults.extend(
-            fates
+            outcomes
                 .into_iter()
                 .filter_map(Result::err)
                 .map(|f| f.to_string()),

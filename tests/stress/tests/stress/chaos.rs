@@ -115,17 +115,17 @@ fn calls(client: &Client, thread: u64) -> (HashMap<String, Told>, BTreeMap<&'sta
                 )
             })
             .collect();
-        let fates = match updates.as_slice() {
+        let outcomes = match updates.as_slice() {
             [(id, status)] => vec![client.message_status_update(CODE, id, status)],
             many => client.message_status_update_batch(
                 many.iter()
                     .map(|(id, status)| Update::new(CODE, id, status)),
             ),
         };
-        assert_eq!(fates.len(), updates.len());
-        for ((id, status), fate) in updates.into_iter().zip(fates) {
-            told.entry(id).or_default().note(status, &fate);
-            if let Err(fault) = fate {
+        assert_eq!(outcomes.len(), updates.len());
+        for ((id, status), outcome) in updates.into_iter().zip(outcomes) {
+            told.entry(id).or_default().note(status, &outcome);
+            if let Err(fault) = outcome {
                 *failures.entry(fault.kind().name()).or_default() += 1;
             }
         }

@@ -126,8 +126,8 @@ fn batches_of_the_same_messages_in_any_order_never_wait_in_a_circle() {
                     let updates = ids
                         .iter()
                         .map(|id| Update::new(CODE, format!("m{id}"), Status::Sent));
-                    for fate in client.message_status_update_batch(updates) {
-                        fate.expect("stored");
+                    for outcome in client.message_status_update_batch(updates) {
+                        outcome.expect("stored");
                     }
                 }
             });
