@@ -4,7 +4,9 @@
 //! neither panic nor hang. Other properties are asserted.
 
 use crate::engine::method::Request;
+use crate::http::hidden::hide_in_pieces;
 use crate::methods::batch::Batch;
+use crate::methods::sender::ListRequest;
 use crate::methods::status_update::{self, METHOD};
 use crate::protocol::renewal_response::read_renewal;
 use crate::protocol::response::{Response, Source, read_true};
@@ -54,6 +56,24 @@ pub fn renewal_answer(status: u16, body: &[u8]) {
     let (answer, source) = answer(status, body);
     if let Ok(renewed) = read_renewal(&answer, source) {
         assert!(!renewed.access_token.is_empty());
+    }
+}
+
+/// The bytes of an answer, of which ureq gets to see a part: the same part in whatever pieces they
+/// come, as long as they are, and nothing of the body.
+pub fn answer_bytes(size: u8, bytes: &[u8]) {
+    let whole = hide_in_pieces(bytes, usize::MAX);
+    assert_eq!(hide_in_pieces(bytes, size.into()), whole);
+    let [seen, body, rest] = whole;
+    assert_eq!(seen.len() + rest.len(), bytes.len());
+    assert!(memchr::memchr_iter(b'*', &seen).count() >= body.len());
+}
+
+/// The answer to a request for the list of senders: a list, or an error without a secret in it.
+pub fn list_answer(status: u16, body: &[u8]) {
+    let (answer, source) = answer(status, body);
+    if let Err(failed) = ListRequest.read(&answer, source) {
+        assert!(!failed.error.to_string().contains(SECRET));
     }
 }
 

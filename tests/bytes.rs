@@ -1,4 +1,4 @@
-//! What the portal stores is the same, byte for byte, whether an update came alone or in a batch.
+//! The portal stores the same bytes, whether an update is sent alone or in a batch.
 
 #![allow(
     clippy::unwrap_used,

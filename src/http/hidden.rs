@@ -175,6 +175,20 @@ fn chunk_size(line: &[u8]) -> Option<usize> {
     usize::from_str_radix(std::str::from_utf8(digits).ok()?.trim(), 16).ok()
 }
 
+/// Hides an answer that comes in pieces of this size: what ureq gets, what is hidden, and what waits
+/// for the end of its line.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn hide_in_pieces(answer: &[u8], size: usize) -> [Vec<u8>; 3] {
+    let (mut seen, mut hidden) = (Vec::new(), Hidden::default());
+    let mut mask = ResponseMask::default();
+    for piece in answer.chunks(size.max(1)) {
+        let mut input = [&mask.line, piece].concat();
+        let passed = mask.hide(&mut input, &mut hidden);
+        seen.extend_from_slice(input.get(..passed).unwrap_or_default());
+    }
+    [seen, hidden.body, mask.line]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,9 @@ pub(crate) mod client;
 mod connection;
 mod dns;
 pub(crate) mod exchange;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod hidden;
+#[cfg(not(feature = "fuzzing"))]
 mod hidden;
 mod proxy;
 mod tcp;

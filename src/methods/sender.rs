@@ -219,7 +219,7 @@ impl Request for SenderRequest<'_> {
 }
 
 /// Asks for the codes of all senders.
-struct ListRequest;
+pub(crate) struct ListRequest;
 
 impl Request for ListRequest {
     type Output = Vec<String>;

@@ -1,4 +1,4 @@
-//! What the stress tests share: a portal with clients for it, and what the system says of a process.
+//! Shared by the stress tests: a portal with clients for it, and figures of a process.
 
 use std::io;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -11,8 +11,8 @@ use serde_json::Value;
 /// The code of the one provider.
 pub const CODE: &str = "provider1";
 
-/// A portal of a test's own. Its address is its own too, so that no two tests share a bucket, and so
-/// are its tokens, by which the library knows an installation.
+/// The portal of one test. Its address and tokens belong to this test only, so that no two tests
+/// share a rate limit or an installation.
 #[derive(Debug)]
 pub struct Fixture {
     /// The emulator.
@@ -20,14 +20,14 @@ pub struct Fixture {
     number: String,
 }
 
-/// What the number of a fixture takes the place of in tokens and secrets.
+/// The text in tokens and secrets that the number of a fixture replaces.
 const NUMBER: &str = "0000000000000001";
 
 impl Fixture {
     /// Starts a portal with these settings.
     ///
     /// # Panics
-    /// If the system has no port, or the settings are not the emulator's.
+    /// If the system has no port, or the emulator does not have these settings.
     #[must_use]
     pub fn new(settings: &Value) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -67,13 +67,13 @@ impl Fixture {
             .collect()
     }
 
-    /// A text with this fixture's number in the place of the usual one, as its tokens have it.
+    /// A text with this fixture's number instead of the usual one, as in its tokens.
     #[must_use]
     pub fn own(&self, text: &str) -> String {
         text.replace(NUMBER, &self.number)
     }
 
-    /// A client with these options over the usual ones.
+    /// A client with these options added to the usual ones.
     ///
     /// # Panics
     /// If the library refuses them.
@@ -82,17 +82,17 @@ impl Fixture {
         client(&self.options(more)).unwrap_or_else(|fault| panic!("{fault}"))
     }
 
-    /// Orders faults, told as JSON.
+    /// Queues faults, written as JSON.
     ///
     /// # Panics
-    /// If it is no list of faults.
+    /// If it is not a list of faults.
     pub fn fault(&self, faults: &Value) {
         let faults: Vec<Fault> =
             serde_json::from_value(faults.clone()).unwrap_or_else(|fault| panic!("{fault}"));
         self.portal.fault(faults);
     }
 
-    /// The status that the portal has of a message; empty if none.
+    /// The status that the portal has for a message; empty if none.
     #[must_use]
     pub fn status(&self, message_id: &str) -> String {
         let messages = self.portal.messages();
@@ -103,7 +103,7 @@ impl Fixture {
             .to_owned()
     }
 
-    /// All statuses that came for a message and were stored.
+    /// All statuses that were stored for a message.
     #[must_use]
     pub fn history(&self, message_id: &str) -> Vec<String> {
         let messages = self.portal.messages();
@@ -116,7 +116,7 @@ impl Fixture {
     }
 }
 
-/// What a client renews its token with.
+/// The options with which a client renews its token.
 pub const RENEWAL: [(&str, &str); 3] = [
     ("refresh_token", "refresh-0000000000000001"),
     ("client_id", "app.1"),
@@ -143,7 +143,7 @@ pub fn client(options: &[(String, String)]) -> Result<Client, Error> {
     Client::new(&config(options)?)
 }
 
-/// What this process holds at the moment.
+/// The resources that this process uses at the moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {
     /// Resident memory in KiB.
@@ -155,7 +155,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// As `/proc` tells it.
+    /// Reads them from `/proc`.
     ///
     /// # Errors
     /// There is no `/proc`.
@@ -185,7 +185,7 @@ fn told(name: &str) -> io::Result<i64> {
         .ok_or_else(|| io::Error::other(format!("/proc/self/status has no {name}")))
 }
 
-/// The worker program, which does its work when it is told to go.
+/// The worker program, which waits for a signal to begin its work.
 #[derive(Debug)]
 pub struct Worker {
     child: Child,
@@ -223,10 +223,10 @@ impl Worker {
         worker
     }
 
-    /// Lets it begin.
+    /// Tells it to begin.
     ///
     /// # Panics
-    /// If it is gone.
+    /// If it has ended.
     pub fn go(&mut self) {
         use io::Write;
         if let Err(fault) = self.input.write_all(b"go\n") {
@@ -237,7 +237,7 @@ impl Worker {
     /// The next line that it writes.
     ///
     /// # Panics
-    /// If it writes no text.
+    /// If it does not write text.
     pub fn line(&mut self) -> String {
         use io::BufRead;
         let mut line = String::new();
@@ -247,10 +247,10 @@ impl Worker {
         line.trim_end().to_owned()
     }
 
-    /// What it reports in the end.
+    /// Its report at the end.
     ///
     /// # Panics
-    /// If that is no JSON.
+    /// If that is not JSON.
     #[must_use]
     pub fn report(mut self) -> Value {
         let line = self.line();
@@ -262,7 +262,7 @@ impl Worker {
     /// Sends it a signal.
     ///
     /// # Panics
-    /// If it is gone.
+    /// If it has ended.
     #[cfg(unix)]
     pub fn signal(&self, signal: rustix::process::Signal) {
         use rustix::process::{Pid, kill_process};

@@ -38,7 +38,7 @@ fn main() -> Outcome<()> {
     Ok(())
 }
 
-/// Tells that everything is prepared, and waits for the word to go.
+/// Reports that everything is prepared, and waits for the signal to begin.
 fn wait_to_go() -> io::Result<()> {
     println!("ready");
     io::stdin().read_line(&mut String::new()).map(drop)
@@ -63,7 +63,7 @@ fn calls(count: u32, options: &Options) -> Outcome<Value> {
     Ok(growth(before, Usage::now()?))
 }
 
-/// Clients of as many portals, all kept.
+/// Clients of that many portals, all kept.
 fn clients(count: u32, options: &Options) -> Outcome<Value> {
     let mut config = config(options)?;
     let first = Client::new(&config)?;
@@ -82,7 +82,7 @@ fn clients(count: u32, options: &Options) -> Outcome<Value> {
     Ok(json!({"growth": growth, "microseconds": each.as_secs_f64() * 1e6}))
 }
 
-/// Shared clients of as many access tokens, each used once and let go.
+/// Shared clients of that many access tokens, each used once and dropped.
 fn shared(count: u32, options: &Options) -> Outcome<Value> {
     let mut config = config(options)?;
     let mut run = |numbers: std::ops::Range<u32>| -> Outcome<()> {
@@ -125,8 +125,8 @@ fn threads(count: u32, options: &Options) -> Outcome<Value> {
     Ok(json!({"faults": faults, "access_token": client.tokens().access_token()}))
 }
 
-/// Three rounds of calls side by side, `{n}` in the portal's name being the number of the call: how
-/// they ended, and how many threads they left behind.
+/// Three rounds of parallel calls. `{n}` in the portal's name is the number of the call. Reports
+/// how they ended, and how many threads they left.
 fn names(count: u32, options: &Options) -> Outcome<Value> {
     let clients: Vec<Client> = (0..count)
         .map(|number| {
@@ -177,9 +177,9 @@ fn batches(count: u32, options: &Options) -> Outcome<Value> {
                 Status::Sent,
             )
         });
-        let fates = client.message_status_update_batch(updates);
+        let outcomes = client.message_status_update_batch(updates);
         faults.extend(
-            fates
+            outcomes
                 .into_iter()
                 .filter_map(Result::err)
                 .map(|f| f.to_string()),
@@ -188,8 +188,8 @@ fn batches(count: u32, options: &Options) -> Outcome<Value> {
     Ok(json!({"faults": faults}))
 }
 
-/// One batch of so many updates, while another thread makes calls of its own: how the updates ended,
-/// after how long, what memory it took at its peak, and how long the other calls took at most.
+/// One batch of that many updates, while another thread makes calls. Reports how the updates ended
+/// and after how long, the peak of memory, and the longest of the other calls.
 fn batch(count: u32, options: &Options) -> Outcome<Value> {
     let client = client(options)?;
     let updates: Vec<Update> = (0..count)
@@ -233,7 +233,7 @@ fn batch(count: u32, options: &Options) -> Outcome<Value> {
     }))
 }
 
-/// A single call: how it ended, and after how long.
+/// A single call. Reports how it ended, and after how long.
 fn one(options: &Options) -> Outcome<Value> {
     let client = client(options)?;
     wait_to_go()?;

@@ -65,7 +65,7 @@ pub(crate) fn mdoc(text: &str, macro_of: impl Fn(&str) -> &'static str) -> Vec<S
         }
         // A sentence has a line of its own, so that formatters know where it ends.
         for sentence in rest.trim().split_inclusive(". ") {
-            lines.extend(wrap(sentence, "", 95));
+            lines.extend(wrap(sentence, "", 80));
         }
     }
     lines

@@ -11,7 +11,7 @@ pub(crate) enum Returned {
     Outcomes(Vec<Result<(), Error>>),
 }
 
-/// Calls the method; `None` if there is none of this name.
+/// Calls the method; `None` if there is no method of this name.
 pub(crate) fn call(
     client: &Client,
     method: &str,

@@ -1,4 +1,4 @@
-//! The Rust adapter of the scenario table: lines in, calls, lines out. It judges nothing.
+//! The Rust adapter of the scenario table: lines in, calls, lines out. It compares nothing.
 //!
 //! `tests/README.md` describes the lines.
 
@@ -17,7 +17,7 @@ fn main() -> io::Result<()> {
     let mut adapter = Adapter::new();
     let mut out = io::stdout().lock();
     let mut line = String::new();
-    // Not locked for good: during a call that is to be cancelled another thread reads.
+    // Not locked all the time, because another thread reads during a call that is cancelled.
     while io::stdin().read_line(&mut line)? > 0 {
         let words: Vec<Value> = serde_json::from_str(&line)?;
         line.clear();
@@ -33,7 +33,7 @@ fn main() -> io::Result<()> {
 /// What the lines have set up so far.
 struct Adapter {
     config: Config,
-    /// By name; the lines are about the one in use.
+    /// By name. The lines are about the current one.
     clients: HashMap<String, Client>,
     used: String,
     renewals: Arc<AtomicU64>,
@@ -52,7 +52,7 @@ impl Adapter {
         }
     }
 
-    /// Carries out one line, and gives what answers it; `None` if it cannot be.
+    /// Executes one line, and returns its answer; `None` if there is no such line.
     fn run(&mut self, words: &[Value]) -> Option<Value> {
         let (verb, arguments) = words.split_first()?;
         let result = match (verb.as_str()?, arguments) {
@@ -69,7 +69,7 @@ impl Adapter {
                 let client = self.client()?;
                 let outcome = std::thread::scope(|scope| {
                     scope.spawn(|| {
-                        // The line that comes now is `cancel`.
+                        // The next line is `cancel`.
                         drop(io::stdin().read_line(&mut String::new()));
                         client.cancel();
                     });
@@ -93,7 +93,7 @@ impl Adapter {
             }
             ("renewed", []) => self.renewals.load(Ordering::SeqCst).into(),
             ("log", []) => {
-                // A second logger is refused, which leaves the first: that is what is wanted.
+                // A second logger is refused, and the first one stays, as it should.
                 let _ = log::set_logger(&Stderr);
                 log::set_max_level(log::LevelFilter::Trace);
                 Value::Null
@@ -117,9 +117,9 @@ impl Adapter {
         self.clients.get(&self.used)
     }
 
-    /// Gives the options and makes the client; the first refusal is the answer.
+    /// Sets the options and makes the client. The first error is the answer.
     fn open(&mut self, kind: &Value, options: &Value) -> Value {
-        // Clients that share what the process keeps must have one configuration.
+        // Clients that share state of the process must have one configuration.
         if kind == "new" {
             self.config = configuration(&self.renewals);
         }

@@ -1,5 +1,5 @@
-//! What could spend a refresh token twice: pairs left between two files, wrong clocks, settings that
-//! mix old and new, a disk that was full for a while.
+//! Situations in which a refresh token could be used twice: pairs left between two files, wrong
+//! clocks, settings that mix old and new, a disk that was full for a while.
 
 use super::{Directory, WORKER, worker};
 use b24_messageservice::Status;
@@ -11,7 +11,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// An installation whose processes share a directory, and the tokens of its life so far.
+/// An installation whose processes share a directory, and all its tokens so far.
 struct Installation {
     fixture: Fixture,
     directory: Directory,
@@ -32,7 +32,7 @@ impl Installation {
         }
     }
 
-    /// Lets what opening the directory takes be done before system calls are counted.
+    /// Opens the directory once, before system calls are counted.
     fn open(&self) {
         drop(self.fixture.client(&[("state_dir", self.directory.path())]));
     }
@@ -52,13 +52,13 @@ impl Installation {
         ])
     }
 
-    /// Settings with a pair of its life, the first being 0.
+    /// Settings with one of its pairs; the first is 0.
     fn with(&self, pair: usize) -> Vec<(String, String)> {
         let (access, refresh) = &self.pairs[pair];
         self.options(access, refresh)
     }
 
-    /// Takes note of the pair that was granted last.
+    /// Notes the pair that was issued last.
     fn granted(&mut self) -> String {
         let tokens = self.fixture.portal.tokens();
         let text = |name: &str| tokens[name].as_str().expect(name).to_owned();
@@ -72,7 +72,7 @@ impl Installation {
             .fault(&json!([{"kind": "expire", "at": "update"}]));
     }
 
-    /// The user installs the application anew: a pair that comes from no renewal.
+    /// The user installs the application again: a pair that does not come from a renewal.
     fn authorize(&mut self, refresh: &str) {
         let refresh = self.fixture.own(refresh);
         let access = format!("access-of-{refresh}");
@@ -81,7 +81,7 @@ impl Installation {
         self.pairs.push((access, refresh));
     }
 
-    /// One call of a process with these settings, which must succeed and cost no installation.
+    /// One call of a process with these settings, which must succeed and not lose the installation.
     fn succeeds(&self, options: &[(String, String)]) {
         let mut worker = worker(&["one", "1"], options);
         worker.go();
@@ -101,8 +101,8 @@ impl Installation {
         listed.map(|file| file.expect("a file").path()).collect()
     }
 
-    /// The files of one kind that hold a text. No other is opened: to close a file is to lose the
-    /// locks that this process has on it.
+    /// The files of one kind that contain a text. No other file is opened, because closing a file
+    /// releases the locks of this process on it.
     fn holding(&self, kind: &str, text: &str) -> Vec<PathBuf> {
         let mut files = self.files();
         files.retain(|file| file.extension().is_some_and(|ending| ending == kind));
@@ -130,7 +130,7 @@ impl Installation {
     }
 
     /// Lets a process renew with these settings, and kills it when the pair is in the link of the
-    /// token that was spent, on its way to the file of the member.
+    /// token that was used, before it is in the file of the member.
     fn killed_on_the_way(&mut self, options: &[(String, String)]) {
         let _lock = self.lock();
         let before = self.fixture.portal.seen().renewals;
@@ -167,7 +167,7 @@ impl Installation {
     }
 }
 
-/// Runs a worker whose system calls meet faults.
+/// Runs a worker whose system calls fail.
 fn under_strace(faults: &[&str], words: &[&str], options: &[(String, String)]) -> Value {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-qq", "-o", "/dev/null"]);
@@ -179,11 +179,11 @@ fn under_strace(faults: &[&str], words: &[&str], options: &[(String, String)]) -
     serde_json::from_str(report).unwrap_or_else(|fault| panic!("{output:?}: {fault}"))
 }
 
-/// By how many names a portal may be called.
+/// How many names a portal has.
 const NAMES: u8 = 4;
 const MEMBER: &str = "a223c6b3710f85df22e9377d6c4f7553";
 
-/// The pair in the file of the member was granted by a clock that was ahead, or for longer.
+/// The pair in the file of the member was issued while a clock was ahead, or for a longer time.
 #[test]
 fn a_pair_left_in_a_link_is_newer_whatever_the_clock_said() {
     let mut attacked = Installation::new("clock");
@@ -200,7 +200,8 @@ fn a_pair_left_in_a_link_is_newer_whatever_the_clock_said() {
     }
 }
 
-/// Whoever was told the pair on its way has renewed it since: the one in the link is the older one.
+/// A process that took over the pair on its way has renewed it since, so the one in the link is
+/// older.
 #[test]
 fn a_pair_left_in_a_link_is_older_than_what_was_renewed_since() {
     let mut attacked = Installation::new("older");
@@ -216,7 +217,8 @@ fn a_pair_left_in_a_link_is_older_than_what_was_renewed_since() {
     }
 }
 
-/// A client begins with the pair on its way, which is good: nothing has to be refused or renewed first.
+/// A client starts with the pair on its way, which is valid: nothing has to be refused or renewed
+/// first.
 #[test]
 fn a_client_begins_with_the_pair_in_the_link() {
     let mut attacked = Installation::new("begin");
@@ -228,8 +230,8 @@ fn a_client_begins_with_the_pair_in_the_link() {
     assert_eq!(after.renewal_requests, before.renewal_requests);
 }
 
-/// The portal told its id late, and the process was killed when the pair was on its way there: the
-/// file under the first token still has the pair that was spent.
+/// The portal sent its id late, and the process was killed when the pair was on its way there: the
+/// file under the first token still has the used pair.
 #[test]
 fn a_file_left_behind_leads_to_the_newest_pair() {
     let mut attacked = Installation::new("behind");
@@ -251,8 +253,8 @@ fn a_file_left_behind_leads_to_the_newest_pair() {
     }
 }
 
-/// The same, and what is in that file has expired meanwhile. A process that still has the first token
-/// comes to the file, and may renew what is there no more: it goes on to where the installation is.
+/// The same, and the pair in that file has expired since. A process that still has the first token
+/// finds the file, but must not renew that pair: it goes on to where the installation is.
 #[test]
 fn a_process_with_the_first_token_goes_on_from_a_file_left_behind() {
     let mut attacked = Installation::new("onward");
@@ -284,8 +286,8 @@ fn a_process_with_the_first_token_goes_on_from_a_file_left_behind() {
     assert_eq!(attacked.fixture.portal.seen().spent_tokens, 0);
 }
 
-/// While the disk was full the pair was in memory only. The next one to be stored brings with it what
-/// the process knew: settings are as old as they were.
+/// While the disk was full, the pair was in memory only. The next pair that is stored brings with
+/// it what the process knew, since the settings have not changed.
 #[test]
 fn what_could_not_be_stored_is_known_when_the_next_pair_is() {
     let mut attacked = Installation::new("full");
@@ -295,7 +297,7 @@ fn what_could_not_be_stored_is_known_when_the_next_pair_is() {
         {"kind": "ok", "at": "update", "count": 2},
         {"kind": "expire", "at": "update"},
     ]));
-    // As it is renamed to it from the room that was made, and from a file that was written again.
+    // When the reserved file is renamed, and when a file that was written again is renamed.
     let (room, anew) = (link.replace(".link", ".new"), format!("{link}.new"));
     let full = ["-P", &room, "-P", &anew, "-e", "inject=rename:error=ENOSPC"];
     let report = under_strace(&full, &["calls", "2"], &attacked.with(0));
@@ -310,8 +312,8 @@ fn what_could_not_be_stored_is_known_when_the_next_pair_is() {
     }
 }
 
-/// The pair in the link has expired. One process has the token that was spent for it, another one has
-/// found the pair itself: they meet at one lock.
+/// The pair in the link has expired. One process has the token that was used for it, another one
+/// has found the pair itself: both wait for the same lock.
 #[test]
 fn who_has_the_spent_token_and_who_has_the_pair_in_the_link_renew_once() {
     let mut attacked = Installation::new("meet");
@@ -332,7 +334,7 @@ fn who_has_the_spent_token_and_who_has_the_pair_in_the_link_renew_once() {
     assert_eq!((seen.renewals, seen.spent_tokens), (2, 0));
 }
 
-/// Something cleans the directory: the room that was made is gone when the answer has come.
+/// Something cleans the directory: the reserved file is gone when the answer has come.
 #[test]
 fn a_pair_is_stored_though_its_room_was_taken() {
     let mut attacked = Installation::new("room");
@@ -345,7 +347,8 @@ fn a_pair_is_stored_though_its_room_was_taken() {
     attacked.succeeds(&attacked.with(0));
 }
 
-/// Two copies in one process are separated by the process's name: without it nothing is renewed.
+/// Two copies in one process are separated by the name of the process. Without it nothing is
+/// renewed.
 #[test]
 fn nothing_is_renewed_under_half_a_lock() {
     let attacked = Installation::new("half");
@@ -356,8 +359,8 @@ fn nothing_is_renewed_under_half_a_lock() {
     attacked.succeeds(&attacked.with(0));
 }
 
-/// Another process holds the installation's place for longer than it is waited for: the pair is in
-/// the link, and both who has the spent token and who has the new one find the place through it.
+/// Another process holds the lock of the installation for too long: the pair is in the link,
+/// through which processes with the used token and with the new one find it.
 #[test]
 fn a_place_that_stays_locked_is_found_by_the_new_token_too() {
     let mut attacked = Installation::new("locked");
@@ -376,7 +379,7 @@ fn a_place_that_stays_locked_is_found_by_the_new_token_too() {
     }
 }
 
-/// The largest pair that an answer can hold makes files that can be read again.
+/// The largest pair that fits into an answer makes files that can be read again.
 #[test]
 fn a_pair_as_large_as_an_answer_is_read_again() {
     let attacked = Installation::new("large");
@@ -396,7 +399,8 @@ fn a_pair_as_large_as_an_answer_is_read_again() {
     }
 }
 
-/// The process was stopped, as by Ctrl-Z, for longer than an answer is awaited: it has come meanwhile.
+/// The process was stopped, as by Ctrl-Z, for longer than an answer is awaited, and the answer came
+/// in that time.
 #[test]
 fn an_answer_that_came_while_the_process_was_stopped_is_read() {
     let mut attacked = Installation::new("stopped");
@@ -419,16 +423,16 @@ fn an_answer_that_came_while_the_process_was_stopped_is_read() {
     attacked.succeeds(&attacked.with(0));
 }
 
-/// What happens to an installation in its life, as chance has it: renamed portals, settings with any
-/// of its tokens, member ids that are told late, processes killed at any step, several at once.
+/// What may happen to an installation, at random: renamed portals, settings with any of its tokens,
+/// member ids that are sent late, processes killed at any step, several at once.
 struct Life {
     attacked: Installation,
     random: fastrand::Rng,
     /// The pairs that settings may have: of this and former authorizations.
     usable: Vec<usize>,
-    /// Whether a renewal has told the portal's id.
+    /// Whether a renewal has returned the portal's id.
     is_told: bool,
-    /// Times that a granted pair had not come as far as the disk.
+    /// How often an issued pair had not reached the disk.
     unread: u32,
     killed: u32,
 }
@@ -448,7 +452,7 @@ impl Life {
         options
     }
 
-    /// Whether the newest pair that was granted can be found in the directory.
+    /// Whether the newest pair that was issued can be found in the directory.
     fn is_stored(&self) -> bool {
         let tokens = self.attacked.fixture.portal.tokens();
         let access = tokens["access_token"].as_str().expect("a token");
@@ -500,14 +504,14 @@ impl Life {
         let pair = self.attacked.pairs.len() - 1;
         let before = std::mem::replace(&mut self.usable, vec![pair]);
         self.attacked.succeeds(&self.attacked.with(pair));
-        // Without its id nothing says that it is the portal that the former tokens are of.
+        // Without its id nothing says that the former tokens are of this portal.
         if self.is_told {
             self.usable.extend(before);
         }
         self.granted();
     }
 
-    /// One process is stopped while it renews, and goes on when others have tried.
+    /// One process is stopped while it renews, and continues when others have tried.
     fn stopped(&mut self) {
         self.expire();
         let options = self.settings();

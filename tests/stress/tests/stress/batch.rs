@@ -2,7 +2,7 @@ use super::{number, worker};
 use b24_stress::Fixture;
 use serde_json::json;
 
-/// What a million updates may take beyond themselves, in KiB.
+/// How much memory a million updates may take in addition to themselves, in KiB.
 const MOST: i64 = 250 * 1024;
 
 #[test]
@@ -38,7 +38,7 @@ fn a_million_updates_without_a_turn_are_refused_at_once() {
     assert!(fixture.portal.seen().batches <= 10);
 }
 
-/// Each is refused by the portal on its own account, and in the same words.
+/// The portal refuses each of them, with the same text.
 #[test]
 fn equal_refusals_share_their_room() {
     const COUNT: i64 = 100_000;

@@ -13,8 +13,8 @@ fn call(client: &Client, message_id: &str) -> Option<ErrorKind> {
     outcome.err().map(|fault| fault.kind())
 }
 
-/// Cancels a call, and asserts that this is how it ended. `waits` returns when the call's thread,
-/// whose number it is given, waits for what the test is about.
+/// Cancels a call, and asserts that it ended in this way. `waits` returns when the call's thread,
+/// whose number it gets, is in the wait that is tested.
 fn cancel_when(client: &Client, waits: impl FnOnce(i32)) {
     std::thread::scope(|scope| {
         let (tell, told) = mpsc::channel();
@@ -158,7 +158,7 @@ fn in_the_queue_of_renewals() {
             fixture.portal.wait(2, LONG);
             until_it_polls(thread);
         });
-        // The other client's renewal is none of its business.
+        // It must not end the other client's renewal.
         fixture.portal.release();
         assert_eq!(renewing.join().expect("no panic"), None);
     });

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 const THREADS: u64 = 8;
 
-/// How many calls are made in all; `B24_CHAOS_CALLS` asks for others.
+/// How many calls are made in all; `B24_CHAOS_CALLS` changes it.
 fn call_count() -> usize {
     let named = std::env::var("B24_CHAOS_CALLS").ok();
     named.and_then(|count| count.parse().ok()).unwrap_or(20_000)
@@ -19,8 +19,8 @@ const STATUSES: [Status; 5] = [
     Status::Failed,
 ];
 
-/// What the network and the portal do wrong, and how often in five thousand requests. Renewals
-/// are spared what loses a granted pair on its way: nobody could get that back.
+/// The faults of the network and the portal, and how often each occurs in five thousand requests.
+/// Renewals have no faults that lose an issued pair on its way, because nobody could get that back.
 fn faults(random: &mut fastrand::Rng) -> Vec<Value> {
     let kinds = [
         (60, json!({"kind": "drop_before"})),
@@ -77,7 +77,7 @@ fn faults(random: &mut fastrand::Rng) -> Vec<Value> {
     faults
 }
 
-/// What a caller was told of one message.
+/// The results of the calls for one message.
 #[derive(Default)]
 struct Told {
     /// The last status whose call succeeded, and those whose calls have failed since: a failed
@@ -94,7 +94,7 @@ impl Told {
     }
 }
 
-/// The calls of one thread, for messages of its own: what it was told, and its failures by kind.
+/// The calls of one thread, for messages of its own: their results, and the failures by kind.
 fn calls(client: &Client, thread: u64) -> (HashMap<String, Told>, BTreeMap<&'static str, u32>) {
     let mut random = fastrand::Rng::with_seed(thread);
     let mut told: HashMap<String, Told> = HashMap::new();
@@ -115,17 +115,17 @@ fn calls(client: &Client, thread: u64) -> (HashMap<String, Told>, BTreeMap<&'sta
                 )
             })
             .collect();
-        let fates = match updates.as_slice() {
+        let outcomes = match updates.as_slice() {
             [(id, status)] => vec![client.message_status_update(CODE, id, status)],
             many => client.message_status_update_batch(
                 many.iter()
                     .map(|(id, status)| Update::new(CODE, id, status)),
             ),
         };
-        assert_eq!(fates.len(), updates.len());
-        for ((id, status), fate) in updates.into_iter().zip(fates) {
-            told.entry(id).or_default().note(status, &fate);
-            if let Err(fault) = fate {
+        assert_eq!(outcomes.len(), updates.len());
+        for ((id, status), outcome) in updates.into_iter().zip(outcomes) {
+            told.entry(id).or_default().note(status, &outcome);
+            if let Err(fault) = outcome {
                 *failures.entry(fault.kind().name()).or_default() += 1;
             }
         }

@@ -67,7 +67,7 @@ fn connections_are_as_many_as_threads_at_most() {
     assert!(seen.connections <= 8, "{} connections", seen.connections);
 }
 
-/// The proxy that the environment names is not there.
+/// The proxy of the environment does not exist.
 #[test]
 fn no_proxy_takes_ranges_of_addresses() {
     for (direct, kind) in [

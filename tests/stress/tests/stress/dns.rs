@@ -1,5 +1,5 @@
-//! Name servers that are silent, or count what they are asked. In a mount namespace, so that no other
-//! program's DNS is disturbed.
+//! Name servers that do not answer, or count the questions. In a mount namespace, so that the DNS
+//! of other programs is not disturbed.
 
 use super::{Directory, WORKER};
 use b24_stress::{Fixture, Worker};
@@ -14,7 +14,7 @@ struct NameServer {
 }
 
 impl NameServer {
-    /// None, and a word why, where there can be none.
+    /// None, and a message with the reason, if there cannot be one.
     fn start(address: &str) -> Option<Self> {
         let socket = match UdpSocket::bind((address, 53)) {
             Ok(socket) => socket,
@@ -51,7 +51,7 @@ impl NameServer {
         Worker::start(&mut command, words, options)
     }
 
-    /// How many questions have come that nobody has received yet.
+    /// How many questions have arrived that were not received yet.
     fn asked(&self) -> usize {
         self.socket.set_nonblocking(true).expect("an option");
         std::iter::from_fn(|| self.socket.recv(&mut [0; 512]).ok()).count()

@@ -1,4 +1,4 @@
-//! A process that is killed at any step of a renewal loses nothing that had reached the disk.
+//! A process that is killed at any step of a renewal loses nothing that is on the disk.
 
 use super::{Directory, WORKER, worker};
 use b24_stress::{Fixture, RENEWAL};
@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::Command;
 
-/// What changes files, locks or sockets.
+/// The system calls that change files, locks or sockets.
 const STEPS: [&str; 13] = [
     "openat",
     "write",
@@ -25,12 +25,12 @@ const STEPS: [&str; 13] = [
     "fstat",
 ];
 
-/// Whether a file that has its name already holds the pair that was granted.
+/// Whether a file that has its final name contains the pair that was issued.
 fn is_stored(directory: &Path, access_token: &str) -> bool {
     let listed = std::fs::read_dir(directory).expect("the state directory");
     listed
         .map(|file| file.expect("a file").path())
-        // A file without its name yet is found by nobody.
+        // Nobody finds a file that does not have its final name yet.
         .filter(|path| path.extension().is_some_and(|kind| kind != "new"))
         .any(|path| {
             let content = std::fs::read(&path).expect("a file to read");
@@ -39,7 +39,7 @@ fn is_stored(directory: &Path, access_token: &str) -> bool {
         })
 }
 
-/// The files that others may find: those that have their names.
+/// The files that others may find: those with their final names.
 fn named(directory: &Path) -> BTreeSet<OsString> {
     let listed = std::fs::read_dir(directory).expect("the state directory");
     listed
@@ -51,14 +51,14 @@ fn named(directory: &Path) -> BTreeSet<OsString> {
         .collect()
 }
 
-/// Kills a worker at the `at`th of one sort of system call of any of its threads, and lets another
-/// one go on. Whether the first one lived to its end.
+/// Kills a worker at the `at`th system call of one kind in any of its threads, and lets another one
+/// continue. Returns whether the first one was not killed.
 fn kill_at(step: &str, at: u32, renewed_before: bool, lost: &mut u32) -> bool {
     let directory = Directory::new(&format!("kill-{step}-{at}-{renewed_before}"));
     let fixture = Fixture::new(&json!({"expired": true}));
     let mut options = RENEWAL.to_vec();
     options.push(("state_dir", directory.path()));
-    // What opening the directory takes is not what is to be killed.
+    // The system calls for opening the directory are not counted.
     drop(fixture.client(&options));
     let options = fixture.options(&options);
     if renewed_before {
@@ -88,8 +88,8 @@ fn kill_at(step: &str, at: u32, renewed_before: bool, lost: &mut u32) -> bool {
     second.go();
     let report = second.report();
     if granted && !stored {
-        // Read or not, it was in the process alone: no client can do anything about that. But
-        // then nothing may lead to where it should be.
+        // Read or not, only the process had it, and no client can change that. But then no link may
+        // lead to where it should be.
         assert_eq!(named(&directory.0), files, "killed at {step} {at}");
         *lost += 1;
     } else {
@@ -109,7 +109,7 @@ fn a_renewal_killed_at_any_step_loses_nothing_that_was_stored() {
     for renewed_before in [false, true] {
         let (mut rounds, mut lost) = (0, 0);
         for step in STEPS {
-            // Whoever lives through more than any renewal takes has not been killed at all.
+            // A process that lives longer than any renewal takes was not killed.
             for at in 1..60 {
                 rounds += 1;
                 if kill_at(step, at, renewed_before, &mut lost) {

@@ -1,4 +1,4 @@
-//! Counts and outcomes at the limits; times are printed, never judged.
+//! Counts and outcomes at the limits; times are printed, not tested.
 #![allow(missing_docs, reason = "a test program has no public items")]
 #![allow(
     clippy::expect_used,
@@ -31,12 +31,12 @@ fn worker(words: &[&str], options: &[(String, String)]) -> Worker {
     Worker::start(&mut Command::new(WORKER), words, options)
 }
 
-/// The number under a name of a worker's report.
+/// The number with this name in a worker's report.
 fn number(report: &serde_json::Value, name: &str) -> i64 {
     report[name].as_i64().expect(name)
 }
 
-/// A directory of the test's own, gone when the test is over.
+/// A directory of the test, removed at its end.
 struct Directory(std::path::PathBuf);
 
 impl Directory {
@@ -54,7 +54,7 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // What is left behind harms no other test.
+        // A file that is left does not affect other tests.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
@@ -64,7 +64,7 @@ fn thread_id() -> i32 {
     rustix::thread::gettid().as_raw_nonzero().get()
 }
 
-/// Returns when the thread waits in `ppoll`, which is how all but reads and writes are waited for.
+/// Returns when the thread waits in `ppoll`, as in all waits but those for reads and writes.
 fn until_it_polls(thread: i32) {
     const PPOLL: &str = if cfg!(target_arch = "x86_64") {
         "271 "

@@ -11,7 +11,7 @@ const STATUSES: [Status; 4] = [
     Status::Delivered,
 ];
 
-/// 24 calls for one message, each begun when the one before it is known to wait, with faults.
+/// 24 calls for one message, each started when the one before it waits, with faults.
 #[test]
 fn calls_for_a_message_are_made_in_the_order_given() {
     let fixture = Fixture::new(&json!({}));
@@ -54,8 +54,8 @@ fn calls_for_a_message_are_made_in_the_order_given() {
     assert_eq!(stored, given);
 }
 
-/// The portal answers the first call with a 503 and asks for a second's patience. The call of another,
-/// equal client for the same message is begun in that second, and must not overtake it.
+/// The portal answers the first call with 503 and Retry-After of one second. In that second,
+/// another client starts a call for the same message, which must not overtake the first.
 #[test]
 fn equal_clients_take_turns_for_a_message() {
     let fixture = Fixture::new(&json!({}));
@@ -126,8 +126,8 @@ fn batches_of_the_same_messages_in_any_order_never_wait_in_a_circle() {
                     let updates = ids
                         .iter()
                         .map(|id| Update::new(CODE, format!("m{id}"), Status::Sent));
-                    for fate in client.message_status_update_batch(updates) {
-                        fate.expect("stored");
+                    for outcome in client.message_status_update_batch(updates) {
+                        outcome.expect("stored");
                     }
                 }
             });

@@ -3,8 +3,8 @@ use b24_stress::Fixture;
 use serde_json::json;
 use std::time::Instant;
 
-/// A portal refuses a request that finds the counter above X, so that it takes X and one more; the
-/// emulator takes exactly its `x`.
+/// A portal refuses a request if the counter is above X, so it accepts X and one more. The emulator
+/// accepts exactly its `x`.
 #[test]
 fn eight_processes_keep_to_one_bucket() {
     const REQUESTS: u32 = 8 * 14;
@@ -27,7 +27,7 @@ fn eight_processes_keep_to_one_bucket() {
     let took = started.elapsed().as_secs_f64();
     let least = f64::from(REQUESTS - 50) / 5.0;
     println!(
-        "{} updates from 8 processes in {took:.2} s: {:.1} % of what the bucket allows",
+        "{} updates from 8 processes in {took:.2} s: {:.1} % of what the rate limit allows",
         REQUESTS * 50,
         100.0 * least / took
     );
@@ -42,7 +42,7 @@ fn eight_threads_keep_to_one_bucket() {
     let fixture = Fixture::new(&json!({"rate": {"x": 51, "y": 20}}));
     std::thread::scope(|scope| {
         for thread in 0..8 {
-            // A client each: the bucket belongs to the process.
+            // A client for each thread: the rate limit belongs to the process.
             let client = fixture.client(&[("rate_limit", "50/20"), ("timeout_ms", "120000")]);
             scope.spawn(move || {
                 for call in 0..12 {

@@ -11,7 +11,7 @@ fn with_state(directory: &Directory) -> [(&str, &str); 4] {
 
 #[test]
 fn sixteen_threads_with_an_expired_token_renew_once() {
-    // Again and again: what overtakes what is chance.
+    // Several times, because the order is a matter of chance.
     for _ in 0..50 {
         let fixture = Fixture::new(&json!({"expired": true}));
         let client = fixture.client(&RENEWAL);
@@ -91,7 +91,8 @@ fn a_process_killed_at_any_moment_has_stored_what_it_used() {
         while fixture.portal.seen().renewals == 0 {
             std::thread::yield_now();
         }
-        // The moment is chance, around the storing of the pair: how long that takes is the machine's.
+        // A random moment around the storing of the pair, which takes a time that depends on the
+        // machine.
         let latest = 1000 << (round % 8);
         let moment = Instant::now() + Duration::from_micros(random.u64(0..latest));
         while Instant::now() < moment {
@@ -114,7 +115,7 @@ fn a_process_killed_at_any_moment_has_stored_what_it_used() {
             assert_eq!(report["faults"], json!([]), "the pair was stored");
             assert_eq!(fixture.portal.seen().spent_tokens, 0);
         } else {
-            // Killed before it could store what had just come: for any client that is lost.
+            // Killed before it could store the answer, which is lost for any client.
             unread += 1;
         }
     }
@@ -139,8 +140,8 @@ fn who_comes_later_starts_from_the_stored_pair() {
     assert_eq!(counts, (1, 1, 0));
 }
 
-/// Settings are as old as they like, and call the portal what they like: whoever has a token of the
-/// installation finds it, and only one process renews.
+/// Settings may be of any age and have any name of the portal: a process with any token of the
+/// installation finds it, and only one renews.
 #[test]
 fn processes_with_old_and_new_settings_renew_once() {
     const ROUNDS: usize = 12;
@@ -158,7 +159,7 @@ fn processes_with_old_and_new_settings_renew_once() {
     for round in 0..ROUNDS {
         let mut workers: Vec<_> = (0..5)
             .map(|number| {
-                // A new name for the portal in each round, and tokens from anywhere in its life.
+                // A new name for the portal in each round, and tokens of any age.
                 let name = format!("name{}.bitrix24.test", round + number % 2);
                 let portal = format!("http://{name}:{port}");
                 let (access, refresh) = &pairs[(round * number) % pairs.len()];
@@ -198,8 +199,8 @@ fn processes_with_old_and_new_settings_renew_once() {
     );
 }
 
-/// Whoever is told a pair may find it refused at once, and renew it while the process that told it has
-/// not ended the renewal before.
+/// A process may find a pair that it took over refused at once, and renew it before the process
+/// that had renewed it has finished.
 #[test]
 fn whoever_is_told_a_pair_shares_its_renewals() {
     let fixture = Fixture::new(&json!({"expired": true}));

@@ -1,5 +1,5 @@
-//! Whatever goes wrong on the way, a caller is told what became of a sender, and nothing that is
-//! not idempotent is sent twice where the portal may have executed it.
+//! Whatever fails, the caller learns whether a sender was added or removed, and a method that is
+//! not idempotent is not sent twice if the portal may have executed it.
 
 use b24_messageservice::{Error, Sender};
 use b24_stress::{CODE, Fixture};
@@ -9,7 +9,7 @@ const HANDLER: &str = "https://provider.example.com/mine";
 const TAKEN: &str = "ERROR_SENDER_ALREADY_INSTALLED";
 const UNKNOWN: &str = "ERROR_SENDER_NOT_FOUND";
 
-/// What may happen to a request, and whether the portal may then have executed it.
+/// Faults of a request, and whether the portal may have executed it.
 fn faults() -> Vec<(Value, bool)> {
     let kind = |kind: &str| json!({ "kind": kind });
     let error = |status: u16, code: &str| json!({"kind": "error", "status": status, "error": code});
@@ -35,13 +35,13 @@ fn faults() -> Vec<(Value, bool)> {
     ]
 }
 
-/// What may happen to the list that is asked for afterwards.
+/// Faults of the list that is asked for afterwards.
 fn list_faults() -> [Value; 4] {
     ["ok", "drop_after", "hang", "garbage"].map(|kind| json!({ "kind": kind }))
 }
 
-/// Runs `f` with each fault and each of the list's, with a sender that was there before and without:
-/// a thread for each fault, since most of them wait.
+/// Runs `f` with each fault and each fault of the list, with a sender that was there before and
+/// without. There is a thread for each fault, since most of them wait.
 fn each(f: impl Fn(bool, &Value, bool, &Value) + Sync) {
     let f = &f;
     std::thread::scope(|scope| {
@@ -77,7 +77,7 @@ fn case(
     fault["at"] = json!(at);
     let mut list_fault = list_fault.clone();
     list_fault["at"] = json!("sender.list");
-    // The list that is asked for before a sender is added goes well.
+    // The list that is asked for before a sender is added succeeds.
     let before = json!({"kind": "ok", "at": "sender.list", "count": u8::from(at == "sender.add")});
     fixture.fault(&json!([fault, before, list_fault]));
     let client = fixture.client(&[("timeout_ms", "1500"), ("max_retries", "2")]);
@@ -106,7 +106,7 @@ fn a_sender_is_added_once_and_told_so() {
             Err(error) if error.portal_code() == TAKEN => {
                 assert!(there_before, "refused for its own success: {about}");
             }
-            // Where it is there all the same, nobody is told to add it again.
+            // If it is there nevertheless, the error does not say to add it again.
             Err(error) => assert!(!mine || !error.is_retryable(), "{about}: {error:?}"),
         }
         if there_before {
@@ -125,13 +125,10 @@ fn a_sender_is_added_once_and_told_so() {
 fn a_sender_is_deleted_once_and_told_so() {
     each(|there_before, fault, may_have_run, list_fault| {
         let about = format!("there before: {there_before}, {fault}, then {list_fault}");
-        let (outcome, senders, sent) = case(
-            there_before,
-            "sender.delete",
-            fault,
-            list_fault,
-            |client| client.sender_delete(CODE),
-        );
+        let (outcome, senders, sent) =
+            case(there_before, "sender.delete", fault, list_fault, |client| {
+                client.sender_delete(CODE)
+            });
         let gone = senders.get(CODE).is_none();
         match &outcome {
             Ok(()) => assert!(gone, "told as deleted, and it is not: {about}"),

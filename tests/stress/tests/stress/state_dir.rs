@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A portal, and a state directory in which every file of the library's has been made.
+/// A portal, and a state directory in which every file of the library exists.
 struct Used {
     fixture: Fixture,
     directory: Directory,
@@ -65,8 +65,8 @@ fn its_files_are_the_users_alone() {
     }
 }
 
-/// Puts something hostile in the place of each file. Tokens are not renewed without it, and the
-/// error names it; the rate limit is kept without its file.
+/// Replaces each file by something hostile. Then tokens are not renewed, and the error names the
+/// file; the rate limit works without its file.
 fn is_refused(name: &str, replace: impl Fn(&Path) -> bool) {
     let count = Used::new(&format!("{name}-count")).files().len();
     for at in 0..count {

@@ -24,10 +24,10 @@ fn counted(count: u32, options: &[(String, String)]) -> BTreeMap<String, i64> {
         .collect()
 }
 
-/// Holds the difference between 1000 and 2000 calls to the promise.
+/// Compares the difference between 1000 and 2000 calls with what is promised.
 fn assert_lean(options: &[(String, String)]) {
     const CALLS: u32 = 1000;
-    // A handshake whose flight comes in two pieces takes one of each more than the other run's.
+    // A handshake that arrives in two pieces takes one more of each than in the other run.
     const HANDSHAKE: i64 = 1;
     let few = counted(CALLS, options);
     let many = counted(2 * CALLS, options);
@@ -78,7 +78,7 @@ fn a_warm_call_over_tls_costs_no_more() {
 
 #[test]
 fn a_hundred_thousand_calls_leave_nothing_behind() {
-    // `make soak` asks for a million.
+    // `make soak` makes a million.
     let count = std::env::var("B24_SOAK_CALLS").unwrap_or_else(|_| "100000".to_owned());
     let fixture = Fixture::new(&json!({"log": 0, "messages": ["*"]}));
     let mut worker = worker(&["calls", &count], &fixture.options(&[]));
