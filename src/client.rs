@@ -104,7 +104,8 @@ impl Client {
     ///
     /// Not idempotent: the portal refuses a code that is registered. So the list of senders is
     /// asked for first, and again if the answer is lost. A sender that is in it now and was not
-    /// before has been registered by this call.
+    /// before counts as registered by this call. (The list has only codes: if another program adds
+    /// the same code at that moment, it may be the other's.)
     ///
     /// # Errors
     /// `InvalidArgument` before anything is sent if the code, handler or name is missing or cannot

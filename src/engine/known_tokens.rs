@@ -215,8 +215,11 @@ impl Known {
         if self.ids.insert(also, id) != Some(id) {
             installation.names.push_back(also);
         }
+        // Not the key by which the renewal under way is going to be ended.
+        let oldest = max / 8;
+        let oldest = oldest + usize::from(installation.names.get(oldest) == Some(&name));
         if installation.names.len() > max
-            && let Some(old) = installation.names.remove(max / 8)
+            && let Some(old) = installation.names.remove(oldest)
         {
             self.ids.remove(&old);
         }
@@ -404,6 +407,27 @@ mod tests {
                 .ids
                 .contains_key(&name(&pair(KnownInstallation::MAX_ENTRIES)))
         );
+    }
+
+    /// Otherwise its outcome would be taken for that of the next one, again and again.
+    #[test]
+    fn a_renewal_is_ended_whichever_key_it_was_begun_with() {
+        const KEYS: usize = KnownTokens::MAX_STORED_KEYS;
+        let home = Some(Path::new("/state"));
+        for number in 0..KEYS {
+            let known = KnownTokens::default();
+            let mut expired = pair(KEYS - 1);
+            expired.expires_here = Some(0);
+            for later in 1..KEYS {
+                known.note(name(&pair(0)), name(&pair(later)), &expired, home);
+            }
+            let old = pair(number);
+            let next_step = known.next_step(name(&old), &old, home, Instant::now());
+            assert!(matches!(next_step, NextStep::Begin(..)), "{number}");
+            known.note(name(&old), name(&pair(KEYS)), &pair(KEYS), home);
+            known.finish(name(&old));
+            assert_eq!(known.pending().len(), 0, "{number}");
+        }
     }
 
     /// What docs/operations.md says about memory.

@@ -67,6 +67,7 @@ pub(crate) struct CallContext {
 #[derive(Debug)]
 struct Shared {
     cancel: Arc<CancelSource>,
+    process: Arc<Process>,
     connect_timeout: Duration,
     /// What to do when the deadline has passed, in the words of the method that is called.
     after_timeout: &'static str,
@@ -90,6 +91,7 @@ impl CallContext {
             deadline: now.checked_add(timeout).unwrap_or(now + FAR_AWAY),
             shared: Arc::new(Shared {
                 cancel,
+                process: Arc::clone(process),
                 connect_timeout,
                 after_timeout,
                 waits: WAITS.of(process),
@@ -179,14 +181,11 @@ impl CallContext {
     }
 
     /// To be called when a signal ended a system call. Returns whether the host program wants the
-    /// call to end.
+    /// call to end. It ends as well in a child that a handler of the signal has forked, because the
+    /// answer belongs to the parent.
     pub(crate) fn interrupted(&self) -> bool {
-        let stop = self
-            .shared
-            .cancel
-            .on_interrupt
-            .as_ref()
-            .is_some_and(|ask| ask());
+        let asked = self.shared.cancel.on_interrupt.as_ref();
+        let stop = asked.is_some_and(|ask| ask()) || !self.shared.process.is_current();
         if stop {
             self.shared.interrupted.store(true, Ordering::Relaxed);
         }

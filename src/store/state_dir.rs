@@ -320,7 +320,7 @@ pub(super) fn file_name(portal: &Origin) -> String {
 /// replaced by its fingerprint.
 pub(super) fn escaped(text: &str) -> String {
     const LONGEST: usize = 80;
-    let name = percent_encode_file_name(text).to_string();
+    let name = percent_encode_file_name(text);
     if name.len() > LONGEST {
         format!("%%{:016x}", fingerprint("", text))
     } else {
@@ -336,7 +336,13 @@ mod tests {
     fn names_are_short_and_distinct() {
         let long = "x".repeat(300);
         let longer = "x".repeat(301);
-        for (text, name) in [("app.1", "app.1"), ("a/b~c", "a%2Fb%7Ec"), ("%", "%25")] {
+        for (text, name) in [
+            ("app.1", "app.1"),
+            ("B24.test:8443", "B24.test%3a8443"),
+            ("a/b~c", "a%2fb%7ec"),
+            ("%2F", "%252F"),
+            ("ü", "%c3%bc"),
+        ] {
             assert_eq!(escaped(text), name);
         }
         assert!(escaped(&long).len() < 80);

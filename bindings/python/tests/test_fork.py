@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from b24_messageservice import Client
+from b24_messageservice import Cancelled, Client
 from b24_portal import Portal
 
 if not hasattr(os, "fork"):
@@ -133,6 +134,33 @@ def test_a_fork_while_a_thread_renews(portal: Portal) -> None:
         client.cancel()
         with pytest.raises(Exception, match="cancelled"):
             call.result()
+
+
+def test_a_signal_handler_forks_amid_a_call(portal: Portal) -> None:
+    """The answer is the parent's: the call ends in the child, which then makes its own."""
+    client = portal.client()
+    portal.fault("slow_header", ms_per_byte=3)
+    parent = os.getpid()
+    children = []
+    before = signal.signal(signal.SIGALRM, lambda *_: children.append(os.fork()))
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    try:
+        send(client, "once")
+        ended = False
+    except Cancelled:
+        ended = True
+    if os.getpid() != parent:
+        try:
+            send(client, "child")
+        except BaseException:
+            ended = False
+        os._exit(0 if ended else 1)
+    signal.signal(signal.SIGALRM, before)
+    assert not ended
+    for child in children:
+        done(child)
+    sent = [entry["params"]["MESSAGE_ID"] for entry in portal.seen()["log"]]
+    assert (len(children), sent.count("once"), sent.count("child")) == (1, 1, 1)
 
 
 # Runs as process 1 of a PID namespace, and forks a child that is process 1 of another.
