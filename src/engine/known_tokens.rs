@@ -126,9 +126,9 @@ impl KnownTokens {
         }
         let stale = newest.clone();
         let renewal = Arc::<PendingRenewal>::default();
-        let wanting = renewal.want(until);
+        let waiter = renewal.want(until);
         installation.renewal = Some(renewal);
-        NextStep::Begin(wanting, stale)
+        NextStep::Begin(waiter, stale)
     }
 
     /// The refusal of these very credentials, if there was one.
@@ -340,13 +340,13 @@ mod tests {
     fn renew(known: &KnownTokens, from: usize, to: usize) {
         for number in from..to {
             let (old, new) = (pair(number), pair(number + 1));
-            let NextStep::Begin(wanting, stale) =
+            let NextStep::Begin(waiter, stale) =
                 known.next_step(name(&old), &old, None, Instant::now())
             else {
                 panic!("pair {number} is not the newest");
             };
             assert!(stale == old);
-            assert!(wanting.renewal().is_wanted());
+            assert!(waiter.renewal().is_wanted());
             known.note(name(&old), name(&new), &new, None);
             known.finish(name(&old));
         }
