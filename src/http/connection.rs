@@ -21,7 +21,8 @@ const BUFFER: usize = 16 * 1024;
 
 impl Wire for TransportAdapter {
     fn is_open(&mut self) -> bool {
-        self.get_mut().is_open()
+        let tunnel = self.get_mut();
+        tunnel.buffers().input().is_empty() && tunnel.is_open()
     }
 }
 
@@ -172,5 +173,46 @@ impl fmt::Debug for PortalConnector {
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connection").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use ureq::unversioned::transport::time::Instant;
+
+    #[derive(Debug)]
+    struct Tunnel(LazyBuffers);
+
+    impl Transport for Tunnel {
+        fn buffers(&mut self) -> &mut dyn Buffers {
+            &mut self.0
+        }
+
+        fn transmit_output(&mut self, _: usize, _: NextTimeout) -> Result<(), ureq::Error> {
+            Ok(())
+        }
+
+        fn await_input(&mut self, _: NextTimeout) -> Result<bool, ureq::Error> {
+            Ok(false)
+        }
+
+        fn is_open(&mut self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn a_tunnel_is_open_if_all_that_came_through_it_was_read() {
+        let mut tunnel = Tunnel(LazyBuffers::new(BUFFER, BUFFER));
+        let answers = b"an answer, and one that nobody asked for";
+        tunnel.0.input_append_buf()[..answers.len()].copy_from_slice(answers);
+        tunnel.0.input_appended(answers.len());
+        let mut wire = TransportAdapter::new(tunnel.boxed(), Arc::new(Instant::now));
+        wire.read_exact(&mut [0; 9]).unwrap();
+        assert!(!wire.is_open());
+        wire.read_exact(&mut [0; 31]).unwrap();
+        assert!(wire.is_open());
     }
 }

@@ -14,12 +14,14 @@ mod raised;
 mod renewal;
 mod waiting;
 
+use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 
 /// The native module. Private: use `b24_messageservice`.
 #[pymodule(gil_used = false)]
 mod _native {
-    use super::{Bound, PyModule, PyResult, logging};
+    use super::{Bound, PyModule, PyResult, logging, refuse_other_interpreters};
     use pyo3::types::PyModuleMethods;
 
     #[pymodule_export]
@@ -30,7 +32,24 @@ mod _native {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        refuse_other_interpreters(module.py())?;
         logging::install();
         module.add("__version__", b24_messageservice::VERSION)
+    }
+}
+
+/// What this module keeps, such as the classes of exceptions, belongs to one interpreter. In another
+/// one of the process it would be used by the wrong one, and after the end of its own.
+fn refuse_other_interpreters(py: Python<'_>) -> PyResult<()> {
+    // Each interpreter has a module `sys` of its own.
+    static FIRST: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let own = py.import("sys")?;
+    if FIRST.get_or_init(py, || own.clone().unbind()).is(&own) {
+        Ok(())
+    } else {
+        Err(PyImportError::new_err(
+            "b24_messageservice works in one interpreter of a process, and another one has imported \
+             it already: do not use it in a subinterpreter",
+        ))
     }
 }

@@ -7,6 +7,7 @@ import importlib.resources
 import inspect
 import pickle
 import re
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -65,3 +66,36 @@ def test_gil_state_is_told() -> None:
     print(f"CPython {sys.version.split()[0]}, GIL {'on' if gil else 'off'}")
     free_threaded = "free-threading" in sys.version
     assert gil is not free_threaded
+
+
+SUBINTERPRETER = """
+import importlib, sys, b24_messageservice as b24
+try:
+    interpreters = importlib.import_module("_xxsubinterpreters")
+except ImportError:
+    interpreters = importlib.import_module("_interpreters")
+other = interpreters.create()
+interpreters.run_string(other, f"import sys; sys.path[:] = {sys.path}" + '''
+try:
+    import b24_messageservice
+except ImportError:
+    print("refused", flush=True)
+''')
+interpreters.destroy(other)
+try:
+    b24.Client("portal.bitrix24.com", nothing="")
+except b24.InvalidConfig:
+    print("works", flush=True)
+"""
+
+
+def test_one_interpreter_of_a_process_can_use_it() -> None:
+    """What the module keeps is Python objects of the interpreter that imported it first."""
+    done = subprocess.run(
+        [sys.executable, "-c", SUBINTERPRETER],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == ["refused", "works"]
