@@ -17,13 +17,16 @@ pub(crate) struct Renewed {
 }
 
 /// The members of the authorization server's answer, each kept raw as in an [`Envelope`]. A pair in
-/// them exists nowhere else, so text that PHP writes before or after them is skipped.
+/// them exists nowhere else, so text that PHP writes before or after them is skipped, even if it
+/// contains braces, as a trace of calls does (`{main}`).
 fn members(text: &str) -> Option<BTreeMap<String, &RawValue>> {
-    let json = text.get(text.find('{')?..)?;
-    serde_json::Deserializer::from_str(json)
-        .into_iter()
-        .next()?
-        .ok()
+    /// More than such a text has, and few enough to look at each.
+    const MAX_BRACES: usize = 64;
+    let mut braces = text.match_indices('{').take(MAX_BRACES);
+    braces.find_map(|(at, _)| {
+        let json = serde_json::Deserializer::from_str(text.get(at..)?);
+        json.into_iter().next()?.ok()
+    })
 }
 
 /// Whether this part of the authorization server's answer already contains the pair.
@@ -59,4 +62,31 @@ pub(crate) fn read_renewal(
         expires: number("expires"),
         expires_in: number("expires_in"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_is_found_in_what_php_writes_around_it() {
+        let pair = r#"{"access_token":"a","user":{"id":1}}"#;
+        for (before, after) in [
+            ("", ""),
+            ("Warning: x in y.php on line 1\n", "\n<br>"),
+            (
+                "Call Stack: 0.1 1. {main}() y.php:0, {closure}() ",
+                " {main}",
+            ),
+            ("{\"a\":", ""),
+        ] {
+            let text = format!("{before}{pair}{after}");
+            assert!(has_pair(text.as_bytes()), "{text}");
+        }
+        let whole = pair.len();
+        for end in 0..whole {
+            assert!(!has_pair(&pair.as_bytes()[..end]), "{end}");
+        }
+        assert!(!has_pair("{\"a\":".repeat(100_000).as_bytes()));
+    }
 }
