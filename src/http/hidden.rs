@@ -110,9 +110,10 @@ impl ResponseMask {
             Part::Fields if self.chunked && !self.old => Part::ChunkSize,
             Part::ChunkSize => {
                 let size = chunk_size(line);
-                let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit());
-                // And the semicolon, if there are extensions.
-                cover_from(line, digits.count() + 1);
+                // And a semicolon, with what blanks there are before it, if there are extensions.
+                let is_of_size = |byte: &&u8| byte.is_ascii_hexdigit() || b" \t".contains(byte);
+                let shown = line.iter().take_while(is_of_size);
+                cover_from(line, shown.count() + 1);
                 match size {
                     Some(0) => Part::Trailer,
                     Some(size) => Part::Chunk(size),
@@ -229,11 +230,11 @@ mod tests {
         assert_eq!(
             hidden(
                 "HTTP/1.1 200 OK\r\ntransfer-encoding:  gzip, Chunked\r\n\r\n\
-                 3;x=y\r\nsec\r\nA\r\nret\r\n\r\n:-)\r\n0\r\nX: y\r\n\r\nmore"
+                 3 ;x=y\r\nsec\r\nA\r\nret\r\n\r\n:-)\r\n0\r\nX: y\r\n\r\nmore"
             ),
             (
                 "HTTP/1.1 200 **\r\ntransfer-encoding:  gzip, Chunked\r\n\r\n\
-                 3;***\r\n***\r\nA\r\n**********\r\n0\r\n*:**\r\n\r\n****"
+                 3 ;***\r\n***\r\nA\r\n**********\r\n0\r\n*:**\r\n\r\n****"
                     .to_owned(),
                 "secret\r\n\r\n:-)more".to_owned()
             )
