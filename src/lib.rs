@@ -20,7 +20,8 @@
 //! ```
 //!
 //! Each attempt is logged by the [`log`] crate under the target `b24_messageservice`: at level
-//! `debug` if it succeeded, at `info` if it failed.
+//! `debug` if it succeeded, at `info` if it failed. A logger must not make calls of this library: they
+//! could wait for the one that is logged.
 #![forbid(unsafe_code)]
 
 mod client;
