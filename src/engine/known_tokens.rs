@@ -53,7 +53,7 @@ struct KnownInstallation {
     /// The state directory of the client that got the newest pair; the pair is stored there too.
     home: Option<PathBuf>,
     /// All keys by which it is found, oldest first.
-    names: VecDeque<InstallationKey>,
+    keys: VecDeque<InstallationKey>,
     /// What the authorization server refused for good, and how.
     refused: Option<(RequesterId, Error)>,
     renewal: Option<Arc<PendingRenewal>>,
@@ -69,7 +69,7 @@ impl Entry for KnownInstallation {
 
 impl std::fmt::Debug for KnownInstallation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Installation").finish_non_exhaustive()
+        f.debug_struct("KnownInstallation").finish_non_exhaustive()
     }
 }
 
@@ -109,13 +109,13 @@ impl KnownTokens {
     /// until then.
     pub(crate) fn next_step(
         &self,
-        name: InstallationKey,
+        key: InstallationKey,
         mine: &Credentials,
         home: Option<&Path>,
         until: Instant,
     ) -> NextStep {
         let mut known = self.lock();
-        let installation = known.get_or_make(name);
+        let installation = known.get_or_make(key);
         if let Some(renewal) = &installation.renewal {
             return NextStep::Wait(renewal.want(until));
         }
@@ -132,45 +132,45 @@ impl KnownTokens {
     }
 
     /// The refusal of these very credentials, if there was one.
-    pub(crate) fn refusal(&self, name: InstallationKey, asking: RequesterId) -> Option<Error> {
+    pub(crate) fn refusal(&self, key: InstallationKey, requester: RequesterId) -> Option<Error> {
         let mut known = self.lock();
-        let (refused, error) = known.get_or_make(name).refused.as_ref()?;
-        (*refused == asking).then(|| error.clone())
+        let (refused, error) = known.get_or_make(key).refused.as_ref()?;
+        (*refused == requester).then(|| error.clone())
     }
 
     /// Notes that these credentials were refused for good.
-    pub(crate) fn refuse(&self, name: InstallationKey, asking: RequesterId, error: &Error) {
-        self.lock().get_or_make(name).refused = Some((asking, error.clone()));
+    pub(crate) fn refuse(&self, key: InstallationKey, requester: RequesterId, error: &Error) {
+        self.lock().get_or_make(key).refused = Some((requester, error.clone()));
     }
 
     /// Notes the newest pair, which a client with this state directory has got, and further keys by
     /// which the installation is found from now on.
     pub(crate) fn note(
         &self,
-        name: InstallationKey,
+        key: InstallationKey,
         also: InstallationKey,
         newest: &Credentials,
         home: Option<&Path>,
     ) {
         let mut known = self.lock();
-        let installation = known.get_or_make(name);
+        let installation = known.get_or_make(key);
         installation.newest = Some(newest.clone());
         installation.home = home.map(Path::to_owned);
         let max = home.map_or(Self::MAX_KEYS, |_| Self::MAX_STORED_KEYS);
-        known.add_name(name, also, max);
+        known.add_key(key, also, max);
     }
 
     /// Notes that a renewal has ended.
-    pub(crate) fn finish(&self, name: InstallationKey) {
-        self.lock().get_or_make(name).renewal = None;
+    pub(crate) fn finish(&self, key: InstallationKey) {
+        self.lock().get_or_make(key).renewal = None;
     }
 
     /// The fingerprints of the refresh tokens by which the installation is found. (If there was no
     /// token, the fingerprint of its host is among them.)
-    pub(crate) fn tokens_of(&self, name: InstallationKey) -> Vec<u64> {
+    pub(crate) fn tokens_of(&self, key: InstallationKey) -> Vec<u64> {
         let mut known = self.lock();
-        let names = &known.get_or_make(name).names;
-        names.iter().map(|name| name.0).collect()
+        let keys = &known.get_or_make(key).keys;
+        keys.iter().map(|key| key.0).collect()
     }
 
     /// The renewals that are under way.
@@ -184,8 +184,8 @@ impl KnownTokens {
 }
 
 impl Known {
-    fn get_or_make(&mut self, name: InstallationKey) -> &mut KnownInstallation {
-        let id = if let Some(id) = self.ids.get(&name) {
+    fn get_or_make(&mut self, key: InstallationKey) -> &mut KnownInstallation {
+        let id = if let Some(id) = self.ids.get(&key) {
             *id
         } else {
             if self.installations.make_room() {
@@ -193,33 +193,33 @@ impl Known {
                 self.ids.retain(|_, id| left.contains(id));
             }
             self.next_id += 1;
-            self.ids.insert(name, self.next_id);
+            self.ids.insert(key, self.next_id);
             self.next_id
         };
         let installation = self.installations.get_or_insert_with(id, Default::default);
-        if installation.names.is_empty() {
-            installation.names.push_back(name);
+        if installation.keys.is_empty() {
+            installation.keys.push_back(key);
         }
         installation
     }
 
     /// Settings may have the first tokens as well as those that were replaced just now. So an
     /// eighth of the keys are the first ones.
-    fn add_name(&mut self, name: InstallationKey, also: InstallationKey, max: usize) {
-        let Some(id) = self.ids.get(&name).copied() else {
+    fn add_key(&mut self, key: InstallationKey, also: InstallationKey, max: usize) {
+        let Some(id) = self.ids.get(&key).copied() else {
             return;
         };
         let Some(installation) = self.installations.get(&id) else {
             return;
         };
         if self.ids.insert(also, id) != Some(id) {
-            installation.names.push_back(also);
+            installation.keys.push_back(also);
         }
         // Not the key by which the renewal under way is going to be ended.
         let oldest = max / 8;
-        let oldest = oldest + usize::from(installation.names.get(oldest) == Some(&name));
-        if installation.names.len() > max
-            && let Some(old) = installation.names.remove(oldest)
+        let oldest = oldest + usize::from(installation.keys.get(oldest) == Some(&key));
+        if installation.keys.len() > max
+            && let Some(old) = installation.keys.remove(oldest)
         {
             self.ids.remove(&old);
         }

@@ -391,8 +391,7 @@ impl Request for Batch {
     ) -> Result<(Self::Output, Operating), AttemptError> {
         read(response, source, |envelope| {
             let result: BatchResult = envelope
-                .result
-                .and_then(|result| serde_json::from_str(result.get()).ok())
+                .result_as()
                 .ok_or("an answer that is not that of a batch")?;
             let mut operating = Operating::default();
             let outcomes = self

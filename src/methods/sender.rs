@@ -243,8 +243,7 @@ impl Request for ListRequest {
     ) -> Result<(Vec<String>, Operating), AttemptError> {
         read(response, source, |envelope| {
             let codes = envelope
-                .result
-                .and_then(|result| serde_json::from_str(result.get()).ok())
+                .result_as()
                 .and_then(codes_of)
                 .ok_or("an answer that is neither a list of codes nor an error")?;
             Ok((codes, envelope.operating()))

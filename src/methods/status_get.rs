@@ -69,8 +69,7 @@ impl Request for StatusGet {
     ) -> Result<(String, Operating), AttemptError> {
         read(response, source, |envelope| {
             let status = envelope
-                .result
-                .and_then(|result| serde_json::from_str(result.get()).ok())
+                .result_as()
                 .ok_or("an answer that is neither a status nor an error")?;
             Ok((status, envelope.operating()))
         })

@@ -3,7 +3,7 @@
 use super::error_table::{AttemptError, CodeRow, ErrorResponse, unreadable};
 use super::form::percent_encode;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub(crate) struct Source<'a> {
 #[serde(bound = "T: Deserialize<'de>")]
 pub(crate) struct Envelope<'a, T = Time> {
     #[serde(borrow)]
-    pub(crate) result: Option<&'a RawValue>,
+    result: Option<&'a RawValue>,
     #[serde(borrow)]
     error: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -44,6 +44,11 @@ pub(crate) struct Envelope<'a, T = Time> {
 }
 
 impl Envelope<'_> {
+    /// The result, if it is of this type.
+    pub(crate) fn result_as<T: DeserializeOwned>(&self) -> Option<T> {
+        serde_json::from_str(self.result?.get()).ok()
+    }
+
     /// What it says about the method's time budget.
     pub(crate) fn operating(&self) -> Operating {
         Operating::new(self.time)

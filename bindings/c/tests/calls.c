@@ -426,6 +426,9 @@ static void a_fork_shares_no_connection(void)
     waitpid(child, &ended, 0);
     CHECK_NUMBER(ended, 0);
     CHECK(stored("child", "sent"));
+    /* Before the parent calls again: over a connection that both had used, TLS would fail, and the
+     * parent would open another. */
+    CHECK_NUMBER(portal_seen("connections"), 2);
     CHECK_NUMBER(update(client, "sent"), B24_OK);
     CHECK(stored(message, "sent"));
     CHECK_NUMBER(portal_seen("connections"), 2);
