@@ -1,6 +1,8 @@
 //! What is kept after the process has ended: the tokens of installations and the levels of rate
 //! limits.
 
+#[cfg(feature = "provider")]
+pub(crate) mod database;
 #[cfg(unix)]
 pub(crate) mod directory;
 #[cfg(not(unix))]
@@ -12,6 +14,20 @@ mod file_lock;
 mod level;
 #[cfg(unix)]
 mod links;
+#[cfg(feature = "provider")]
+pub(crate) mod installations;
+#[cfg(feature = "provider")]
+pub(crate) mod lanes;
+#[cfg(feature = "provider")]
+pub(crate) mod receipts;
+#[cfg(feature = "provider")]
+pub(crate) mod schema;
+#[cfg(feature = "provider")]
+mod shared_tokens;
+#[cfg(all(unix, feature = "provider"))]
+pub(crate) mod sqlite;
+#[cfg(all(unix, feature = "provider"))]
+mod sqlite_file;
 #[cfg(unix)]
 mod state_dir;
 pub(crate) mod token_record;
