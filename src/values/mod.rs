@@ -4,6 +4,7 @@ pub(crate) mod address;
 pub(crate) mod callbacks;
 pub(crate) mod error;
 pub(crate) mod rate;
+pub(crate) mod receipt;
 pub(crate) mod sender;
 pub(crate) mod status;
 pub(crate) mod tokens;
