@@ -8,7 +8,6 @@ pub(crate) mod receipt;
 pub(crate) mod sender;
 pub(crate) mod status;
 pub(crate) mod tokens;
-#[allow(dead_code, unreachable_pub, reason = "exported with the provider")]
 pub(crate) mod vocabulary;
 
 /// The target of this library's log records.

@@ -55,17 +55,20 @@ impl Entry {
     }
 }
 
+/// One for each update that could be handed over.
+type Outcomes = Vec<Result<(), Error>>;
+
 impl Batch {
     /// Hands over what can be sent, and sets the outcome of every entry. Returns the first failure.
     pub(crate) fn apply(
         &mut self,
-        send: impl FnOnce(&mut dyn Iterator<Item = &Update>) -> Result<Vec<Result<(), Error>>, Error>,
+        hand_over: impl FnOnce(&mut dyn Iterator<Item = &Update>) -> Result<Outcomes, Error>,
     ) -> Result<(), Error> {
         let mut updates = self
             .entries
             .iter()
             .filter_map(|entry| entry.update.as_ref());
-        let sent = catch(|| send(&mut updates)).unwrap_or_else(Err);
+        let sent = catch(|| hand_over(&mut updates)).unwrap_or_else(Err);
         match sent {
             Ok(outcomes) => self.note(outcomes.into_iter()),
             // Nothing is known of any entry, so none may look applied.
@@ -172,8 +175,8 @@ pub unsafe extern "C" fn b24_message_status_update_batch(
 /// batch has not been sent, or if there is no update with this index.
 ///
 /// The error is borrowed: do not free it. It stays valid, at the same address, until the batch is
-/// sent or stored again or freed, even if updates are added. Updates that failed for the same reason may
-/// share one. One thread at a time. Cannot fail.
+/// sent or stored again or freed, even if updates are added. Updates that failed for the same reason
+/// may share one. One thread at a time. Cannot fail.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_batch_error(
     batch: *const b24_batch,

@@ -39,9 +39,10 @@ pub extern "C" fn b24_config_new() -> *mut b24_config {
 
 /// Sets an option. The names:
 // make generate writes: names of options
-/// portal, access_token, refresh_token, client_id, client_secret, oauth_url, timeout_ms,
-/// connect_timeout_ms, max_retries, rate_limit, state_dir, ca_file, proxy, resolve, redirect_hosts,
-/// user_agent, allow_http.
+/// client_id, client_secret, oauth_url, timeout_ms, connect_timeout_ms, max_retries, rate_limit,
+/// ca_file, proxy, resolve, redirect_hosts, user_agent, allow_http; of clients only: portal,
+/// access_token, refresh_token, state_dir; of providers only: store, durability, store_max_mb,
+/// store_key_file, workers.
 // end: names of options
 ///
 /// Both texts are copied. One thread at a time. B24_INVALID_CONFIG for an unknown name or a wrong

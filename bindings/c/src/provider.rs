@@ -162,7 +162,7 @@ pub unsafe extern "C" fn b24_provider_cancel(provider: *mut b24_provider) {
 /// Reads a request that was posted to the provider's handler, and checks that it is the portal's: a
 /// message to be sent, or that the application was installed or removed. Nothing is answered: the
 /// program answers HTTP, with 200 after success, 400 to B24_INVALID_ARGUMENT, 403 to
-/// B24_ACCESS_DENIED, and else 503, so that the portal repeats it.
+/// B24_ACCESS_DENIED, and 503 to anything else.
 ///
 /// `content_type` is the header of this name, "" if there is none: form encoding, which portals use,
 /// and JSON are read. `body` has `length` bytes, at most 1 MiB; it may be NULL if there are none.
@@ -205,8 +205,8 @@ pub unsafe extern "C" fn b24_provider_receive(
 /// `auth_json` is a JSON object with access_token, refresh_token and what else came with them.
 /// `application_token` is the one that came with the installation, and "" if it is not known: the
 /// first message whose token the authorization server confirms then sets it. Both are borrowed for
-/// the call. An installation that is stored already stays as it is. What waits for a portal that was
-/// held is sent again.
+/// the call. A refresh_token that is known already changes nothing, and is no failure. What waits for
+/// a portal that was held is sent again.
 ///
 /// Any thread, any number at once. Returns by timeout_ms, with any b24_code. B24_INVALID_ARGUMENT if
 /// auth_json cannot be read, B24_ACCESS_DENIED if it is not confirmed.
@@ -328,11 +328,17 @@ pub unsafe extern "C" fn b24_provider_track(
     message_id: *const c_char,
     error: *mut *mut b24_error,
 ) -> b24_code {
-    let operator = c"".as_ptr();
+    let operator_name = c"".as_ptr();
     // SAFETY: as for this function.
     unsafe {
         b24_provider_track_of(
-            provider, operator, reference, member_id, code, message_id, error,
+            provider,
+            operator_name,
+            reference,
+            member_id,
+            code,
+            message_id,
+            error,
         )
     }
 }
@@ -341,15 +347,15 @@ pub unsafe extern "C" fn b24_provider_track(
 /// knows it. A receipt that came by this reference before waits for this call. Several references
 /// may stand for one message: its parts, whose statuses are combined.
 ///
-/// `operator` is the operator whose reference it is, at most 64 bytes, "" if there is only one;
-/// `reference` has 1 to 255 bytes. `member_id` is the portal's permanent id, `code` the provider
+/// `operator_name` is the operator whose reference it is, at most 64 bytes, "" if there is only
+/// one; `reference` has 1 to 255 bytes. `member_id` is the portal's permanent id, `code` the provider
 /// code, `message_id` the id that the portal gave the provider. All are borrowed for the call, and
 /// stored when it returns. Any thread, any number at once. B24_INVALID_ARGUMENT if an argument
 /// is wrong, B24_STORAGE if the store fails.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_provider_track_of(
     provider: *mut b24_provider,
-    operator: *const c_char,
+    operator_name: *const c_char,
     reference: *const c_char,
     member_id: *const c_char,
     code: *const c_char,
@@ -364,7 +370,7 @@ pub unsafe extern "C" fn b24_provider_track_of(
             error,
             with_provider!(|provider| provider.track(
                 Reference::new(read(reference, "reference")?)
-                    .of_operator(read(operator, "operator")?),
+                    .of_operator(read(operator_name, "operator_name")?),
                 read(member_id, "member_id")?,
                 read(code, "code")?,
                 read(message_id, "message_id")?,
@@ -376,8 +382,8 @@ pub unsafe extern "C" fn b24_provider_track_of(
 /// Stores a receipt, to be sent to the portal by a drain of any process. When it returns B24_OK, the
 /// receipt is safe (see the option durability), and the operator can be told so.
 ///
-/// Of one message the final statuses (delivered, undelivered, failed) rank above sent, and sent above
-/// queued. A lower rank never replaces a higher one; within a rank the later time stands, then the
+/// Of one message the final statuses (delivered, undelivered, failed) rank above sent, and sent
+/// above queued. A lower rank never replaces a higher one; within a rank the later time stands, then the
 /// later call. So receipts may come twice and in any order.
 ///
 /// `member_id` is the portal's permanent id, `code` the provider code, `message_id` the id that the
@@ -457,10 +463,10 @@ pub unsafe extern "C" fn b24_provider_report_reference(
     at_ms: i64,
     error: *mut *mut b24_error,
 ) -> b24_code {
-    let operator = c"".as_ptr();
+    let operator_name = c"".as_ptr();
     // SAFETY: as for this function.
     unsafe {
-        b24_provider_report_reference_of(provider, operator, reference, status, at_ms, error)
+        b24_provider_report_reference_of(provider, operator_name, reference, status, at_ms, error)
     }
 }
 
@@ -468,13 +474,13 @@ pub unsafe extern "C" fn b24_provider_report_reference(
 /// the one that b24_provider_track_of has named, or will name: the receipt waits for it an hour, and
 /// is then refused.
 ///
-/// `operator` and `reference` are those given to b24_provider_track_of, `status` and `at_ms` as for
-/// b24_provider_report. The texts are borrowed for the call. Any thread, any number at once.
+/// `operator_name` and `reference` are those given to b24_provider_track_of, `status` and `at_ms` as
+/// for b24_provider_report. The texts are borrowed for the call. Any thread, any number at once.
 /// B24_INVALID_ARGUMENT if an argument is wrong, B24_STORAGE if the store fails or is full.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_provider_report_reference_of(
     provider: *mut b24_provider,
-    operator: *const c_char,
+    operator_name: *const c_char,
     reference: *const c_char,
     status: *const c_char,
     at_ms: i64,
@@ -488,7 +494,7 @@ pub unsafe extern "C" fn b24_provider_report_reference_of(
             error,
             with_provider!(|provider| provider.report_reference(
                 Reference::new(read(reference, "reference")?)
-                    .of_operator(read(operator, "operator")?),
+                    .of_operator(read(operator_name, "operator_name")?),
                 read(status, "status")?,
                 read_time(at_ms)?,
             )),
@@ -564,10 +570,10 @@ pub unsafe extern "C" fn b24_provider_inspect(
                         c_string(&portal.client_endpoint),
                         c_string(portal.state),
                         c_string(&portal.reason),
-                        number(portal.waiting),
-                        number(portal.refused),
-                        portal.oldest.map(in_ms).map(number).unwrap_or_default(),
-                        portal.next_due.map(in_ms).map(number).unwrap_or_default(),
+                        number(&portal.waiting),
+                        number(&portal.refused),
+                        milliseconds(portal.oldest),
+                        milliseconds(portal.next_due),
                     ]
                 });
                 give_out(
@@ -626,7 +632,7 @@ pub unsafe extern "C" fn b24_provider_refused(
                         c_string(&receipt.message_id),
                         c_string(&receipt.reference),
                         c_string(receipt.status),
-                        number(receipt.at_ms),
+                        number(&receipt.at_ms),
                         c_string(&receipt.reason),
                     ]
                 });
@@ -652,8 +658,12 @@ pub unsafe extern "C" fn b24_provider_refused(
     }
 }
 
-fn number(number: impl ToString) -> CString {
+fn number(number: &impl ToString) -> CString {
     c_string(&number.to_string())
+}
+
+fn milliseconds(time: Option<Duration>) -> CString {
+    time.map(|time| number(&in_ms(time))).unwrap_or_default()
 }
 
 /// Lets the receipts of a portal be sent again that is held: after what held it was put right, for

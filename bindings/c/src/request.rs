@@ -1,7 +1,7 @@
 //! `b24_request`.
 #![cfg_attr(
     not(feature = "provider"),
-    allow(dead_code, reason = "without a provider there are no requests")
+    allow(unused, reason = "without a provider there are no requests")
 )]
 
 use crate::code::b24_code;
