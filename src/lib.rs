@@ -34,6 +34,8 @@ mod methods;
 mod options;
 mod process;
 mod protocol;
+#[cfg(feature = "provider")]
+mod provider;
 mod store;
 #[doc(hidden)]
 pub mod tables;
@@ -44,10 +46,17 @@ pub use engine::renewal::renewals_wait;
 #[doc(hidden)]
 pub use engine::renewal::renewals_wait_interruptible;
 pub use options::Config;
+#[cfg(feature = "provider")]
+pub use provider::{Drained, PortalState, Provider, RefusedReceipt, Request, request::RequestKind};
+#[cfg(feature = "provider")]
+#[doc(hidden)]
+pub use provider::{after_fork, before_fork};
 pub use values::error::{Error, ErrorKind};
+pub use values::receipt::{Receipt, Reference};
 pub use values::sender::Sender;
 pub use values::status::{Status, Update};
 pub use values::tokens::Tokens;
+pub use values::vocabulary::Vocabulary;
 
 /// The version of this library, `1.2.3`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -46,6 +46,9 @@ pub struct OptionRow {
     pub default: &'static str,
     /// For users, in Markdown, with a space before each line.
     pub documentation: &'static str,
+    /// What takes it.
+    pub used_by: UsedBy,
+    is_set: fn(&Settings) -> bool,
     set: fn(&mut Settings, name: &str, value: &str) -> Result<(), Error>,
 }
 
@@ -73,6 +76,17 @@ pub enum OptionKind {
     Flag,
 }
 
+/// What takes an option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UsedBy {
+    /// A client of one portal.
+    Client,
+    /// A provider, which serves many portals.
+    Provider,
+    /// Either.
+    Both,
+}
+
 /// A function that a program may set, besides the options.
 #[derive(Debug)]
 pub struct CallbackRow {
@@ -87,11 +101,12 @@ pub struct CallbackRow {
 /// Writes all parts of an option from its row: its field in [`Settings`] with the default, its row
 /// in [`OPTIONS`] with the reader, and its method of [`Config`].
 ///
-/// `/// documentation`, then `name: type = default, the default in Markdown, kind, reader;`
+/// `/// documentation`, then
+/// `name: type = default, the default in Markdown, kind, reader, what takes it;`
 macro_rules! options {
     ($(
         $(#[doc = $documentation:literal])+
-        $name:ident: $type:ty = $initial:expr, $default:literal, $kind:ident, $read:path;
+        $name:ident: $type:ty = $initial:expr, $default:literal, $kind:ident, $read:path, $used_by:ident;
     )+) => {
         /// The options as read. Clients with equal settings can replace each other.
         #[derive(Clone, PartialEq, Eq, Hash)]
@@ -111,6 +126,8 @@ macro_rules! options {
             kind: OptionKind::$kind,
             default: $default,
             documentation: concat!($($documentation),+),
+            used_by: UsedBy::$used_by,
+            is_set: |settings| settings.$name != Settings::default().$name,
             set: |settings, name, value| {
                 // The field may be an `Option` of what is read.
                 settings.$name = $read(name, value)?.into();
@@ -179,59 +196,80 @@ macro_rules! option_method {
 options! {
     /// The portal: a host such as `portal.bitrix24.com`, an origin, or a `client_endpoint` URL. The
     /// address of an inbound webhook is refused, because the methods never work with one.
-    portal: Option<Origin> = None, "required", Text, read_portal;
+    portal: Option<Origin> = None, "required", Text, read_portal, Client;
 
     /// The OAuth access token of an installed application.
-    access_token: String = String::new(), "required, unless `state_dir` holds one", Text, read_secret;
+    access_token: String = String::new(), "required, unless `state_dir` holds one", Text, read_secret, Client;
 
     /// The refresh token that came with the access token. It needs `client_id` and `client_secret`.
-    refresh_token: String = String::new(), "none", Text, read_secret;
+    refresh_token: String = String::new(), "none", Text, read_secret, Client;
 
     /// The application's id.
-    client_id: String = String::new(), "none", Text, read_secret;
+    client_id: String = String::new(), "none", Text, read_secret, Both;
 
     /// The application's secret. It is sent to the authorization server only.
-    client_secret: String = String::new(), "none", Text, read_secret;
+    client_secret: String = String::new(), "none", Text, read_secret, Both;
 
     /// The authorization server, https only.
-    oauth_url: Origin = Origin::default_oauth(), "`https://oauth.bitrix.info`", Text, read_oauth_url;
+    oauth_url: Origin = Origin::default_oauth(), "`https://oauth.bitrix.info`", Text, read_oauth_url, Both;
 
     /// The deadline of a whole call, from 1 ms to 7 days: waiting, renewal, redirects and retries
     /// included.
-    timeout: Duration = Duration::from_secs(30), "`30000`", Milliseconds, read_milliseconds;
+    timeout: Duration = Duration::from_secs(30), "`30000`", Milliseconds, read_milliseconds, Both;
 
     /// The deadline of one attempt to connect: DNS, TCP, proxy and TLS.
-    connect_timeout: Duration = Duration::from_secs(10), "`10000`", Milliseconds, read_milliseconds;
+    connect_timeout: Duration = Duration::from_secs(10), "`10000`", Milliseconds, read_milliseconds, Both;
 
     /// How often a call is retried after the first attempt, from 0 to 100. In a batch this holds for
     /// each request.
-    max_retries: u32 = 4, "`4`", Number, read_max_retries;
+    max_retries: u32 = 4, "`4`", Number, read_max_retries, Both;
 
     /// How many requests the portal allows: `standard` (50 at once, 2 a second), `enterprise` (250
     /// at once, 5 a second), `off`, or `BURST/DRAIN` such as `50/2`.
-    rate_limit: Option<Rate> = Some(STANDARD), "`standard`", Text, read_rate;
+    rate_limit: Option<Rate> = Some(STANDARD), "`standard`", Text, read_rate, Both;
 
     /// A directory in which the processes of one machine share tokens and the rate limit. It is made
     /// if its parent exists.
-    state_dir: Option<PathBuf> = None, "none", Path, read_path;
+    state_dir: Option<PathBuf> = None, "none", Path, read_path, Client;
 
     /// A PEM file of root certificates that are trusted besides the built-in ones.
-    ca_file: Option<PathBuf> = None, "none", Path, read_path;
+    ca_file: Option<PathBuf> = None, "none", Path, read_path, Both;
 
     /// The proxy: `env` for what the environment says, `none`, or the URL of an HTTP proxy.
-    proxy: Proxy = Proxy::Env, "`env`", Text, read_proxy;
+    proxy: Proxy = Proxy::Env, "`env`", Text, read_proxy, Both;
 
-    /// Addresses to use instead of DNS: `host:port:address[:port]`, separated by commas.
-    resolve: Vec<Resolve> = Vec::new(), "none", List, read_resolve;
+    /// Addresses to use instead of DNS: `host:port:address[:port]`, separated by commas. The host `*`
+    /// stands for any.
+    resolve: Vec<Resolve> = Vec::new(), "none", List, read_resolve, Both;
 
     /// Further hosts that a portal may move to, separated by commas.
-    redirect_hosts: Vec<String> = Vec::new(), "none", List, read_redirect_hosts;
+    redirect_hosts: Vec<String> = Vec::new(), "none", List, read_redirect_hosts, Both;
 
     /// A prefix to the library's own `User-Agent`, such as `my-gateway/2.1`.
-    user_agent: String = String::new(), "none", Text, read_user_agent;
+    user_agent: String = String::new(), "none", Text, read_user_agent, Both;
 
     /// Whether an `http://` portal is accepted. The token is then sent unencrypted.
-    allow_http: bool = false, "`false`", Flag, read_bool;
+    allow_http: bool = false, "`false`", Flag, read_bool, Both;
+
+    /// Where a provider keeps installations and receipts: `sqlite:` and the path of a file, which is
+    /// made if its directory exists.
+    store: Option<StoreUrl> = None, "required", Text, read_store, Provider;
+
+    /// What an acknowledged receipt survives: `disk`, that the machine fails, or `process`, only
+    /// that the process is killed, which is faster.
+    durability: Durability = Durability::Disk, "`disk`", Text, read_durability, Provider;
+
+    /// How large the store may become, in megabytes. Beyond that, and if less than 64 MB of the disk
+    /// are free, receipts are refused with `STORAGE`, and those in the store are still sent.
+    store_max_mb: Option<u32> = None, "none", Number, read_megabytes, Provider;
+
+    /// A file of keys, with which the tokens in the store are sealed: a line `ID KEY` for each, where
+    /// `KEY` is 32 random bytes in hexadecimal or Base64. The first one seals, all open.
+    store_key_file: Option<PathBuf> = None, "none", Path, read_path, Provider;
+
+    /// How many threads send receipts while a program drains, from 0 to 256. With 0 only the calling
+    /// thread does.
+    workers: u32 = 8, "`8`", Number, read_workers, Provider;
 }
 
 /// Every function that a program may set besides the options.
@@ -274,6 +312,20 @@ pub(crate) struct Resolve {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) address: SocketAddr,
+}
+
+/// Where a provider's store is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum StoreUrl {
+    /// A file of this machine.
+    Sqlite(PathBuf),
+}
+
+/// What an acknowledged receipt survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Durability {
+    Disk,
+    Process,
 }
 
 impl Default for Config {
@@ -369,6 +421,7 @@ impl Config {
         if let Some(error) = &self.error {
             return Err(error.clone());
         }
+        self.refuse_options_of(UsedBy::Provider)?;
         let settings = &self.settings;
         let Some(portal) = &settings.portal else {
             return Err(invalid(
@@ -422,6 +475,58 @@ impl Config {
         }
         Ok(settings)
     }
+
+    /// The settings of a provider, if they belong together.
+    #[cfg(feature = "provider")]
+    pub(crate) fn check_provider(&self) -> Result<&Settings, Error> {
+        if let Some(error) = &self.error {
+            return Err(error.clone());
+        }
+        self.refuse_options_of(UsedBy::Client)?;
+        let settings = &self.settings;
+        if settings.store.is_none() {
+            return Err(invalid(
+                "store",
+                "is missing; it takes sqlite: and the path of a file, such as \
+                 sqlite:/var/lib/sms/b24.db",
+            ));
+        }
+        for (name, value) in [
+            ("client_id", &settings.client_id),
+            ("client_secret", &settings.client_secret),
+        ] {
+            if value.is_empty() {
+                return Err(invalid(
+                    name,
+                    "is missing; a provider takes the application's client_id and client_secret",
+                ));
+            }
+        }
+        if self.on_renewal.is_some() {
+            return Err(invalid(
+                "on_renewal",
+                "is not for a provider, which keeps renewed tokens in its store",
+            ));
+        }
+        Ok(settings)
+    }
+
+    fn refuse_options_of(&self, other: UsedBy) -> Result<(), Error> {
+        let wrong = OPTIONS
+            .iter()
+            .find(|row| row.used_by == other && (row.is_set)(&self.settings));
+        match (wrong, other) {
+            (None, _) => Ok(()),
+            (Some(row), UsedBy::Client) => Err(invalid(
+                row.name,
+                "is an option of a client; a provider has the tokens of its portals in its store",
+            )),
+            (Some(row), _) => Err(invalid(
+                row.name,
+                "is an option of a provider, and a client does not take it",
+            )),
+        }
+    }
 }
 
 fn unknown(name: &str) -> Error {
@@ -456,6 +561,7 @@ impl fmt::Debug for Config {
             .field("resolve", &settings.resolve)
             .field("redirect_hosts", &settings.redirect_hosts)
             .field("allow_http", &settings.allow_http)
+            .field("store", &settings.store)
             .finish_non_exhaustive()
     }
 }
@@ -626,6 +732,12 @@ fn read_resolve(name: &str, value: &str) -> Result<Vec<Resolve>, Error> {
         .collect()
 }
 
+impl Resolve {
+    pub(crate) fn is_for(&self, host: &str, port: u16) -> bool {
+        self.port == port && (self.host == "*" || self.host.eq_ignore_ascii_case(host))
+    }
+}
+
 impl FromStr for Resolve {
     type Err = ();
 
@@ -680,6 +792,58 @@ fn read_user_agent(name: &str, value: &str) -> Result<String, Error> {
             "is empty or contains characters other than printable ASCII; it takes a prefix such as \
              my-gateway/2.1",
         ))
+    }
+}
+
+fn read_store(name: &str, value: &str) -> Result<StoreUrl, Error> {
+    match value.strip_prefix("sqlite:") {
+        Some(path) if !path.is_empty() && !path.contains('\0') => {
+            Ok(StoreUrl::Sqlite(PathBuf::from(path)))
+        }
+        // The value is not quoted: the URL of another store may contain a password.
+        _ => Err(invalid(
+            name,
+            "is not the address of a store; it takes sqlite: and the path of a file, such as \
+             sqlite:/var/lib/sms/b24.db",
+        )),
+    }
+}
+
+fn read_durability(name: &str, value: &str) -> Result<Durability, Error> {
+    match value {
+        "disk" => Ok(Durability::Disk),
+        "process" => Ok(Durability::Process),
+        _ => Err(invalid(
+            name,
+            &format!("is {}; it takes disk or process", shown(value)),
+        )),
+    }
+}
+
+fn read_megabytes(name: &str, value: &str) -> Result<u32, Error> {
+    match value.parse() {
+        Ok(megabytes @ 1..) => Ok(megabytes),
+        _ => Err(invalid(
+            name,
+            &format!(
+                "is {}; it takes megabytes, a whole number from 1",
+                shown(value)
+            ),
+        )),
+    }
+}
+
+fn read_workers(name: &str, value: &str) -> Result<u32, Error> {
+    const MAX: u32 = 256;
+    match value.parse() {
+        Ok(workers @ 0..=MAX) => Ok(workers),
+        _ => Err(invalid(
+            name,
+            &format!(
+                "is {}; it takes a whole number from 0 to {MAX}",
+                shown(value)
+            ),
+        )),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::methods;
 use crate::protocol::error_table::{self, CodeRow, RetryAction};
 use crate::values::error::ErrorKind;
 
-pub use crate::options::{CALLBACKS, CallbackRow, OPTIONS, OptionKind, OptionRow};
+pub use crate::options::{CALLBACKS, CallbackRow, OPTIONS, OptionKind, OptionRow, UsedBy};
 pub use crate::values::error::{KINDS, KindRow};
 
 /// The error codes of some methods.

@@ -48,7 +48,7 @@ impl TcpOpener {
         let fixed: Vec<_> = self
             .resolve
             .iter()
-            .filter(|entry| entry.port == port && entry.host.eq_ignore_ascii_case(host))
+            .filter(|entry| entry.is_for(host, port))
             .map(|entry| entry.address)
             .collect();
         if fixed.is_empty() {
