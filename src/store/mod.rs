@@ -23,7 +23,9 @@ pub(crate) mod receipts;
 #[cfg(feature = "provider")]
 pub(crate) mod schema;
 #[cfg(feature = "provider")]
-mod shared_tokens;
+pub(crate) mod seal;
+#[cfg(feature = "provider")]
+pub(crate) mod shared_tokens;
 #[cfg(all(unix, feature = "provider"))]
 pub(crate) mod sqlite;
 #[cfg(all(unix, feature = "provider"))]
