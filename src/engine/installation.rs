@@ -199,7 +199,8 @@ impl Installation {
 
     /// Whether an expired token can perhaps be renewed.
     pub(crate) fn can_renew(&self) -> bool {
-        self.store.is_some() || !self.credentials.load().tokens.refresh_token.is_empty()
+        let may_have_some = self.store.as_ref().is_some_and(|store| store.has_tokens());
+        may_have_some || !self.credentials.load().tokens.refresh_token.is_empty()
     }
 
     /// The name under which the process knows an installation with these credentials.

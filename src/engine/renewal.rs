@@ -15,6 +15,7 @@ use crate::http::client::HttpRequest;
 use crate::options::{Settings, invalid};
 use crate::process::cancellation::{CallContext, CancelSource, Interrupt};
 use crate::process::per_process::Process;
+use crate::process::signals::without_signals;
 use crate::protocol::error_table::{RENEWAL, RetryAction};
 use crate::protocol::form::percent_encode;
 use crate::protocol::renewal_response::{Renewed, has_pair, read_renewal};
@@ -433,25 +434,6 @@ fn requester_with(installation: &Installation, stale: &Credentials) -> Requester
         &settings.client_secret,
         &stale.tokens.refresh_token,
     )
-}
-
-/// Runs `f` with all signals blocked. A thread that it starts keeps them blocked.
-#[cfg(unix)]
-fn without_signals<T>(f: impl FnOnce() -> T) -> T {
-    use nix::sys::signal::{SigSet, SigmaskHow};
-    let former = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
-    let done = f();
-    if let Ok(former) = former
-        && let Err(why) = former.thread_set_mask()
-    {
-        log::error!(target: LOG, "signals stay blocked on this thread: {why}");
-    }
-    done
-}
-
-#[cfg(not(unix))]
-fn without_signals<T>(f: impl FnOnce() -> T) -> T {
-    f()
 }
 
 fn credentials(installation: &Installation, stale: &Credentials, renewed: Renewed) -> Credentials {

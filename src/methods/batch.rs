@@ -29,7 +29,7 @@ pub(crate) static METHOD: Method = Method {
 };
 
 /// How many commands the portal accepts in one request.
-const MAX_COMMANDS: usize = 50;
+pub(crate) const MAX_COMMANDS: usize = 50;
 /// How many updates take their turns at once.
 const SLICE: usize = 10_000;
 
@@ -199,7 +199,7 @@ impl<'a> Chunk<'a> {
 
 /// Whether the portal might take a part of the id for a reference to the result of another command.
 /// It does so only in batches, so such an id is sent alone.
-fn has_reference(message_id: &str) -> bool {
+pub(crate) fn has_reference(message_id: &str) -> bool {
     const NAMES: [&str; 5] = ["result", "next", "total", "time", "error"];
     message_id.split('$').skip(1).any(|after| {
         NAMES.iter().any(|name| {
@@ -313,7 +313,12 @@ impl<'u> BatchOperation<'_, 'u> {
             Chunk::Alone(at, update) => {
                 let outcome = self.operation.post(update);
                 let may_still_run = self.operation.may_have_run();
-                self.outcomes.set(*at, outcome, may_still_run);
+                match outcome {
+                    Err(error) if !is_of_update(&error) => {
+                        self.outcomes.fail(*at, &error, may_still_run);
+                    }
+                    outcome => self.outcomes.set(*at, outcome, may_still_run),
+                }
             }
             Chunk::Batch(updates) => self.send_batch(updates.clone()),
         }
@@ -391,6 +396,15 @@ impl<'u> BatchOperation<'_, 'u> {
         }
         again
     }
+}
+
+/// Whether the error of a single update says something about the update, and not only about the
+/// request.
+fn is_of_update(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::MessageNotFound | ErrorKind::InvalidArgument | ErrorKind::AccessDenied
+    )
 }
 
 /// Whether a request failed as a whole for a reason that applies to the next one as well.

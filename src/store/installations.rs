@@ -53,18 +53,15 @@ pub(crate) struct StoredInstallation {
     pub(crate) client_endpoint: String,
     /// The pair in use; none if the application was removed.
     pub(crate) pair: Option<Credentials>,
-    pub(crate) pair_mark: i64,
-    pub(crate) second_mark: i64,
     /// The hash of its `application_token`; empty if that is not known.
     pub(crate) token_hash: String,
     /// When the portal says that it was made, in Unix time.
     pub(crate) installed_ts: i64,
-    pub(crate) removed_at: i64,
 }
 
 /// The columns of [`StoredInstallation`].
-const SELECT: &str = "SELECT generation, state, client_endpoint, pair, pair_mark, second_mark, \
-     token_hash, installed_ts, removed_at FROM b24_installation WHERE member_id = $1";
+const SELECT: &str = "SELECT generation, state, client_endpoint, pair, \
+     token_hash, installed_ts FROM b24_installation WHERE member_id = $1";
 
 /// A fingerprint of a refresh token as a column has it.
 pub(crate) fn mark_of(client_id: &str, refresh_token: &str) -> i64 {
@@ -158,11 +155,8 @@ impl ProviderStore {
             pair: pair
                 .map(|sealed| self.unseal(sealed, &bound_to_installation(member_id)))
                 .transpose()?,
-            pair_mark: row.integer(4),
-            second_mark: row.integer(5),
-            token_hash: row.text(6).to_owned(),
-            installed_ts: row.integer(7),
-            removed_at: row.integer(8),
+            token_hash: row.text(4).to_owned(),
+            installed_ts: row.integer(5),
         })
     }
 
@@ -200,7 +194,8 @@ impl ProviderStore {
                 installed_ts
             ],
         )?;
-        super::lanes::release_hold(transaction, member_id)
+        super::lanes::add(transaction, member_id)?;
+        super::lanes::release_hold(transaction, member_id).map(drop)
     }
 
     /// Keeps a pair that is used when the first one is refused. The newest such pair is kept.
@@ -273,6 +268,23 @@ pub(crate) fn remove(
     super::lanes::wake(transaction, member_id)
 }
 
+/// All portals, with their addresses.
+pub(crate) fn all(
+    transaction: &mut dyn Transaction,
+) -> Result<Vec<(String, (String, InstallationState))>, StoreError> {
+    let rows = transaction.query(
+        "SELECT member_id, client_endpoint, state FROM b24_installation ORDER BY member_id",
+        parameters![],
+    )?;
+    Ok(rows
+        .iter()
+        .map(|row| {
+            let state = InstallationState::of(row.integer(2));
+            (row.text(0).to_owned(), (row.text(1).to_owned(), state))
+        })
+        .collect())
+}
+
 /// Forgets installations that were removed so long ago.
 pub(crate) fn forget_removed(
     transaction: &mut dyn Transaction,
@@ -294,6 +306,8 @@ pub(crate) fn idle_since(
 ) -> Result<Vec<String>, StoreError> {
     let rows = transaction.query(
         "SELECT member_id FROM b24_installation WHERE state = 1 AND pair_at < $1
+            AND NOT EXISTS (SELECT 1 FROM b24_lane
+                WHERE b24_lane.member_id = b24_installation.member_id AND held <> 0)
          ORDER BY pair_at LIMIT $2",
         parameters![before, limit],
     )?;

@@ -21,6 +21,8 @@ pub(crate) mod lanes;
 #[cfg(feature = "provider")]
 pub(crate) mod receipts;
 #[cfg(feature = "provider")]
+pub(crate) mod references;
+#[cfg(feature = "provider")]
 pub(crate) mod schema;
 #[cfg(feature = "provider")]
 pub(crate) mod seal;

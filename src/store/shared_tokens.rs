@@ -35,6 +35,8 @@ pub(crate) enum Place {
     Installation(String),
     /// A delivery, by its mark.
     Delivery(i64),
+    /// None: only the level of a server's rate limit is shared.
+    Server,
 }
 
 /// The statements for a place. The first parameter is its key.
@@ -69,7 +71,7 @@ impl Place {
     fn statements(&self) -> &'static Statements {
         match self {
             Self::Installation(_) => &INSTALLATION,
-            Self::Delivery(_) => &DELIVERY,
+            Self::Delivery(_) | Self::Server => &DELIVERY,
         }
     }
 
@@ -77,6 +79,7 @@ impl Place {
         match self {
             Self::Installation(member_id) => member_id.into(),
             Self::Delivery(mark) => (*mark).into(),
+            Self::Server => super::database::Parameter::Null,
         }
     }
 
@@ -85,6 +88,7 @@ impl Place {
         match self {
             Self::Installation(member_id) => bound_to_installation(member_id),
             Self::Delivery(mark) => format!("delivery {mark}"),
+            Self::Server => String::new(),
         }
     }
 }
@@ -167,6 +171,10 @@ impl Store for SharedTokens {
         self.store.database.path()
     }
 
+    fn has_tokens(&self) -> bool {
+        !matches!(self.place, Place::Server)
+    }
+
     fn look_up(&self, query: InstallationQuery<'_>) -> Result<Option<TokenRecord>, StoreError> {
         let call = short_call();
         match self.read(&call) {
@@ -215,7 +223,7 @@ impl Store for SharedTokens {
                 Place::Installation(member_id) => {
                     super::lanes::change_level(transaction, member_id, rate, &mut *change)
                 }
-                Place::Delivery(_) => {
+                Place::Delivery(_) | Place::Server => {
                     super::lanes::change_other_level(transaction, portal, rate, &mut *change)
                 }
             }
@@ -326,6 +334,7 @@ impl LockedInstallation for Leased<'_> {
                     )?;
                     return Ok(());
                 }
+                Place::Server => return Ok(()),
             };
             let stored = transaction.execute(
                 "UPDATE b24_installation SET pair = $3, pair_mark = $4, pair_at = $5,

@@ -15,6 +15,11 @@ pub(crate) trait Store: fmt::Debug + Send + Sync {
     /// Where it is, which tells it from other stores.
     fn path(&self) -> &Path;
 
+    /// Whether it has tokens, and not only the levels of rate limits.
+    fn has_tokens(&self) -> bool {
+        true
+    }
+
     /// The record of an installation, if anybody has stored one. Nothing is locked: it may be
     /// replaced at any moment.
     fn look_up(&self, query: InstallationQuery<'_>) -> Result<Option<TokenRecord>, StoreError>;
