@@ -5,7 +5,8 @@
 // Conventions
 //
 // - Handles are opaque. If b24_*_new, b24_client_shared, b24_client_tokens or an out-parameter gives
-//   you one, free it once with the _free of its type. Each _free accepts NULL.
+//   you one, free it once with the _free of its type, a b24_provider with b24_provider_close. Each of
+//   them accepts NULL.
 // - Texts that you pass are NUL-terminated UTF-8, and need to be valid during the call only. Texts
 //   that you get are owned by their handle and never NULL: an empty one is "".
 // - Functions that can fail return a b24_code. Their last parameter takes the error: NULL after
@@ -17,7 +18,7 @@
 // - "Any thread" means at any time, from any number of threads at once. "One thread at a time"
 //   means that the caller must prevent two threads from using one handle at once.
 // - A bug inside the library does not end the program: the call returns B24_INTERNAL.
-// - A client that was made before a fork works in the parent and in the child.
+// - A client or provider that was made before a fork works in the parent and in the child.
 //
 // A first program, without its checks:
 //
@@ -85,16 +86,34 @@ typedef enum b24_code {
     B24_STORAGE = 14,
 } b24_code;
 
-// Updates that are sent together, each with its own outcome. One thread at a time may use it.
+// What a portal wants of the provider.
+typedef enum b24_request_kind {
+    // A message is to be sent.
+    B24_REQUEST_MESSAGE = 0,
+    // The application was installed. The provider has the installation already.
+    B24_REQUEST_INSTALL = 1,
+    // The application was removed. The provider has forgotten its tokens already.
+    B24_REQUEST_UNINSTALL = 2,
+    // A page of the application was opened in a frame. Nothing was stored. On the page of the
+    // installation wizard, and on no other, give the request to b24_provider_install_request.
+    B24_REQUEST_FRAME = 3,
+} b24_request_kind;
+
+// Updates that are sent or stored together, each with its own outcome. One thread at a time may use
+// it.
 typedef struct b24_batch b24_batch;
 
 // A light handle to a portal: connections, TLS sessions and rate limits belong to the process.
 // Any number of threads may use one client at once.
 typedef struct b24_client b24_client;
 
-// The options from which clients are made. One thread at a time may change it. Clients copy it, so
-// it may be changed or freed as soon as they are made.
+// The options from which clients and providers are made. One thread at a time may change it.
+// Clients and providers copy it, so it may be changed or freed as soon as they are made.
 typedef struct b24_config b24_config;
+
+// What a drain has done, and what is left. It comes from b24_provider_drain. It never changes, so
+// any number of threads may read it at once.
+typedef struct b24_drained b24_drained;
 
 // Why a call failed. It comes from the failed call and is freed with b24_error_free; one from
 // b24_batch_error is borrowed. It never changes, so any number of threads may read it at once.
@@ -104,6 +123,16 @@ typedef struct b24_error b24_error;
 // may read it at once.
 typedef struct b24_list b24_list;
 
+// Does the whole job of a provider of messages, for any number of portals: keeps their
+// installations, checks what they post, and keeps receipts in its store until the portals have
+// them. Any number of threads may use one provider at once, and any number of processes the store.
+typedef struct b24_provider b24_provider;
+
+// A request that a portal has made to the provider's handler, checked to be the portal's. It comes
+// from b24_provider_receive. It never changes, so any number of threads may read it at once. The
+// tokens among its fields are secrets.
+typedef struct b24_request b24_request;
+
 // An SMS provider as it is registered with a portal: its code, its handler, and the texts that
 // users see. Calls copy it. One thread at a time may change it. While none does, any number may
 // use it.
@@ -112,6 +141,10 @@ typedef struct b24_sender b24_sender;
 // The tokens of an installation at one moment. Store them, to start with them the next time. They
 // never change, so any number of threads may read them at once. The two tokens are secrets.
 typedef struct b24_tokens b24_tokens;
+
+// What an operator's words for the state of a message mean. One thread at a time may change it.
+// While none does, any number may use it.
+typedef struct b24_vocabulary b24_vocabulary;
 
 // A function that is given each renewed pair of tokens, to store it: after the pair was written to
 // state_dir, if that is set, and before it is used.
@@ -145,9 +178,10 @@ const char *b24_version(void);
 struct b24_config *b24_config_new(void);
 
 // Sets an option. The names:
-// portal, access_token, refresh_token, client_id, client_secret, oauth_url, timeout_ms,
-// connect_timeout_ms, max_retries, rate_limit, state_dir, ca_file, proxy, resolve, redirect_hosts,
-// user_agent, allow_http.
+// client_id, client_secret, oauth_url, timeout_ms, connect_timeout_ms, max_retries, rate_limit,
+// ca_file, proxy, resolve, redirect_hosts, user_agent, allow_http; of clients only: portal,
+// access_token, refresh_token, state_dir; of providers only: store, durability, store_max_mb,
+// store_key_file, workers.
 //
 // Both texts are copied. One thread at a time. B24_INVALID_CONFIG for an unknown name or a wrong
 // value, which the message explains; the option then keeps its former value. B24_INVALID_ARGUMENT
@@ -163,13 +197,14 @@ enum b24_code b24_config_set(struct b24_config *config,
 // `user` is passed to it unchanged. What it points to must be usable on any thread, as long as a
 // client made from this configuration exists (a shared client: as long as the process), and then
 // until b24_renewals_wait has succeeded, because a renewal may take longer than the call that
-// started it. One thread at a time. B24_INVALID_ARGUMENT if config or callback is NULL.
+// started it. For clients only: a provider keeps tokens in its store. One thread at a time.
+// B24_INVALID_ARGUMENT if config or callback is NULL.
 enum b24_code b24_config_on_renewal(struct b24_config *config,
                                     b24_renewal_callback callback,
                                     void *user,
                                     struct b24_error **error);
 
-// Frees a configuration. Clients made from it are not affected. NULL is allowed.
+// Frees a configuration. Clients and providers made from it are not affected. NULL is allowed.
 //
 // Any thread, once. Cannot fail.
 void b24_config_free(struct b24_config *config);
@@ -247,7 +282,8 @@ struct b24_tokens *b24_client_tokens(const struct b24_client *client);
 struct b24_batch *b24_batch_new(void);
 
 // Adds an update. The arguments are those of b24_message_status_update, and are copied. If a
-// message is added more than once, its last status stands.
+// message is added more than once, its last status stands (with b24_provider_report_batch, the one
+// that ranks highest).
 //
 // One thread at a time. Never fails: the outcome of an update that cannot be sent is
 // B24_INVALID_ARGUMENT, and the others are sent nevertheless. With batch NULL it does nothing.
@@ -273,12 +309,12 @@ enum b24_code b24_message_status_update_batch(struct b24_client *client,
                                               struct b24_error **error);
 
 // The outcome of the update with this index, counted from 0 in the order added: NULL if it was
-// applied, else the error. There is also an error if the batch has not been sent, or if there is
-// no update with this index.
+// applied (stored, by b24_provider_report_batch), else the error. There is also an error if the
+// batch has not been sent, or if there is no update with this index.
 //
 // The error is borrowed: do not free it. It stays valid, at the same address, until the batch is
-// sent again or freed, even if updates are added. Updates that failed for the same reason may
-// share one. One thread at a time. Cannot fail.
+// sent or stored again or freed, even if updates are added. Updates that failed for the same reason
+// may share one. One thread at a time. Cannot fail.
 const struct b24_error *b24_batch_error(const struct b24_batch *batch, size_t index);
 
 // Frees a batch and the errors borrowed from it. NULL is allowed.
@@ -417,6 +453,343 @@ void b24_tokens_free(struct b24_tokens *tokens);
 // Any thread but that of a b24_renewal_callback. B24_TIMEOUT if a renewal is still under way; at
 // once if timeout_ms is 0. B24_INVALID_ARGUMENT if timeout_ms is negative.
 enum b24_code b24_renewals_wait(int64_t timeout_ms, struct b24_error **error);
+
+// Opens a provider: checks its store, and makes or updates it. Nothing is sent.
+//
+// The configuration has the store, client_id and client_secret, and no portal or tokens; it is
+// copied. The caller ends *provider with b24_provider_close. Any thread, while no other changes the
+// configuration. B24_INVALID_CONFIG names the option that is missing, contradicts another or cannot
+// be used, such as a store that another user can read; B24_STORAGE if the store fails. *provider is
+// then NULL. With provider NULL the configuration and the store are only checked. A program needs
+// one provider; several on one store are allowed.
+enum b24_code b24_provider_open(const struct b24_config *config,
+                                struct b24_provider **provider,
+                                struct b24_error **error);
+
+// Ends a provider and frees it: each drain that is under way in another thread ends after its
+// present requests, and is waited for. What is in the store stays there. NULL is allowed.
+//
+// Any thread, once; no other call may be under way, and none may begin. Returns by timeout_ms
+// (b24_provider_cancel before it ends the drains early). Cannot fail.
+void b24_provider_close(struct b24_provider *provider);
+
+// Ends the drains and other calls of this provider that are under way with B24_CANCELLED. Calls
+// made later are not affected. What has not been sent stays in the store. NULL is allowed.
+//
+// Any thread; not from a signal handler. Cannot fail.
+void b24_provider_cancel(struct b24_provider *provider);
+
+// Reads a request that was posted to the provider's handler, and checks that it is the portal's: a
+// message to be sent, or that the application was installed or removed. Nothing is answered: the
+// program answers HTTP, with 200 after success, 400 to B24_INVALID_ARGUMENT, 403 to
+// B24_ACCESS_DENIED, and 503 to anything else.
+//
+// `content_type` is the header of this name, "" if there is none: form encoding, which portals use,
+// and JSON are read. `body` has `length` bytes, at most 1 MiB; it may be NULL if there are none.
+// Both are borrowed for the call. When it returns, an installation is stored (the authorization
+// server has confirmed it), and the tokens of one that was removed are gone.
+//
+// The caller frees *request with b24_request_free. Any thread, any number at once. Returns by
+// timeout_ms, with any b24_code; *request is NULL after a failure. B24_INVALID_ARGUMENT if it
+// cannot be read, B24_ACCESS_DENIED if it is not proven to be the portal's.
+enum b24_code b24_provider_receive(struct b24_provider *provider,
+                                   const char *content_type,
+                                   const void *body,
+                                   size_t length,
+                                   struct b24_request **request,
+                                   struct b24_error **error);
+
+// Stores an installation from what the authorization server has answered, or from an `auth` that
+// the program has kept, once the authorization server confirms it.
+//
+// `auth_json` is a JSON object with access_token, refresh_token and what else came with them.
+// `application_token` is the one that came with the installation, and "" if it is not known: the
+// first message whose token the authorization server confirms then sets it. Both are borrowed for
+// the call. A refresh_token that is known already changes nothing, and is no failure. What waits for
+// a portal that was held is sent again.
+//
+// Any thread, any number at once. Returns by timeout_ms, with any b24_code. B24_INVALID_ARGUMENT if
+// auth_json cannot be read, B24_ACCESS_DENIED if it is not confirmed.
+enum b24_code b24_provider_install(struct b24_provider *provider,
+                                   const char *auth_json,
+                                   const char *application_token,
+                                   struct b24_error **error);
+
+// Stores an installation from the page of the installation wizard: `frame` is a request of the kind
+// B24_REQUEST_FRAME. Call it on that page and on no other, because each later opening brings the
+// tokens of whoever opens it.
+//
+// `frame` is borrowed for the call. Any thread, any number at once. Returns by timeout_ms, with any
+// b24_code. B24_ACCESS_DENIED if the authorization server does not confirm it.
+enum b24_code b24_provider_install_request(struct b24_provider *provider,
+                                           const struct b24_request *frame,
+                                           struct b24_error **error);
+
+// Moves the installations of a state_dir to the store. Clients with that state_dir then fail, and
+// say why.
+//
+// `path` is the directory, borrowed for the call. *imported is how many were moved; it may be NULL,
+// and is 0 after a failure. Any thread. B24_STORAGE if a file cannot be read or written; what was
+// moved before stays moved, and the call can be repeated.
+enum b24_code b24_provider_import_state_dir(struct b24_provider *provider,
+                                            const char *path,
+                                            int64_t *imported,
+                                            struct b24_error **error);
+
+// A client of an installed portal, whose tokens are those of the store, renewed once for all
+// processes. With it the provider registers its sender (b24_sender_add).
+//
+// `member_id` is the portal's permanent id. The caller frees *client with b24_client_free, at any
+// time: it may outlive the provider. Any thread, any number at once. B24_INVALID_ARGUMENT if the
+// portal is not installed; *client is NULL after a failure.
+enum b24_code b24_provider_client(struct b24_provider *provider,
+                                  const char *member_id,
+                                  struct b24_client **client,
+                                  struct b24_error **error);
+
+// As b24_provider_track_of, for a provider with one operator, whose name is "".
+enum b24_code b24_provider_track(struct b24_provider *provider,
+                                 const char *reference,
+                                 const char *member_id,
+                                 const char *code,
+                                 const char *message_id,
+                                 struct b24_error **error);
+
+// Says which message an operator's reference stands for, so that b24_provider_report_reference_of
+// knows it. A receipt that came by this reference before waits for this call. Several references
+// may stand for one message: its parts, whose statuses are combined.
+//
+// `operator_name` is the operator whose reference it is, at most 64 bytes, "" if there is only
+// one; `reference` has 1 to 255 bytes. `member_id` is the portal's permanent id, `code` the provider
+// code, `message_id` the id that the portal gave the provider. All are borrowed for the call, and
+// stored when it returns. Any thread, any number at once. B24_INVALID_ARGUMENT if an argument
+// is wrong, B24_STORAGE if the store fails.
+enum b24_code b24_provider_track_of(struct b24_provider *provider,
+                                    const char *operator_name,
+                                    const char *reference,
+                                    const char *member_id,
+                                    const char *code,
+                                    const char *message_id,
+                                    struct b24_error **error);
+
+// Stores a receipt, to be sent to the portal by a drain of any process. When it returns B24_OK, the
+// receipt is safe (see the option durability), and the operator can be told so.
+//
+// Of one message the final statuses (delivered, undelivered, failed) rank above sent, and sent
+// above queued. A lower rank never replaces a higher one; within a rank the later time stands, then the
+// later call. So receipts may come twice and in any order.
+//
+// `member_id` is the portal's permanent id, `code` the provider code, `message_id` the id that the
+// portal gave the provider, `status` one of queued, sent, delivered, undelivered, failed. All are
+// borrowed for the call. `at_ms` is when the status came about, in Unix milliseconds, 0 for now.
+// Any thread, any number at once. Nothing is sent. B24_INVALID_ARGUMENT if an argument is wrong,
+// B24_STORAGE if the store fails or is full: ask the operator to deliver the receipt again later.
+enum b24_code b24_provider_report(struct b24_provider *provider,
+                                  const char *member_id,
+                                  const char *code,
+                                  const char *message_id,
+                                  const char *status,
+                                  int64_t at_ms,
+                                  struct b24_error **error);
+
+// Stores the updates of a batch as receipts of one portal that came about now, all by one write to
+// the disk. Each is what b24_provider_report does.
+//
+// Returns B24_OK if every receipt was stored. Otherwise it returns the code, and a copy of the
+// error, of the first in the order added that was not; b24_batch_error tells the outcome of each.
+// `member_id` is borrowed for the call. Any number of threads may use the provider at once, but
+// only one the batch. The batch may be stored again as a whole: the outcomes are replaced, and
+// storing a receipt twice is harmless. If provider or member_id is wrong, the outcome of each says
+// so too.
+enum b24_code b24_provider_report_batch(struct b24_provider *provider,
+                                        const char *member_id,
+                                        struct b24_batch *batch,
+                                        struct b24_error **error);
+
+// As b24_provider_report_reference_of, for a provider with one operator, whose name is "".
+enum b24_code b24_provider_report_reference(struct b24_provider *provider,
+                                            const char *reference,
+                                            const char *status,
+                                            int64_t at_ms,
+                                            struct b24_error **error);
+
+// Stores a receipt under the operator's own reference, as b24_provider_report does. The message is
+// the one that b24_provider_track_of has named, or will name: the receipt waits for it an hour, and
+// is then refused.
+//
+// `operator_name` and `reference` are those given to b24_provider_track_of, `status` and `at_ms` as
+// for b24_provider_report. The texts are borrowed for the call. Any thread, any number at once.
+// B24_INVALID_ARGUMENT if an argument is wrong, B24_STORAGE if the store fails or is full.
+enum b24_code b24_provider_report_reference_of(struct b24_provider *provider,
+                                               const char *operator_name,
+                                               const char *reference,
+                                               const char *status,
+                                               int64_t at_ms,
+                                               struct b24_error **error);
+
+// Sends the receipts that are due, for budget_ms, or until none is left that could be sent in that
+// time. A drain of any process sends the receipts of all. So a program calls it again and again, in
+// a thread or process of its own; to wait until something is due is part of it.
+//
+// No request starts after budget_ms, which must not be negative; with 0 only what is due at once is
+// sent. The call returns within timeout_ms more. Failures of a portal are no failure of the drain:
+// its receipts wait, are held or are refused, which the result counts. The option workers says how
+// many threads of the library send; all signals are blocked in them, and they have ended when the
+// call returns.
+//
+// The caller frees *drained with b24_drained_free; drained may be NULL. Any thread, any number at
+// once. B24_CANCELLED after b24_provider_cancel, B24_STORAGE if the store fails; *drained is NULL
+// after a failure. What was sent until then is settled.
+enum b24_code b24_provider_drain(struct b24_provider *provider,
+                                 int64_t budget_ms,
+                                 struct b24_drained **drained,
+                                 struct b24_error **error);
+
+// What the store has about each portal: a row for each, with "member_id"; "client_endpoint", ""
+// if not known; "state", one of active, waiting (after a failure of the portal), held (until it is
+// installed again or b24_provider_resume), uninstalled, unknown; "reason", why it is waiting or
+// held; "waiting" and "refused", how many receipts are not sent yet and were given up;
+// "oldest_ms", how old the oldest of those that wait is; "next_due_ms", how long until the next
+// can be sent. The last two are milliseconds, and "" if none waits.
+//
+// The caller frees *list with b24_list_free. Any thread, any number at once. B24_STORAGE if the
+// store fails; *list is then NULL.
+enum b24_code b24_provider_inspect(struct b24_provider *provider,
+                                   struct b24_list **list,
+                                   struct b24_error **error);
+
+// The receipts that were given up, oldest first: a row for each, with "cursor"; "member_id", "code"
+// and "message_id"; "reference", the operator's, if the receipt came by one that was never tracked,
+// in which case those three are ""; "status", the one that was not sent; "at_ms", when it came
+// about, in Unix milliseconds; "reason", the portal's own code, or what happened.
+//
+// `after` is the "cursor" of a row, to get those after it, and "" to begin. It is borrowed for the
+// call. At most `limit` rows are given. The caller frees *list with b24_list_free. Any thread, any
+// number at once. B24_INVALID_ARGUMENT if after is no cursor, B24_STORAGE if the store fails; *list
+// is then NULL.
+enum b24_code b24_provider_refused(struct b24_provider *provider,
+                                   const char *after,
+                                   size_t limit,
+                                   struct b24_list **list,
+                                   struct b24_error **error);
+
+// Lets the receipts of a portal be sent again that is held: after what held it was put right, for
+// example after the customer has paid.
+//
+// `member_id` is borrowed for the call. Any thread. B24_INVALID_ARGUMENT if it is wrong,
+// B24_STORAGE if the store fails.
+enum b24_code b24_provider_resume(struct b24_provider *provider,
+                                  const char *member_id,
+                                  struct b24_error **error);
+
+// Removes what the store no longer needs and is older than keep_seconds, which must not be
+// negative: receipts that were refused, and references. Nothing that waits is removed.
+//
+// Any thread. B24_INVALID_ARGUMENT if keep_seconds is negative, B24_STORAGE if the store fails.
+enum b24_code b24_provider_prune(struct b24_provider *provider,
+                                 int64_t keep_seconds,
+                                 struct b24_error **error);
+
+// What the portal wants. B24_REQUEST_MESSAGE, which is 0, for NULL.
+//
+// Any thread. Cannot fail.
+enum b24_request_kind b24_request_kind_of(const struct b24_request *request);
+
+// A field of the request under the portal's own name, such as "message_id", "message_to" or
+// "auth[user_id]"; "" if there is none. The names member_id, the portal's permanent id, and
+// client_endpoint, its REST address, stand for what the request says, wherever it says it.
+//
+// The text lives as long as the request. "" for NULL. Any thread. Cannot fail.
+const char *b24_request_get(const struct b24_request *request, const char *name);
+
+// All fields of the request, in their order: a row for each, with "name" and "value".
+//
+// The caller frees *list with b24_list_free; it does not depend on the request. Any thread.
+// B24_INVALID_ARGUMENT if request is NULL; *list is then NULL.
+enum b24_code b24_request_fields(const struct b24_request *request,
+                                 struct b24_list **list,
+                                 struct b24_error **error);
+
+// Frees a request and its texts. NULL is allowed.
+//
+// Any thread, once. Cannot fail.
+void b24_request_free(struct b24_request *request);
+
+// How many receipts portals have stored during this drain. 0 for NULL.
+//
+// Any thread. Cannot fail.
+uint64_t b24_drained_sent(const struct b24_drained *drained);
+
+// How many receipts were refused for good during this drain; b24_provider_refused lists them with
+// their reasons. 0 for NULL.
+//
+// Any thread. Cannot fail.
+uint64_t b24_drained_refused(const struct b24_drained *drained);
+
+// How many receipts are in the store for portals that are held; b24_provider_inspect lists these
+// portals. 0 for NULL.
+//
+// Any thread. Cannot fail.
+uint64_t b24_drained_held(const struct b24_drained *drained);
+
+// How many other receipts are in the store. 0 for NULL.
+//
+// Any thread. Cannot fail.
+uint64_t b24_drained_waiting(const struct b24_drained *drained);
+
+// How many milliseconds after the drain the first of those that wait can be sent; -1 if none waits,
+// and for NULL.
+//
+// Any thread. Cannot fail.
+int64_t b24_drained_next_due_ms(const struct b24_drained *drained);
+
+// Frees what b24_provider_drain gave. NULL is allowed.
+//
+// Any thread, once. Cannot fail.
+void b24_drained_free(struct b24_drained *drained);
+
+// A vocabulary that the library knows: "smpp" (the texts and the numbers of SMPP's message_state),
+// "gsm" (TP-Status of GSM 03.40, as a number) or "twilio" (MessageStatus).
+//
+// The caller frees *vocabulary with b24_vocabulary_free. Any thread. B24_INVALID_ARGUMENT if there
+// is none of this name; *vocabulary is then NULL.
+enum b24_code b24_vocabulary_named(const char *name,
+                                   struct b24_vocabulary **vocabulary,
+                                   struct b24_error **error);
+
+// A vocabulary without words, to which b24_vocabulary_set adds the program's own. The name is only
+// for the messages of errors, and is copied.
+//
+// The caller frees it with b24_vocabulary_free. Any thread. NULL only after a bug in the library. If
+// the name is NULL or not UTF-8, calls with the vocabulary return B24_INVALID_ARGUMENT.
+struct b24_vocabulary *b24_vocabulary_new(const char *name);
+
+// Says what a word means: one of queued, sent, delivered, undelivered, failed. It replaces what the
+// word meant before, also in a vocabulary from b24_vocabulary_named.
+//
+// Both texts are copied. One thread at a time. B24_INVALID_ARGUMENT for a status that is none, for
+// a word that cannot be one, for NULL, and for text that is not UTF-8; the vocabulary then stays as
+// it was.
+enum b24_code b24_vocabulary_set(struct b24_vocabulary *vocabulary,
+                                 const char *word,
+                                 const char *status,
+                                 struct b24_error **error);
+
+// The status that a word means, such as "delivered" for "DELIVRD". The case of a word and blanks
+// around it do not matter; a number is given as text, such as "2".
+//
+// *status is a static string: never freed. Any thread, while none changes the vocabulary.
+// B24_INVALID_ARGUMENT, with *status NULL, if the vocabulary has no such word, which the message
+// names: it is never guessed. Also for NULL, and for text that is not UTF-8.
+enum b24_code b24_vocabulary_status(const struct b24_vocabulary *vocabulary,
+                                    const char *word,
+                                    const char **status,
+                                    struct b24_error **error);
+
+// Frees a vocabulary. NULL is allowed.
+//
+// Any thread, once. Cannot fail.
+void b24_vocabulary_free(struct b24_vocabulary *vocabulary);
 
 // The kind of failure. NULL is no failure: B24_OK.
 //

@@ -8,6 +8,8 @@ use crate::http::hidden::hide_in_pieces;
 use crate::methods::batch::Batch;
 use crate::methods::sender::ListRequest;
 use crate::methods::status_update::{self, METHOD};
+use crate::protocol::fields::Fields;
+use crate::protocol::form::percent_encode;
 use crate::protocol::renewal_response::read_renewal;
 use crate::protocol::response::{Response, Source, read_true};
 use crate::values::address::Origin;
@@ -114,5 +116,27 @@ pub fn update(code: &str, message_id: &str, status: &str) {
     if let Ok(checked) = Update::new(code, message_id, status).check() {
         let command = crate::methods::batch::command(&checked);
         assert!(command.bytes().all(|b| b.is_ascii_graphic()));
+    }
+}
+
+/// What a portal posts: fields with different names, or an error. A form of these fields is read as the
+/// same fields.
+pub fn fields(content_type: &str, body: &[u8]) {
+    let Ok(fields) = Fields::read(content_type, body) else {
+        return;
+    };
+    assert!(fields.iter().len() <= 1000);
+    for (name, value) in fields.iter() {
+        assert_eq!(fields.get(name), Some(value));
+        assert!(!name.contains('\0') && !value.contains('\0'));
+    }
+    if content_type.is_empty() {
+        let again: Vec<_> = fields
+            .iter()
+            .map(|(name, value)| format!("{}={}", percent_encode(name), percent_encode(value)))
+            .collect();
+        if let Ok(again) = Fields::read(content_type, again.join("&").as_bytes()) {
+            assert!(again.iter().eq(fields.iter()));
+        }
     }
 }

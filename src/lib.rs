@@ -56,6 +56,7 @@ pub use values::receipt::{Receipt, Reference};
 pub use values::sender::Sender;
 pub use values::status::{Status, Update};
 pub use values::tokens::Tokens;
+pub use values::vocabulary::Vocabulary;
 
 /// The version of this library, `1.2.3`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -96,6 +96,16 @@ impl Problem {
         }
     }
 
+    pub(crate) fn expired_token() -> Self {
+        let description = "The access token provided has expired";
+        Self::new(401, "expired_token", description)
+    }
+
+    pub(crate) fn invalid_token() -> Self {
+        let description = "Unable to get application by token";
+        Self::new(401, "invalid_token", description)
+    }
+
     pub(crate) fn into_body(self) -> ProblemBody {
         ProblemBody {
             error: self.error,

@@ -21,6 +21,8 @@ pub(crate) enum Role {
     Portal,
     /// The same over TLS.
     PortalTls(Arc<Tls>),
+    /// The authorization server over TLS.
+    Oauth(Arc<Tls>),
     /// The control API.
     Control(Arc<control::Control>),
 }
@@ -46,7 +48,7 @@ impl Write for Socket {
 }
 
 /// Serves a connection until it ends.
-pub(crate) fn run(shared: &Shared, role: &Role, stream: TcpStream, number: u64) {
+pub(crate) fn run(shared: &Arc<Shared>, role: &Role, stream: TcpStream, number: u64) {
     // Without this option answers are slower, but not wrong.
     let _ = stream.set_nodelay(true);
     let stream = Arc::new(stream);
@@ -63,11 +65,12 @@ pub(crate) fn run(shared: &Shared, role: &Role, stream: TcpStream, number: u64) 
     let origin = Origin {
         connection: number,
         epoch,
-        tls: matches!(role, Role::PortalTls(_)),
+        tls: matches!(role, Role::PortalTls(_) | Role::Oauth(_)),
+        oauth: matches!(role, Role::Oauth(_)),
         request: 0,
     };
     let end = match role {
-        Role::PortalTls(tls) => {
+        Role::PortalTls(tls) | Role::Oauth(tls) => {
             handshake(shared, tls, Socket(stream.clone()), epoch).and_then(|mut tls| {
                 let end = serve(shared, &mut tls, origin);
                 if matches!(end, Ok(End::Close)) {
@@ -128,7 +131,11 @@ fn handshake(
     Ok(StreamOwned::new(connection, socket))
 }
 
-fn serve<S: Read + Write>(shared: &Shared, stream: &mut S, mut origin: Origin) -> io::Result<End> {
+fn serve<S: Read + Write>(
+    shared: &Arc<Shared>,
+    stream: &mut S,
+    mut origin: Origin,
+) -> io::Result<End> {
     let mut reader = Reader::default();
     let mut out = Vec::new();
     while let Some(request) = reader.next(stream)? {

@@ -5,15 +5,17 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::answer::Answer;
 use crate::fault::Fault;
 use crate::http::Request;
 use crate::php::parse_str;
+use crate::requests;
 use crate::settings::Settings;
 use crate::state::{Seen, Shared};
 use crate::tls::{Authority, Tls, server_config};
+use crate::tokens::Refresh;
 
 const DEFAULT_WAIT_MS: u64 = 30_000;
 
@@ -34,6 +36,16 @@ struct Wait {
     renewal_requests: u64,
     #[serde(default = "default_wait")]
     timeout_ms: u64,
+}
+
+/// A pair is named by its refresh token, or by its number on a portal.
+#[derive(Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[derive(Default)]
+struct Spend {
+    host: String,
+    pair: usize,
+    refresh_token: Option<String>,
 }
 
 fn default_wait() -> u64 {
@@ -63,22 +75,74 @@ impl Control {
         seen
     }
 
-    pub(crate) fn messages(&self) -> Value {
-        self.shared.lock().messages.to_json()
-    }
-
-    pub(crate) fn senders(&self) -> Value {
-        json!(self.shared.lock().senders.by_code())
-    }
-
-    pub(crate) fn tokens(&self) -> Value {
+    /// The messages of the portal that has this name; of the main one without.
+    pub(crate) fn messages(&self, host: &str) -> Value {
         let state = self.shared.lock();
+        let portal = state.portals.number(host);
+        state.portals.get(portal).messages.to_json()
+    }
+
+    /// The messages of every portal that was told a status, by its name.
+    pub(crate) fn all_messages(&self) -> Value {
+        let state = self.shared.lock();
+        let told = state.portals.iter();
+        let told = told.filter(|(_, data)| !data.messages.is_empty());
+        let told: Map<_, _> = told
+            .map(|(host, data)| (host, data.messages.to_json()))
+            .collect();
+        told.into()
+    }
+
+    pub(crate) fn senders(&self, host: &str) -> Value {
+        let state = self.shared.lock();
+        let portal = state.portals.number(host);
+        json!(state.portals.get(portal).senders.by_code())
+    }
+
+    pub(crate) fn tokens(&self, host: &str) -> Value {
+        let state = self.shared.lock();
+        let portal = state.portals.number(host);
+        let data = state.portals.get(portal);
+        let pairs = state.tokens.pairs(portal).iter().map(|pair| {
+            json!({
+                "access_token": pair.access,
+                "refresh_token": pair.refresh,
+                "expires": state.tokens.expires(&pair.access),
+                "user_id": pair.user.id(&state.settings),
+                "admin": pair.user.is_admin(&state.settings),
+                "lost": pair.lost,
+            })
+        });
+        let pairs: Vec<_> = pairs.collect();
+        let first = |name: &str| pairs.first().and_then(|pair| pair.get(name)).cloned();
         json!({
-            "access_token": state.tokens.access,
-            "refresh_token": state.tokens.refresh,
-            "expires": state.tokens.expires(),
-            "lost": state.tokens.lost,
+            "access_token": first("access_token"),
+            "refresh_token": first("refresh_token"),
+            "expires": first("expires"),
+            "lost": first("lost"),
+            "pairs": pairs,
+            "installed": state.tokens.installed(portal),
+            "member_id": data.member_id,
+            "application_token": data.application_token,
         })
+    }
+
+    /// Lets one pair of tokens not be renewed any more.
+    pub(crate) fn spend(&self, order: Value) -> Result<(), String> {
+        let order: Spend = serde_json::from_value(order).map_err(|error| error.to_string())?;
+        let mut state = self.shared.lock();
+        let (portal, pair) = match &order.refresh_token {
+            Some(token) => match state.tokens.refresh(token) {
+                Refresh::Good { portal, pair } => (portal, pair),
+                _ => return Err(format!("{token:?} is the refresh token of no pair")),
+            },
+            None => (state.portals.number(&order.host), order.pair),
+        };
+        if state.tokens.lose(portal, pair) {
+            Ok(())
+        } else {
+            Err(format!("there is no pair {pair}"))
+        }
     }
 
     /// Answers a request to the control API.
@@ -95,6 +159,7 @@ impl Control {
             body => serde_json::from_slice(body).map_err(|error| error.to_string())?,
         };
         let done = json!({});
+        let host = || named(&request.query, "host").unwrap_or_default();
         match (request.method.as_str(), request.path.as_str()) {
             ("POST", "/reset") => {
                 let settings = Settings::from_json(&body)?;
@@ -132,12 +197,19 @@ impl Control {
                 }
                 serde_json::to_value(seen).map_err(|error| error.to_string())
             }
-            ("GET", "/messages") => Ok(self.messages()),
-            ("GET", "/senders") => Ok(self.senders()),
-            ("GET", "/tokens") => Ok(self.tokens()),
+            ("POST", "/install") => requests::install(&self.shared, body),
+            ("POST", "/message") => requests::message(&self.shared, body),
+            ("POST", "/uninstall") => requests::uninstall(&self.shared, body),
+            ("POST", "/spend") => self.spend(body).map(|()| done),
+            ("GET", "/messages") if named(&request.query, "all").is_some() => {
+                Ok(self.all_messages())
+            }
+            ("GET", "/messages") => Ok(self.messages(&host())),
+            ("GET", "/senders") => Ok(self.senders(&host())),
+            ("GET", "/tokens") => Ok(self.tokens(&host())),
             (method, path) => Err(format!(
                 "no such command: {method} {path}; there are POST /reset, /set, /fault, /release, \
-                 /wait and GET /seen, /messages, /senders, /tokens"
+                 /wait, /install, /message, /uninstall, /spend and GET /seen, /messages, /senders, /tokens"
             )),
         }
     }
@@ -145,11 +217,13 @@ impl Control {
 
 /// `log=N` of `/seen`: how many entries of the log are wanted.
 fn last_of_log(query: &str) -> Option<usize> {
-    parse_str(query)
-        .get_any_case("log")?
-        .to_text()?
-        .parse()
-        .ok()
+    named(query, "log")?.parse().ok()
+}
+
+/// A parameter of a query string.
+fn named(query: &str, name: &str) -> Option<String> {
+    let parameters = parse_str(query);
+    Some(parameters.get_any_case(name)?.to_text()?.into_owned())
 }
 
 fn plain(status: u16, value: &Value) -> Answer {

@@ -1,17 +1,20 @@
 //! One request to the portal or the authorization server, and its answer.
 
 use std::borrow::Cow;
-use std::sync::MutexGuard;
+use std::sync::{Arc, MutexGuard};
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use crate::answer::{Answer, Problem, Success, Time};
 use crate::batch;
 use crate::fault::{At, Kind};
 use crate::http::Request;
+use crate::listener;
 use crate::methods::{self, Caller};
 use crate::oauth;
 use crate::php::{Array, Key, Value, parse_str};
-use crate::state::{Access, LogEntry, Shared, State};
+use crate::state::{LogEntry, Shared, State};
+use crate::tokens::Access;
 
 /// The connection that a request came on.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +22,8 @@ pub(crate) struct Origin {
     pub(crate) connection: u64,
     pub(crate) epoch: u64,
     pub(crate) tls: bool,
+    /// It came to the port of the authorization server.
+    pub(crate) oauth: bool,
     /// Number of the request on this connection, from 1.
     pub(crate) request: u64,
 }
@@ -57,12 +62,15 @@ pub(crate) enum Delivery {
 /// What a path means.
 enum Target<'a> {
     Renewal,
+    /// `app.info` of the authorization server.
+    AppInfo,
     Method(Caller, Cow<'a, str>),
     NoPage,
 }
 
 impl Target<'_> {
-    fn of(path: &str) -> Target<'_> {
+    /// What a path means on a portal, or on the authorization server.
+    fn of(path: &str, oauth: bool) -> Target<'_> {
         if path.trim_end_matches('/') == "/oauth/token" {
             return Target::Renewal;
         }
@@ -77,6 +85,9 @@ impl Target<'_> {
             None => (Caller::Application, call),
         };
         let method = method.strip_suffix(".json").unwrap_or(method);
+        if oauth && caller == Caller::Application && method.eq_ignore_ascii_case("app.info") {
+            return Target::AppInfo;
+        }
         if method.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return Target::Method(caller, Cow::Owned(method.to_ascii_lowercase()));
         }
@@ -86,6 +97,7 @@ impl Target<'_> {
     fn at(&self) -> At {
         match self {
             Self::Renewal => At::Oauth,
+            Self::AppInfo => At::OauthAppInfo,
             Self::Method(_, method) if method == "batch" => At::Batch,
             Self::Method(_, method) => methods::find(method).map_or(At::Any, |method| method.at),
             Self::NoPage => At::Any,
@@ -94,9 +106,10 @@ impl Target<'_> {
 }
 
 /// Serves a request.
-pub(crate) fn serve(shared: &Shared, request: &Request, origin: Origin) -> Reply {
+pub(crate) fn serve(shared: &Arc<Shared>, request: &Request, origin: Origin) -> Reply {
     let start = SystemTime::now();
-    let target = Target::of(&request.path);
+    let host = request.host_name();
+    let target = Target::of(&request.path, origin.oauth || host == oauth::HOST);
     let at = target.at();
     let params = parameters(request);
     let mut state = shared.lock();
@@ -107,20 +120,33 @@ pub(crate) fn serve(shared: &Shared, request: &Request, origin: Origin) -> Reply
     state.seen.count(at);
     shared.notify(&state);
     check_manners(&mut state, request, &params, &target);
+    if state.settings.down.contains(&host) {
+        state.note_answer(number, 502, "");
+        let delivery = keep_or_close(&state, request, origin);
+        return Reply::Send(Answer::html(502, "the portal is down"), delivery);
+    }
     let mut fault = state.faults.take(at);
     match fault {
         Some(Kind::DropBefore) => return Reply::Close,
         Some(Kind::ResetBefore) => return Reply::Reset,
         Some(Kind::Hang) => return Reply::Hang(state.releases),
+        Some(Kind::ExecuteLate { ms }) => {
+            execute_late(shared, request, origin, ms);
+            state.note_answer(number, 504, "");
+            let delivery = keep_or_close(&state, request, origin);
+            return Reply::Send(Answer::html(504, "executed later"), delivery);
+        }
         _ => {}
     }
-    if at != At::Oauth && state.settings.latency_ms > 0 {
+    if !at.is_oauth() && state.settings.latency_ms > 0 {
         let latency = state.settings.latency_ms;
         match shared.sleep(state, latency) {
             Some(after) => state = after,
             None => return Reply::Close,
         }
     }
+    let portal = state.portals.number(&host);
+    state.portals.enter(portal);
     let mut answer = match fault
         .as_mut()
         .and_then(|fault| instead(&mut state, fault, &params))
@@ -152,6 +178,35 @@ pub(crate) fn serve(shared: &Shared, request: &Request, origin: Origin) -> Reply
     };
     state.note_answer(number, answer.status, &answer.error);
     Reply::Send(answer, delivery)
+}
+
+/// Executes a request after a while, or at the next release. A reset forgets it.
+fn execute_late(shared: &Arc<Shared>, request: &Request, origin: Origin, milliseconds: u64) {
+    let (shared, request) = (shared.clone(), request.clone());
+    let late = move || {
+        let state = shared.lock();
+        if state.epoch != origin.epoch {
+            return;
+        }
+        let Some(mut state) = shared.sleep(state, milliseconds) else {
+            return;
+        };
+        let host = request.host_name();
+        let target = Target::of(&request.path, origin.oauth || host == oauth::HOST);
+        let params = parameters(&request);
+        let portal = state.portals.number(&host);
+        state.portals.enter(portal);
+        let start = SystemTime::now();
+        let done = execute(&shared, state, &target, &request, &params, origin, start);
+        if let Some((mut state, _)) = done {
+            state.seen.late += 1;
+        }
+    };
+    // Without a thread the request is lost, as on an overloaded server.
+    let _ = thread::Builder::new()
+        .name("late".into())
+        .stack_size(listener::STACK_SIZE)
+        .spawn(late);
 }
 
 fn keep_or_close(state: &State, request: &Request, origin: Origin) -> Delivery {
@@ -207,9 +262,9 @@ fn instead(state: &mut State, fault: &mut Kind, params: &Array<Value>) -> Option
         Kind::Redirect { status, location } => Answer::redirect(*status, std::mem::take(location)),
         Kind::Expire => {
             if let Some(token) = params.get_any_case("auth").and_then(Value::to_text) {
-                state.tokens.expire(&token);
+                state.tokens.expire(state.portals.current(), &token);
             }
-            expired().into()
+            Problem::expired_token().into()
         }
         _ => return None,
     })
@@ -247,6 +302,10 @@ fn execute<'a>(
     }
     let (caller, method) = match target {
         Target::Renewal => return oauth::renew(shared, state, params),
+        Target::AppInfo => {
+            let token = token(request, params);
+            return oauth::info(shared, state, &token, start);
+        }
         Target::NoPage => return Some((state, Answer::html(404, "no such page"))),
         Target::Method(Caller::Webhook, _) if !state.settings.webhook => {
             return Some((state, Answer::html(404, "no such page")));
@@ -291,23 +350,16 @@ fn call(
         return Err(Problem::new(400, "INVALID_REQUEST", "Https required"));
     }
     let scheme = if origin.tls { "https" } else { "http" };
-    let known = state
-        .origin
-        .as_deref()
-        .and_then(|known| known.strip_prefix(scheme)?.strip_prefix("://"));
-    if known != Some(request.host.as_str()) {
-        state.origin = Some(format!("{scheme}://{}", request.host));
+    state.portals.note_origin(scheme, &request.host);
+    let host = request.host_name();
+    if state.settings.throttled.contains(&host) {
+        return Err(too_many(state));
     }
     if let Some(rate) = state.settings.rate {
         let now = state.clock.now();
-        let bucket = state.buckets.entry(request.host_name()).or_default();
+        let bucket = state.buckets.entry(host).or_default();
         if !bucket.admit(rate, now) {
-            state.seen.query_limit += 1;
-            return Err(Problem::new(
-                503,
-                "QUERY_LIMIT_EXCEEDED",
-                "Too many requests",
-            ));
+            return Err(too_many(state));
         }
     }
     if caller == Caller::Application {
@@ -333,35 +385,42 @@ fn call(
     Ok(Answer::json(200, &Success { result, time }))
 }
 
-fn authorize(state: &mut State, request: &Request, params: &Array<Value>) -> Result<(), Problem> {
+fn too_many(state: &mut State) -> Problem {
+    state.seen.query_limit += 1;
+    Problem::new(503, "QUERY_LIMIT_EXCEEDED", "Too many requests")
+}
+
+/// The access token that a request comes with, empty if there is none.
+fn token<'a>(request: &'a Request, params: &'a Array<Value>) -> Cow<'a, str> {
     let given = params.get_any_case("auth").and_then(Value::to_text);
-    let token = given
-        .as_deref()
-        .or_else(|| request.authorization.strip_prefix("Bearer "))
-        .unwrap_or_default();
-    state.called_with(token);
-    match state.tokens.access(token) {
-        Access::Good => Ok(()),
-        Access::Expired => Err(expired()),
+    given.unwrap_or_else(|| {
+        let bearer = request.authorization.strip_prefix("Bearer ");
+        Cow::Borrowed(bearer.unwrap_or_default())
+    })
+}
+
+fn authorize(state: &mut State, request: &Request, params: &Array<Value>) -> Result<(), Problem> {
+    let token = token(request, params);
+    state.called_with(&token);
+    match state.tokens.access(state.portals.current(), &token) {
+        Access::Good(grant) => {
+            state.user = grant.user;
+            state.expires = grant.expires;
+            Ok(())
+        }
+        Access::Expired => Err(Problem::expired_token()),
+        Access::Uninstalled => Err(Problem::new(
+            401,
+            "APPLICATION_NOT_FOUND",
+            "Application not found",
+        )),
         Access::Unknown if token.is_empty() => Err(Problem::new(
             401,
             "NO_AUTH_FOUND",
             "Wrong authorization data",
         )),
-        Access::Unknown => Err(Problem::new(
-            401,
-            "invalid_token",
-            "Unable to get application by token",
-        )),
+        Access::Unknown => Err(Problem::invalid_token()),
     }
-}
-
-fn expired() -> Problem {
-    Problem::new(
-        401,
-        "expired_token",
-        "The access token provided has expired",
-    )
 }
 
 /// The parameters of the query string and of the body, which wins.

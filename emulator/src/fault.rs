@@ -57,10 +57,19 @@ pub enum At {
     /// `messageservice.sender.list`.
     #[serde(rename = "sender.list")]
     SenderList,
+    /// `app.info` of a portal.
+    #[serde(rename = "app.info")]
+    AppInfo,
+    /// `user.admin`.
+    #[serde(rename = "user.admin")]
+    UserAdmin,
     /// A batch.
     Batch,
     /// A renewal.
     Oauth,
+    /// `app.info` of the authorization server.
+    #[serde(rename = "oauth.app.info")]
+    OauthAppInfo,
 }
 
 /// What happens to a request. Unless it says otherwise, the request is executed.
@@ -153,6 +162,13 @@ pub enum Kind {
     CloseIdle,
     /// The access token expires now, and the request is refused because of it.
     Expire,
+    /// A front-end proxy gives up: it answers 504 with a page of HTML at once, and the request is
+    /// executed later.
+    ExecuteLate {
+        /// Milliseconds until then. 1000
+        #[serde(default = "late")]
+        ms: u64,
+    },
     /// The request is redirected and not executed.
     Redirect {
         /// The HTTP status. 302
@@ -187,6 +203,10 @@ fn bad_request() -> u16 {
     400
 }
 
+fn late() -> u64 {
+    1000
+}
+
 fn found() -> u16 {
     302
 }
@@ -194,7 +214,12 @@ fn found() -> u16 {
 impl At {
     /// Whether it is a call to the portal: a method, or a batch of them.
     pub(crate) fn is_call(self) -> bool {
-        !matches!(self, Self::Any | Self::Oauth)
+        !self.is_oauth() && self != Self::Any
+    }
+
+    /// Whether it is a request to the authorization server.
+    pub(crate) fn is_oauth(self) -> bool {
+        matches!(self, Self::Oauth | Self::OauthAppInfo)
     }
 }
 

@@ -8,7 +8,7 @@ const MAX_BODY: usize = 64 * 1024 * 1024;
 const READ_SIZE: usize = 16 * 1024;
 
 /// A request as it was read.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Request {
     pub(crate) method: String,
     pub(crate) path: String,

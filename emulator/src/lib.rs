@@ -26,17 +26,21 @@ mod fault;
 mod http;
 mod limits;
 mod listener;
+mod messages;
 mod methods;
 mod oauth;
 pub mod php;
 mod portal;
+mod portals;
+mod requests;
 mod settings;
 mod state;
 mod tls;
+mod tokens;
 
 pub use fault::{At, Fault, Kind};
 pub use portal::Portal;
-pub use settings::{Moved, Operating, Rate, Refusal, Settings, Shape};
+pub use settings::{AppInfo, Moved, Operating, Rate, Refusal, Settings, Shape, Told};
 pub use state::{Answered, LogEntry, Seen};
 
 /// The examples of the README are tested with the others.

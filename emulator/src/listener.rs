@@ -10,7 +10,7 @@ use crate::connection::{self, Role};
 use crate::state::Shared;
 
 /// Enough for a handshake and for JSON as deeply nested as is accepted.
-const STACK_SIZE: usize = 512 * 1024;
+pub(crate) const STACK_SIZE: usize = 512 * 1024;
 
 static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
 

@@ -1,26 +1,56 @@
-//! The authorization server: refresh tokens that work once.
+//! The authorization server: refresh tokens that work once, and `app.info`.
 
 use std::sync::MutexGuard;
+use std::time::SystemTime;
 
 use serde::Serialize;
 
-use crate::answer::{Answer, Problem};
+use crate::answer::{Answer, Problem, Success, Time};
+use crate::fault::At;
+use crate::methods::app_info;
 use crate::php::{Array, Value};
-use crate::state::{Refresh, Shared, State};
+use crate::settings::AppInfo;
+use crate::state::{Shared, State};
+use crate::tokens::{Access, Refresh};
 
-#[derive(Serialize)]
-struct Renewed<'a> {
-    access_token: &'a str,
-    refresh_token: &'a str,
+/// The name of the authorization server.
+pub(crate) const HOST: &str = "oauth.bitrix24.test";
+
+/// What a renewal returns, and the exchange of a code.
+#[derive(Debug, Serialize)]
+pub(crate) struct Granted {
+    access_token: String,
+    refresh_token: String,
     expires: i64,
     expires_in: i64,
     client_endpoint: String,
     server_endpoint: &'static str,
     domain: &'static str,
-    member_id: &'a str,
+    member_id: String,
     scope: &'static str,
     status: &'static str,
-    user_id: u32,
+    user_id: u64,
+}
+
+impl Granted {
+    /// The present tokens of a pair. None if there is no such pair.
+    pub(crate) fn of(state: &State, portal: usize, pair: usize) -> Option<Self> {
+        let settings = &state.settings;
+        let pair = state.tokens.pairs(portal).get(pair)?;
+        Some(Self {
+            access_token: pair.access.clone(),
+            refresh_token: pair.refresh.clone(),
+            expires: state.tokens.expires(&pair.access),
+            expires_in: settings.expires_in,
+            client_endpoint: state.portals.client_endpoint(portal, settings),
+            server_endpoint: "https://oauth.bitrix24.test/rest/",
+            domain: HOST,
+            member_id: state.portals.get(portal).member_id.clone(),
+            scope: "messageservice",
+            status: "F",
+            user_id: pair.user.id(settings),
+        })
+    }
 }
 
 /// Answers a renewal. None if the portal was reset while it waited.
@@ -50,13 +80,14 @@ pub(crate) fn renew<'a>(
         return Some((state, refusal.into()));
     }
     let answer = match check(&mut state, params, &token) {
-        Ok(()) => grant(&mut state),
+        Ok((portal, pair)) => grant(&mut state, portal, pair),
         Err(problem) => problem.into(),
     };
     Some((state, answer))
 }
 
-fn check(state: &mut State, params: &Array<Value>, token: &str) -> Result<(), Problem> {
+/// The portal and the pair that are to be renewed.
+fn check(state: &mut State, params: &Array<Value>, token: &str) -> Result<(usize, usize), Problem> {
     if text(params, "grant_type") != "refresh_token" {
         return Err(Problem::new(
             400,
@@ -74,12 +105,21 @@ fn check(state: &mut State, params: &Array<Value>, token: &str) -> Result<(), Pr
         ));
     }
     match state.tokens.refresh(token) {
-        Refresh::Good if !state.tokens.lost => return Ok(()),
-        Refresh::Spent => {
-            state.seen.spent_tokens += 1;
-            state.tokens.lost = true;
+        Refresh::Good { portal, pair } if !state.tokens.is_lost(portal, pair) => {
+            return Ok((portal, pair));
         }
-        Refresh::Good | Refresh::Unknown => {}
+        Refresh::Spent { portal, pair } => {
+            state.seen.spent_tokens += 1;
+            state.tokens.lose(portal, pair);
+        }
+        Refresh::Uninstalled => {
+            return Err(Problem::new(
+                400,
+                "NOT_INSTALLED",
+                "Application not installed",
+            ));
+        }
+        Refresh::Good { .. } | Refresh::Unknown => {}
     }
     Err(Problem::new(
         400,
@@ -88,31 +128,46 @@ fn check(state: &mut State, params: &Array<Value>, token: &str) -> Result<(), Pr
     ))
 }
 
-fn grant(state: &mut State) -> Answer {
+fn grant(state: &mut State, portal: usize, pair: usize) -> Answer {
     state.settings.expired = false;
-    state.tokens.renew(state.settings.expires_in);
+    let lifetime = state.settings.expires_in;
+    state.tokens.renew(portal, pair, lifetime);
     state.seen.renewals += 1;
-    let origin = state
-        .origin
-        .as_deref()
-        .unwrap_or("https://portal.bitrix24.test");
-    let endpoint = state.settings.client_endpoint.clone();
-    Answer::json(
-        200,
-        &Renewed {
-            access_token: &state.tokens.access,
-            refresh_token: &state.tokens.refresh,
-            expires: state.tokens.expires(),
-            expires_in: state.settings.expires_in,
-            client_endpoint: endpoint.unwrap_or_else(|| format!("{origin}/rest/")),
-            server_endpoint: "https://oauth.bitrix24.test/rest/",
-            domain: "oauth.bitrix24.test",
-            member_id: &state.settings.member_id,
-            scope: "messageservice",
-            status: "F",
-            user_id: 67,
-        },
-    )
+    match Granted::of(state, portal, pair) {
+        Some(granted) => Answer::json(200, &granted),
+        None => Answer::html(500, "the pair is gone"),
+    }
+}
+
+/// Answers `app.info`, whatever portal the access token is for. None if the portal was reset while
+/// it waited.
+pub(crate) fn info<'a>(
+    shared: &'a Shared,
+    mut state: MutexGuard<'a, State>,
+    token: &str,
+    start: SystemTime,
+) -> Option<(MutexGuard<'a, State>, Answer)> {
+    if state.settings.oauth_latency_ms > 0 {
+        let latency = state.settings.oauth_latency_ms;
+        state = shared.sleep(state, latency)?;
+    }
+    if let AppInfo::Refused(refusal) = &state.settings.app_info {
+        let refusal = refusal.clone();
+        return Some((state, refusal.into()));
+    }
+    let found = match state.tokens.find(token) {
+        Access::Good(grant) => app_info(&state, grant.portal, grant.expires),
+        Access::Expired => Err(Problem::expired_token()),
+        Access::Uninstalled | Access::Unknown => Err(Problem::invalid_token()),
+    };
+    let answer = match found {
+        Ok(result) => {
+            let time = Time::since(start, &state, At::OauthAppInfo);
+            Answer::json(200, &Success { result, time })
+        }
+        Err(problem) => problem.into(),
+    };
+    Some((state, answer))
 }
 
 fn text(params: &Array<Value>, name: &str) -> String {

@@ -14,8 +14,9 @@ use crate::control::Control;
 use crate::directory::Directory;
 use crate::fault::Fault;
 use crate::listener::Listener;
+use crate::requests;
 use crate::settings::Settings;
-use crate::state::{Seen, Shared};
+use crate::state::{Ports, Seen, Shared};
 use crate::tls::{Authority, Tls, server_config};
 
 /// A running portal. It listens on free ports of 127.0.0.1 and stops when it is dropped.
@@ -61,15 +62,20 @@ impl Portal {
             authority,
             tls: tls.clone(),
         });
-        Ok(Self {
+        let portal = Self {
             https: Listener::start(&shared, Role::PortalTls(tls.clone()))?,
             http: Listener::start(&shared, Role::Portal)?,
-            oauth: Listener::start(&shared, Role::PortalTls(tls))?,
+            oauth: Listener::start(&shared, Role::Oauth(tls))?,
             control_api: Listener::start(&shared, Role::Control(control.clone()))?,
             control,
             ca_file,
             _directory: directory,
-        })
+        };
+        shared.listen(Ports {
+            https: portal.https_port(),
+            oauth: portal.oauth_port(),
+        });
+        Ok(portal)
     }
 
     /// The port of the portal over TLS. It answers for any host name.
@@ -138,17 +144,65 @@ impl Portal {
 
     /// The present status of each message, under `CODE|MESSAGE_ID`, and in `history` all of each.
     pub fn messages(&self) -> Value {
-        self.control.messages()
+        self.control.messages("")
+    }
+
+    /// The same of the portal that has this host name.
+    pub fn messages_of(&self, host: &str) -> Value {
+        self.control.messages(host)
+    }
+
+    /// The same of every portal that was told a status, by host names; the main portal's is empty.
+    pub fn all_messages(&self) -> Value {
+        self.control.all_messages()
     }
 
     /// The senders that are installed, under their codes, as `GET /senders` tells them.
     pub fn senders(&self) -> Value {
-        self.control.senders()
+        self.control.senders("")
     }
 
     /// The present tokens, as `GET /tokens` tells them.
     pub fn tokens(&self) -> Value {
-        self.control.tokens()
+        self.control.tokens("")
+    }
+
+    /// The same of the portal that has this host name.
+    pub fn tokens_of(&self, host: &str) -> Value {
+        self.control.tokens(host)
+    }
+
+    /// Installs the application as `POST /install` does, and gives the request that tells a provider.
+    ///
+    /// # Errors
+    /// A text that names what is wrong with the order.
+    pub fn install(&self, order: Value) -> Result<Value, String> {
+        requests::install(&self.control.shared, order)
+    }
+
+    /// A message for a provider, as of `POST /message`.
+    ///
+    /// # Errors
+    /// A text that names what is wrong with the order.
+    pub fn message(&self, order: Value) -> Result<Value, String> {
+        requests::message(&self.control.shared, order)
+    }
+
+    /// Uninstalls the application as `POST /uninstall` does, and gives the request that tells a
+    /// provider.
+    ///
+    /// # Errors
+    /// A text that names what is wrong with the order.
+    pub fn uninstall(&self, order: Value) -> Result<Value, String> {
+        requests::uninstall(&self.control.shared, order)
+    }
+
+    /// Lets a pair of tokens not be renewed any more, as `POST /spend` does.
+    ///
+    /// # Errors
+    /// A text: there is no such pair.
+    pub fn spend(&self, order: Value) -> Result<(), String> {
+        self.control.spend(order)
     }
 
     /// Continues with every request that a fault or a latency holds.
@@ -172,7 +226,7 @@ impl Portal {
     /// Whether a used refresh token was sent again, after which the authorization server renews
     /// nothing.
     pub fn lost(&self) -> bool {
-        self.control.shared.lock().tokens.lost
+        self.control.shared.lock().tokens.any_lost()
     }
 }
 

@@ -1,9 +1,11 @@
 //! How the portal is to behave: what `/reset` and `/set` take.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+
+const MAX_PORTALS: usize = 20_000;
 
 /// How the portal is to behave. Every member has a default, given with it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -21,6 +23,21 @@ pub struct Settings {
     pub client_secret: String,
     /// The portal's identifier, sent in the answer to a renewal. `a223c6b3710f85df22e9377d6c4f7553`
     pub member_id: String,
+    /// What the portal's requests to the provider prove themselves with.
+    /// `application-0000000000000001`
+    pub application_token: String,
+    /// The user who installed the application; the next number is another user's. 67
+    pub user_id: u64,
+    /// Whether the user who installed it is an administrator. true
+    pub admin: bool,
+    /// Further portals, with hosts `p1.bitrix24.test` and so on. At most 20000. 0
+    pub portals: usize,
+    /// Hosts that answer everything with a proxy's page, status 502. `[]`
+    pub down: BTreeSet<String>,
+    /// Hosts that answer every call with `QUERY_LIMIT_EXCEEDED`. `[]`
+    pub throttled: BTreeSet<String>,
+    /// How `app.info` is answered. `full`
+    pub app_info: AppInfo,
     /// How many seconds an access token is valid. 3600
     pub expires_in: i64,
     /// The present access token has expired already. false
@@ -80,6 +97,13 @@ impl Default for Settings {
             client_id: "app.1".into(),
             client_secret: "secret-0000000000000001".into(),
             member_id: "a223c6b3710f85df22e9377d6c4f7553".into(),
+            application_token: "application-0000000000000001".into(),
+            user_id: 67,
+            admin: true,
+            portals: 0,
+            down: BTreeSet::new(),
+            throttled: BTreeSet::new(),
+            app_info: AppInfo::Told(Told::Full),
             expires_in: 3600,
             expired: false,
             messages: vec!["*".into()],
@@ -138,8 +162,32 @@ impl Settings {
                 all.insert(name.to_owned(), value.clone());
             }
         }
-        serde_json::from_value(all).map_err(|error| error.to_string())
+        let merged: Self = serde_json::from_value(all).map_err(|error| error.to_string())?;
+        if merged.portals > MAX_PORTALS {
+            return Err(format!("portals: there can be {MAX_PORTALS}"));
+        }
+        Ok(merged)
     }
+}
+
+/// How `app.info` is answered.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum AppInfo {
+    /// With the installation, or a part of it.
+    Told(Told),
+    /// With this answer.
+    Refused(Refusal),
+}
+
+/// What `app.info` tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Told {
+    /// Everything.
+    Full,
+    /// Neither the application nor the portal.
+    Bare,
 }
 
 /// An answer other than success.

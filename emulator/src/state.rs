@@ -1,21 +1,20 @@
 //! What the portal knows, and the lock around it.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::net::TcpStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use crate::fault::{At, Queue};
 use crate::http::Request;
 use crate::limits::{Bucket, Clock, OperatingTime};
-use crate::methods::Senders;
 use crate::php;
+use crate::portals::Portals;
 use crate::settings::Settings;
+use crate::tokens::{Tokens, User};
 
-/// Statuses of one message that are remembered; the oldest go first.
-const MAX_HISTORY: usize = 1000;
 /// Violations that are remembered; later ones are dropped.
 const MAX_BAD: usize = 1000;
 
@@ -32,7 +31,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
-            state: Mutex::new(State::new(settings)),
+            state: Mutex::new(State::new(settings, Ports::default())),
             progress: Condvar::new(),
             release: Condvar::new(),
         }
@@ -46,9 +45,11 @@ impl Shared {
     /// executed.
     pub(crate) fn reset(&self, settings: Settings) {
         let mut state = self.lock();
-        let epoch = state.epoch + 1;
-        let old = std::mem::replace(&mut *state, State::new(settings));
-        state.epoch = epoch;
+        let new = State {
+            epoch: state.epoch + 1,
+            ..State::new(settings, state.ports)
+        };
+        let old = std::mem::replace(&mut *state, new);
         drop(state);
         for stream in old.open.values() {
             // It may be closed already.
@@ -56,6 +57,13 @@ impl Shared {
         }
         self.release.notify_all();
         self.progress.notify_all();
+    }
+
+    /// Tells the portals' addresses, once the ports are open.
+    pub(crate) fn listen(&self, ports: Ports) {
+        let mut state = self.lock();
+        state.ports = ports;
+        state.portals.listen(ports.https);
     }
 
     /// Continues with everything that hangs or sleeps.
@@ -135,25 +143,32 @@ pub(crate) struct Awaited {
     reached: bool,
 }
 
+/// The ports in the addresses that the portals give.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ports {
+    pub(crate) https: u16,
+    pub(crate) oauth: u16,
+}
+
 /// What the portal knows.
 #[derive(Debug)]
 pub(crate) struct State {
     /// Number of the resets so far: what was started in an earlier epoch no longer counts.
     pub(crate) epoch: u64,
     pub(crate) settings: Settings,
-    pub(crate) tokens: TokenStore,
-    pub(crate) messages: Messages,
+    pub(crate) tokens: Tokens,
+    pub(crate) portals: Portals,
+    pub(crate) ports: Ports,
     pub(crate) faults: Queue,
     pub(crate) seen: Seen,
-    pub(crate) senders: Senders,
     pub(crate) clock: Clock,
     pub(crate) buckets: HashMap<String, Bucket>,
-    /// The time budget of each application and method.
-    operating: HashMap<(String, At), OperatingTime>,
     /// The application that calls now; empty if there is only one.
     pub(crate) application: String,
-    /// Scheme and authority under which the portal was last called.
-    pub(crate) origin: Option<String>,
+    /// The user for whom it calls.
+    pub(crate) user: User,
+    /// Until when its token is valid, in Unix time.
+    pub(crate) expires: i64,
     /// The connections that are open, by number.
     pub(crate) open: HashMap<u64, Arc<TcpStream>>,
     /// Number of the releases so far.
@@ -162,19 +177,19 @@ pub(crate) struct State {
 }
 
 impl State {
-    fn new(settings: Settings) -> Self {
+    fn new(settings: Settings, ports: Ports) -> Self {
         Self {
             epoch: 0,
-            tokens: TokenStore::new(&settings),
-            messages: Messages::default(),
+            tokens: Tokens::new(&settings),
+            portals: Portals::new(&settings, ports.https),
+            ports,
             faults: Queue::default(),
             seen: Seen::default(),
-            senders: Senders::preset(&settings.senders),
             clock: Clock::new(settings.speed),
             buckets: HashMap::new(),
-            operating: HashMap::new(),
             application: String::new(),
-            origin: None,
+            user: User::Installer,
+            expires: 0,
             open: HashMap::new(),
             releases: 0,
             waiters: 0,
@@ -190,27 +205,42 @@ impl State {
 
     /// The time budget that the application that calls has for a method, if it has spent any.
     pub(crate) fn operating(&self, at: At) -> Option<&OperatingTime> {
-        self.operating.get(&(self.application.clone(), at))
+        let budget = (self.application.clone(), at);
+        self.portals.here().operating.get(&budget)
     }
 
     /// The same, to use it.
     pub(crate) fn operating_mut(&mut self, at: At) -> &mut OperatingTime {
         let budget = (self.application.clone(), at);
-        self.operating.entry(budget).or_default()
+        let operating = &mut self.portals.here_mut().operating;
+        operating.entry(budget).or_default()
     }
 
     /// Changes the settings that `changes` names.
     pub(crate) fn set(&mut self, changes: &serde_json::Value) -> Result<(), String> {
         let settings = self.settings.merged(changes)?;
         self.clock.set_speed(settings.speed);
+        let named = |name: &str| changes.get(name).is_some();
         if ["access_token", "refresh_token", "expired", "expires_in"]
-            .iter()
-            .any(|name| changes.get(name).is_some())
+            .into_iter()
+            .any(named)
         {
             self.tokens.set(&settings, changes);
         }
-        if changes.get("senders").is_some() {
-            self.senders = Senders::preset(&settings.senders);
+        if named("senders") {
+            self.portals.set_senders(&settings.senders);
+        }
+        let main = self.portals.get_mut(0);
+        if named("member_id") {
+            main.member_id.clone_from(&settings.member_id);
+        }
+        if named("application_token") {
+            main.application_token
+                .clone_from(&settings.application_token);
+        }
+        if named("portals") {
+            self.tokens.set_portals(&settings);
+            self.portals.set_number(&settings);
         }
         self.settings = settings;
         Ok(())
@@ -282,7 +312,13 @@ pub struct Seen {
     pub renewal_requests: u64,
     /// Renewals asked for with a refresh token that was used before.
     pub spent_tokens: u64,
-    /// `QUERY_LIMIT_EXCEEDED` answered because the bucket was full.
+    /// Requests for `app.info`, to the authorization server and to portals.
+    pub app_info: u64,
+    /// Requests for `user.admin`.
+    pub user_admin: u64,
+    /// Requests that were executed after they had been answered with 504.
+    pub late: u64,
+    /// `QUERY_LIMIT_EXCEEDED` answered because the bucket was full, or by the setting `throttled`.
     pub query_limit: u64,
     /// Violations of the protocol.
     pub bad: Vec<String>,
@@ -298,6 +334,8 @@ impl Seen {
             At::Oauth => self.renewal_requests += 1,
             At::Update => self.updates += 1,
             At::Batch => self.batches += 1,
+            At::AppInfo | At::OauthAppInfo => self.app_info += 1,
+            At::UserAdmin => self.user_admin += 1,
             _ => {}
         }
         if at.is_call() {
@@ -349,168 +387,4 @@ pub struct Answered {
     pub status: u16,
     /// The error code, empty if there was none.
     pub error: String,
-}
-
-/// The tokens of the installation.
-#[derive(Debug)]
-pub(crate) struct TokenStore {
-    pub(crate) access: String,
-    pub(crate) refresh: String,
-    /// Until when access tokens are valid, in Unix time, the present one included.
-    expiry: HashMap<String, i64>,
-    spent: HashSet<String>,
-    /// A used refresh token was sent again: only a new installation helps.
-    pub(crate) lost: bool,
-    /// Refresh tokens of the renewals that wait for their execution.
-    pub(crate) renewing: Vec<String>,
-    granted: u64,
-    /// Makes the tokens of two installations different.
-    first_refresh: String,
-}
-
-/// Whether an access token is good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Access {
-    Good,
-    Expired,
-    Unknown,
-}
-
-/// Whether a refresh token is good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refresh {
-    Good,
-    Spent,
-    Unknown,
-}
-
-impl TokenStore {
-    fn new(settings: &Settings) -> Self {
-        let mut store = Self {
-            access: settings.access_token.clone(),
-            refresh: settings.refresh_token.clone(),
-            expiry: HashMap::new(),
-            spent: HashSet::new(),
-            lost: false,
-            renewing: Vec::new(),
-            granted: 0,
-            first_refresh: settings.refresh_token.clone(),
-        };
-        store.grant_access(settings);
-        store
-    }
-
-    fn grant_access(&mut self, settings: &Settings) {
-        let lifetime = if settings.expired {
-            0
-        } else {
-            settings.expires_in
-        };
-        let expiry = unix_now().saturating_add(lifetime);
-        self.expiry.insert(self.access.clone(), expiry);
-    }
-
-    fn set(&mut self, settings: &Settings, changes: &serde_json::Value) {
-        if changes.get("access_token").is_some() {
-            self.access.clone_from(&settings.access_token);
-        }
-        if changes.get("refresh_token").is_some() {
-            self.refresh.clone_from(&settings.refresh_token);
-            self.spent.remove(&self.refresh);
-            self.lost = false;
-        }
-        self.grant_access(settings);
-    }
-
-    pub(crate) fn access(&self, token: &str) -> Access {
-        match self.expiry.get(token) {
-            Some(expiry) if *expiry > unix_now() => Access::Good,
-            Some(_) => Access::Expired,
-            None if self.expiry.contains_key("*") => self.access("*"),
-            None => Access::Unknown,
-        }
-    }
-
-    pub(crate) fn expire(&mut self, token: &str) {
-        self.expiry.insert(token.to_owned(), 0);
-    }
-
-    pub(crate) fn expires(&self) -> i64 {
-        self.expiry.get(&self.access).copied().unwrap_or_default()
-    }
-
-    pub(crate) fn refresh(&self, token: &str) -> Refresh {
-        if token == self.refresh {
-            Refresh::Good
-        } else if self.spent.contains(token) {
-            Refresh::Spent
-        } else {
-            Refresh::Unknown
-        }
-    }
-
-    /// Makes a new pair; the old refresh token no longer works.
-    pub(crate) fn renew(&mut self, expires_in: i64) {
-        self.granted += 1;
-        let number = self.granted + 1;
-        let refresh = format!("{}.{number}", self.first_refresh);
-        self.spent
-            .insert(std::mem::replace(&mut self.refresh, refresh));
-        self.access = format!("access-of-{}", self.refresh);
-        self.expiry
-            .insert(self.access.clone(), unix_now().saturating_add(expires_in));
-    }
-}
-
-/// The messages that have a status, by `CODE|MESSAGE_ID`.
-#[derive(Debug, Default)]
-pub(crate) struct Messages(BTreeMap<String, Message>);
-
-#[derive(Debug)]
-struct Message {
-    /// The portal's own number of it, counted from 1.
-    number: u64,
-    statuses: VecDeque<&'static str>,
-}
-
-impl Messages {
-    pub(crate) fn store(&mut self, key: String, status: &'static str) {
-        let number = self.0.len() as u64 + 1;
-        let message = self.0.entry(key).or_insert_with(|| Message {
-            number,
-            statuses: VecDeque::new(),
-        });
-        if message.statuses.len() >= MAX_HISTORY {
-            message.statuses.pop_front();
-        }
-        message.statuses.push_back(status);
-    }
-
-    /// The present status of the message that has this number.
-    pub(crate) fn by_number(&self, number: u64) -> Option<&'static str> {
-        let message = self.0.values().find(|message| message.number == number)?;
-        message.statuses.back().copied()
-    }
-
-    /// The present status of each message, and `history` with all of each.
-    pub(crate) fn to_json(&self) -> serde_json::Value {
-        let mut all = serde_json::Map::new();
-        let mut history = serde_json::Map::new();
-        for (key, message) in &self.0 {
-            if let Some(status) = message.statuses.back() {
-                all.insert(key.clone(), (*status).into());
-            }
-            history.insert(key.clone(), message.statuses.iter().copied().collect());
-        }
-        all.insert("history".into(), history.into());
-        all.into()
-    }
-}
-
-/// Seconds since 1970.
-pub(crate) fn unix_now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-    })
 }

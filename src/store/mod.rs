@@ -12,6 +12,8 @@ mod file_lock;
 mod level;
 #[cfg(unix)]
 mod links;
+#[allow(dead_code, reason = "the provider's store seals with it")]
+pub(crate) mod seal;
 #[cfg(unix)]
 mod state_dir;
 pub(crate) mod token_record;

@@ -8,6 +8,7 @@ pub(crate) mod receipt;
 pub(crate) mod sender;
 pub(crate) mod status;
 pub(crate) mod tokens;
+pub(crate) mod vocabulary;
 
 /// The target of this library's log records.
 pub(crate) const LOG: &str = "b24_messageservice";

@@ -4,11 +4,12 @@ use crate::client::b24_client;
 use crate::code::b24_code;
 use crate::error::{Failure, attempt, b24_error};
 use crate::ffi::{Handle, catch, guard, is_null, read};
-use b24_messageservice::{Client, Error, ErrorKind, Update};
+use b24_messageservice::{Error, ErrorKind, Update};
 use libc::{c_char, size_t};
 use std::sync::{Arc, LazyLock};
 
-/// Updates that are sent together, each with its own outcome. One thread at a time may use it.
+/// Updates that are sent or stored together, each with its own outcome. One thread at a time may use
+/// it.
 pub struct b24_batch {
     _private: [u8; 0],
 }
@@ -26,7 +27,7 @@ pub(crate) struct Batch {
 struct Entry {
     /// `None` if its texts cannot be read; `outcome` then says why, and never changes.
     update: Option<Update>,
-    /// `None` once the portal has applied the update. Shared by all that failed for the same
+    /// `None` once the portal has applied the update, or the provider has stored it. Shared by all that failed for the same
     /// reason. Behind a pointer, because the caller borrows its address, which must not change when
     /// entries are added.
     outcome: Option<Arc<Failure>>,
@@ -37,7 +38,8 @@ impl Entry {
         static NOT_SENT: LazyLock<Arc<Failure>> = LazyLock::new(|| {
             Failure::shared(Error::new(
                 ErrorKind::InvalidArgument,
-                "not sent yet: b24_message_status_update_batch sends the batch",
+                "not sent yet: b24_message_status_update_batch sends the batch, and \
+                 b24_provider_report_batch stores it to be sent",
             ))
         });
         match update {
@@ -53,17 +55,20 @@ impl Entry {
     }
 }
 
+/// One for each update that could be handed over.
+type Outcomes = Vec<Result<(), Error>>;
+
 impl Batch {
-    /// Sends what can be sent, and sets the outcome of every entry.
-    fn send(&mut self, client: Option<&Client>) -> Result<(), Error> {
-        let client = client.ok_or_else(|| is_null("client"));
-        let sent = client.and_then(|client| {
-            let updates = self
-                .entries
-                .iter()
-                .filter_map(|entry| entry.update.as_ref());
-            catch(|| client.message_status_update_batch(updates))
-        });
+    /// Hands over what can be sent, and sets the outcome of every entry. Returns the first failure.
+    pub(crate) fn apply(
+        &mut self,
+        hand_over: impl FnOnce(&mut dyn Iterator<Item = &Update>) -> Result<Outcomes, Error>,
+    ) -> Result<(), Error> {
+        let mut updates = self
+            .entries
+            .iter()
+            .filter_map(|entry| entry.update.as_ref());
+        let sent = catch(|| hand_over(&mut updates)).unwrap_or_else(Err);
         match sent {
             Ok(outcomes) => self.note(outcomes.into_iter()),
             // Nothing is known of any entry, so none may look applied.
@@ -105,7 +110,8 @@ pub extern "C" fn b24_batch_new() -> *mut b24_batch {
 }
 
 /// Adds an update. The arguments are those of b24_message_status_update, and are copied. If a
-/// message is added more than once, its last status stands.
+/// message is added more than once, its last status stands (with b24_provider_report_batch, the one
+/// that ranks highest).
 ///
 /// One thread at a time. Never fails: the outcome of an update that cannot be sent is
 /// B24_INVALID_ARGUMENT, and the others are sent nevertheless. With batch NULL it does nothing.
@@ -156,18 +162,21 @@ pub unsafe extern "C" fn b24_message_status_update_batch(
     unsafe {
         attempt(error, || {
             let batch = b24_batch::borrow_mut(batch).ok_or_else(|| is_null("batch"))?;
-            batch.send(b24_client::borrow(client))
+            batch.apply(|updates| {
+                let client = b24_client::borrow(client).ok_or_else(|| is_null("client"))?;
+                Ok(client.message_status_update_batch(updates))
+            })
         })
     }
 }
 
 /// The outcome of the update with this index, counted from 0 in the order added: NULL if it was
-/// applied, else the error. There is also an error if the batch has not been sent, or if there is
-/// no update with this index.
+/// applied (stored, by b24_provider_report_batch), else the error. There is also an error if the
+/// batch has not been sent, or if there is no update with this index.
 ///
 /// The error is borrowed: do not free it. It stays valid, at the same address, until the batch is
-/// sent again or freed, even if updates are added. Updates that failed for the same reason may
-/// share one. One thread at a time. Cannot fail.
+/// sent or stored again or freed, even if updates are added. Updates that failed for the same reason
+/// may share one. One thread at a time. Cannot fail.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_batch_error(
     batch: *const b24_batch,

@@ -145,7 +145,7 @@ pub unsafe extern "C" fn b24_message_status_get(
         attempt(error, || {
             let client = b24_client::borrow(client).ok_or_else(|| is_null("client"))?;
             let status = client.message_status_get(message_id)?;
-            give_out(list, List::new(c"status", &[status]));
+            give_out(list, List::of_texts(&[c"status"], &[status]));
             Ok(())
         })
     }

@@ -7,8 +7,8 @@ use crate::tokens::{Snapshot, b24_tokens};
 use b24_messageservice::Config;
 use libc::{c_char, c_void};
 
-/// The options from which clients are made. One thread at a time may change it. Clients copy it, so
-/// it may be changed or freed as soon as they are made.
+/// The options from which clients and providers are made. One thread at a time may change it.
+/// Clients and providers copy it, so it may be changed or freed as soon as they are made.
 pub struct b24_config {
     _private: [u8; 0],
 }
@@ -39,9 +39,10 @@ pub extern "C" fn b24_config_new() -> *mut b24_config {
 
 /// Sets an option. The names:
 // make generate writes: names of options
-/// portal, access_token, refresh_token, client_id, client_secret, oauth_url, timeout_ms,
-/// connect_timeout_ms, max_retries, rate_limit, state_dir, ca_file, proxy, resolve, redirect_hosts,
-/// user_agent, allow_http.
+/// client_id, client_secret, oauth_url, timeout_ms, connect_timeout_ms, max_retries, rate_limit,
+/// ca_file, proxy, resolve, redirect_hosts, user_agent, allow_http; of clients only: portal,
+/// access_token, refresh_token, state_dir; of providers only: store, durability, store_max_mb,
+/// store_key_file, workers.
 // end: names of options
 ///
 /// Both texts are copied. One thread at a time. B24_INVALID_CONFIG for an unknown name or a wrong
@@ -71,7 +72,8 @@ pub unsafe extern "C" fn b24_config_set(
 /// `user` is passed to it unchanged. What it points to must be usable on any thread, as long as a
 /// client made from this configuration exists (a shared client: as long as the process), and then
 /// until b24_renewals_wait has succeeded, because a renewal may take longer than the call that
-/// started it. One thread at a time. B24_INVALID_ARGUMENT if config or callback is NULL.
+/// started it. For clients only: a provider keeps tokens in its store. One thread at a time.
+/// B24_INVALID_ARGUMENT if config or callback is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_config_on_renewal(
     config: *mut b24_config,
@@ -97,7 +99,7 @@ pub unsafe extern "C" fn b24_config_on_renewal(
     }
 }
 
-/// Frees a configuration. Clients made from it are not affected. NULL is allowed.
+/// Frees a configuration. Clients and providers made from it are not affected. NULL is allowed.
 ///
 /// Any thread, once. Cannot fail.
 #[unsafe(no_mangle)]

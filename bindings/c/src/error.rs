@@ -1,7 +1,7 @@
 //! `b24_error`.
 
 use crate::code::{NAMES, b24_code};
-use crate::ffi::{Handle, c_string, catch, guard, set_out};
+use crate::ffi::{Handle, c_string, catch, guard, in_ms, set_out};
 use b24_messageservice::Error;
 use libc::{c_char, c_int};
 use std::ffi::CString;
@@ -148,7 +148,7 @@ pub unsafe extern "C" fn b24_error_retry_after_ms(error: *const b24_error) -> i6
     // SAFETY: by the header's conventions, `error` is NULL or live.
     unsafe {
         look(error, -1, |f| match f.error.retry_after() {
-            Some(wait) => i64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX),
+            Some(wait) => in_ms(wait),
             None => -1,
         })
     }

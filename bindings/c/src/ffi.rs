@@ -1,11 +1,12 @@
 //! How every function of the ABI handles pointers, strings and panics. Below all other modules.
 
 use b24_messageservice::{Error, ErrorKind};
-use libc::c_char;
+use libc::{c_char, c_void};
 use std::cell::RefCell;
 use std::ffi::{CStr, CString};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::Once;
+use std::time::Duration;
 
 /// An opaque C struct that stands for a boxed Rust value.
 ///
@@ -103,6 +104,51 @@ pub(crate) fn is_null(name: &str) -> Error {
         ErrorKind::InvalidArgument,
         format!("{name} is NULL, but a value is needed"),
     )
+}
+
+/// Reads the bytes of an argument, of which there may be none: `bytes` may then be NULL.
+///
+/// # Safety
+/// `bytes` is NULL or points to `length` bytes that live on, unchanged, during `'a`.
+pub(crate) unsafe fn read_bytes<'a>(
+    bytes: *const c_void,
+    length: usize,
+    name: &str,
+) -> Result<&'a [u8], Error> {
+    if length == 0 {
+        return Ok(&[]);
+    }
+    if bytes.is_null() {
+        return Err(is_null(name));
+    }
+    // No object is larger; a slice of that length must not even be made.
+    if isize::try_from(length).is_err() {
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!("the length of {name} is not one of an object in memory"),
+        ));
+    }
+    // SAFETY: not NULL and not too long, and the caller vouches for the rest.
+    Ok(unsafe { std::slice::from_raw_parts(bytes.cast(), length) })
+}
+
+/// Reads a time that must not be negative.
+pub(crate) fn read_duration(
+    count: i64,
+    name: &str,
+    unit: fn(u64) -> Duration,
+) -> Result<Duration, Error> {
+    u64::try_from(count).map(unit).map_err(|_| {
+        Error::new(
+            ErrorKind::InvalidArgument,
+            format!("{name} is negative: give 0 or more"),
+        )
+    })
+}
+
+/// A time in milliseconds, rounded up, so that who waits so long has waited long enough.
+pub(crate) fn in_ms(time: Duration) -> i64 {
+    i64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(i64::MAX)
 }
 
 /// A text for C. A NUL in it, which can only come from the network, is replaced by a visible

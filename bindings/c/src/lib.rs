@@ -35,6 +35,14 @@ pub mod tokens;
 
 pub mod renewals;
 
+pub mod provider;
+
+pub mod request;
+
+pub mod drained;
+
+pub mod vocabulary;
+
 pub mod error;
 
 pub mod log;

@@ -14,23 +14,37 @@ impl Handle for b24_list {
     type Value = List;
 }
 
-/// Rows of one value each, all under the same name.
+/// Rows that have a value for each of the names.
 pub(crate) struct List {
-    name: &'static CStr,
+    names: &'static [&'static CStr],
+    /// Those of the first row, then those of the next.
     values: Vec<CString>,
 }
 
 impl List {
-    pub(crate) fn new(name: &'static CStr, values: &[String]) -> Self {
+    pub(crate) fn new<const N: usize>(
+        names: &'static [&'static CStr; N],
+        rows: impl IntoIterator<Item = [CString; N]>,
+    ) -> Self {
         Self {
-            name,
-            values: values.iter().map(|value| c_string(value)).collect(),
+            names,
+            values: rows.into_iter().flatten().collect(),
         }
     }
 
+    /// Rows of one value each.
+    pub(crate) fn of_texts(name: &'static [&'static CStr; 1], texts: &[String]) -> Self {
+        Self::new(name, texts.iter().map(|text| [c_string(text)]))
+    }
+
+    fn len(&self) -> usize {
+        self.values.chunks(self.names.len().max(1)).len()
+    }
+
     fn get(&self, row: size_t, name: &CStr) -> Option<&CStr> {
-        let value = self.values.get(row)?;
-        (name == self.name).then_some(value)
+        let column = self.names.iter().position(|known| *known == name)?;
+        let at = row.checked_mul(self.names.len())?.checked_add(column)?;
+        self.values.get(at).map(CString::as_c_str)
     }
 }
 
@@ -40,7 +54,7 @@ impl List {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_list_len(list: *const b24_list) -> size_t {
     // SAFETY: by the header's conventions, `list` is NULL or live.
-    unsafe { b24_list::borrow(list) }.map_or(0, |list| list.values.len())
+    unsafe { b24_list::borrow(list) }.map_or(0, List::len)
 }
 
 /// The value with this name in a row, counted from 0; the function that made the list says which

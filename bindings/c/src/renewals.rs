@@ -2,7 +2,8 @@
 
 use crate::code::b24_code;
 use crate::error::{attempt, b24_error};
-use b24_messageservice::{Error, ErrorKind, renewals_wait};
+use crate::ffi::read_duration;
+use b24_messageservice::renewals_wait;
 use std::time::Duration;
 
 /// Waits until no renewal of tokens is under way in this process, for timeout_ms at most.
@@ -25,13 +26,11 @@ pub unsafe extern "C" fn b24_renewals_wait(
     // SAFETY: by the header's conventions, `error` is NULL or a place.
     unsafe {
         attempt(error, || {
-            let timeout = u64::try_from(timeout_ms).map_err(|_| {
-                Error::new(
-                    ErrorKind::InvalidArgument,
-                    "timeout_ms is negative: give the milliseconds to wait, 0 or more",
-                )
-            })?;
-            renewals_wait(Duration::from_millis(timeout))
+            renewals_wait(read_duration(
+                timeout_ms,
+                "timeout_ms",
+                Duration::from_millis,
+            )?)
         })
     }
 }

@@ -169,7 +169,7 @@ pub unsafe extern "C" fn b24_sender_list(
         set_out(list, std::ptr::null_mut());
         attempt(error, || {
             let client = b24_client::borrow(client).ok_or_else(|| is_null("client"))?;
-            give_out(list, List::new(c"code", &client.sender_list()?));
+            give_out(list, List::of_texts(&[c"code"], &client.sender_list()?));
             Ok(())
         })
     }

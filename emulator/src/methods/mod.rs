@@ -1,24 +1,29 @@
-//! The methods of the `messageservice` scope, as the portal's own code checks them. A method is a
+//! The methods of the `messageservice` scope, and those that every application has, as the portal's own code checks them. A method is a
 //! [`Method`] in a file of this folder, its place in [`METHODS`], and its name in [`At`].
 
+mod app_info;
 mod sender;
 mod status_get;
 mod status_update;
+mod user_admin;
 
 use crate::answer::Problem;
 use crate::fault::At;
 use crate::php::{Array, Key, Value};
 use crate::state::State;
 
+pub(crate) use app_info::app_info;
 pub(crate) use sender::Senders;
 
-const METHODS: [&Method; 6] = [
+const METHODS: [&Method; 8] = [
     &status_update::METHOD,
     &status_get::METHOD,
     &sender::ADD,
     &sender::UPDATE,
     &sender::DELETE,
     &sender::LIST,
+    &app_info::METHOD,
+    &user_admin::METHOD,
 ];
 
 /// The characters that a provider's code may have besides letters and digits.

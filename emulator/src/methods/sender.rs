@@ -123,7 +123,13 @@ fn add(state: &mut State, params: &Array<Value>) -> Result<Value, Problem> {
         _ => return Err(invalid_sender("Unknown sender message TYPE!")),
     }
     note_bad_texts(state, params);
-    if state.senders.position(&state.application, &code).is_some() {
+    if state
+        .portals
+        .here()
+        .senders
+        .position(&state.application, &code)
+        .is_some()
+    {
         return Err(Problem::new(
             400,
             "ERROR_SENDER_ALREADY_INSTALLED",
@@ -138,7 +144,8 @@ fn add(state: &mut State, params: &Array<Value>) -> Result<Value, Problem> {
         ));
     }
     let description = params.get_any_case("DESCRIPTION").cloned();
-    state.senders.0.push(Sender {
+    let senders = &mut state.portals.here_mut().senders;
+    senders.0.push(Sender {
         application: state.application.clone(),
         code,
         kind: "SMS".into(),
@@ -167,8 +174,12 @@ fn update(state: &mut State, params: &Array<Value>) -> Result<Value, Problem> {
         check_handler(handler, state.settings.application_url.as_deref())?;
     }
     note_bad_texts(state, params);
-    let position = state.senders.position(&state.application, &code);
-    let sender = position.and_then(|position| state.senders.0.get_mut(position));
+    let position = state
+        .portals
+        .here()
+        .senders
+        .position(&state.application, &code);
+    let sender = position.and_then(|position| state.portals.here_mut().senders.0.get_mut(position));
     let sender = sender.ok_or_else(sender_not_found)?;
     if let Some(handler) = handler {
         if handler.chars().count() > MAX_HANDLER {
@@ -191,18 +202,20 @@ fn update(state: &mut State, params: &Array<Value>) -> Result<Value, Problem> {
 
 fn delete(state: &mut State, params: &Array<Value>) -> Result<Value, Problem> {
     let code = sender_code(params)?;
-    let position = state.senders.position(&state.application, &code);
-    state
+    let position = state
+        .portals
+        .here()
         .senders
-        .0
-        .remove(position.ok_or_else(sender_not_found)?);
+        .position(&state.application, &code);
+    let senders = &mut state.portals.here_mut().senders;
+    senders.0.remove(position.ok_or_else(sender_not_found)?);
     Ok(Value::Bool(true))
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "has the form of every method")]
 fn list(state: &mut State, _: &Array<Value>) -> Result<Value, Problem> {
     let mut codes = Array::default();
-    for sender in &state.senders.0 {
+    for sender in &state.portals.here().senders.0 {
         if sender.application == state.application {
             codes.push(Value::Str(sender.code.clone()));
         }

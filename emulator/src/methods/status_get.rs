@@ -24,7 +24,7 @@ fn execute(state: &mut State, params: &Array<Value>) -> Result<Value, Problem> {
     if let Some(status) = state.settings.message_statuses.get(&number) {
         return Ok(Value::Str(status.clone()));
     }
-    let status = state.messages.by_number(number);
+    let status = state.portals.here().messages.by_number(number);
     let status = status.ok_or_else(message_not_found)?;
     let (initial, rest) = status.split_at(1);
     Ok(Value::Str(initial.to_ascii_uppercase() + rest))

@@ -36,8 +36,9 @@ fn execute(state: &mut State, params: &Array<Value>) -> Result<Value, Problem> {
             )
         })?;
     let key = format!("{code}|{message_id}");
-    let exists =
-        message_id.chars().count() <= MAX_MESSAGE_ID
+    let messages = &state.portals.here().messages;
+    let exists = messages.was_sent(&key)
+        || message_id.chars().count() <= MAX_MESSAGE_ID
             && state
                 .settings
                 .providers
@@ -49,6 +50,6 @@ fn execute(state: &mut State, params: &Array<Value>) -> Result<Value, Problem> {
     if !exists {
         return Err(message_not_found());
     }
-    state.messages.store(key, status);
+    state.portals.here_mut().messages.store(key, status);
     Ok(Value::Bool(true))
 }

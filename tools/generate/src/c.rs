@@ -3,16 +3,14 @@
 use crate::Files;
 use crate::markdown::{joined, line, mdoc, plain, sentence, wrap};
 use b24_messageservice::ErrorKind;
-use b24_messageservice::tables::{KINDS, OPTIONS};
+use b24_messageservice::tables::{KINDS, OPTIONS, UsedBy};
 use std::error::Error;
 
 const MANUAL: &str = "bindings/c/packaging/b24_messageservice.3";
 
 pub(crate) fn sources(files: &mut Files) -> Result<(), Box<dyn Error>> {
     files.whole("bindings/c/src/code.rs", code())?;
-    let names: Vec<_> = OPTIONS.iter().map(|row| row.name).collect();
-    let names = wrap(&format!("{}.", names.join(", ")), "/// ", 100);
-    files.section("bindings/c/src/config.rs", "names of options", &names)?;
+    files.section("bindings/c/src/config.rs", "names of options", &names())?;
     files.section(MANUAL, "options", &options())?;
     files.section(MANUAL, "codes", &codes())
 }
@@ -24,6 +22,20 @@ pub(crate) fn header(files: &mut Files) -> Result<(), Box<dyn Error>> {
     cbindgen::generate_with_config(&abi, config)?.write(&mut text);
     files.whole("include/b24_messageservice.h", String::from_utf8(text)?)?;
     Ok(())
+}
+
+fn names() -> Vec<String> {
+    let of = |user: UsedBy| {
+        let rows = OPTIONS.iter().filter(|row| row.used_by == user);
+        rows.map(|row| row.name).collect::<Vec<_>>().join(", ")
+    };
+    let text = format!(
+        "{}; of clients only: {}; of providers only: {}.",
+        of(UsedBy::Both),
+        of(UsedBy::Client),
+        of(UsedBy::Provider)
+    );
+    wrap(&text, "/// ", 100)
 }
 
 fn code() -> String {
@@ -83,8 +95,14 @@ fn options() -> Vec<String> {
             words if words.starts_with("required") => sentence(words),
             value => format!("The default is {value}."),
         };
+        let user = match row.used_by {
+            UsedBy::Both => "",
+            UsedBy::Client => "Only clients take it.",
+            UsedBy::Provider => "Only providers take it.",
+        };
         lines.push(format!(".It Cm {}", row.name));
-        lines.extend(mdoc(&format!("{} {default}", row.documentation), in_manual));
+        let text = format!("{} {default} {user}", row.documentation);
+        lines.extend(mdoc(&text, in_manual));
     }
     lines
 }
