@@ -8,7 +8,8 @@
         client.message_status_update("provider1", "65575980fa53", Status.DELIVERED)
 
 :class:`Provider` does everything around such a call for any number of portals: it keeps
-installations and their tokens, checks the portals' requests, and keeps receipts until they are sent.
+installations and their tokens, checks the portals' requests, and keeps receipts until they are
+sent.
 
 Calls block, and release the GIL: use threads, or ``asyncio.to_thread``. Log records go to the
 logger ``b24_messageservice`` of :mod:`logging`.
@@ -109,7 +110,7 @@ def _finish_renewals() -> None:
 _atexit.register(_finish_renewals)
 
 if hasattr(_os, "register_at_fork"):
-    # A store must not be in use at the moment of a fork: a child cannot repair what it inherits then.
+    # No store may be in use at the moment of a fork: a child could not go on from what it inherits.
     _os.register_at_fork(
         before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
     )

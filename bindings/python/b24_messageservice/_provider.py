@@ -10,7 +10,8 @@ from b24_messageservice._status import Status
 
 
 class Fields(Mapping[str, str]):
-    """The fields of a portal's request, under the portal's own names: a mapping that does not change.
+    """The fields of a portal's request under the portal's own names, a mapping that does not
+    change.
 
     There are tokens among the values, so its ``repr`` shows only the names. ``dict(fields)`` shows
     everything.

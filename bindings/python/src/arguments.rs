@@ -2,7 +2,6 @@
 //! is wrong with them.
 
 use crate::errors;
-use crate::options::type_name;
 use b24_messageservice::{Error, ErrorKind, Receipt, Sender, Update};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -121,7 +120,10 @@ pub(crate) fn time(value: &Bound<'_, PyAny>) -> Result<Option<SystemTime>, Unsen
         return Ok(None);
     }
     let invalid = |fault: String| {
-        Unsendable::Error(Error::new(ErrorKind::InvalidArgument, format!("at {fault}")))
+        Unsendable::Error(Error::new(
+            ErrorKind::InvalidArgument,
+            format!("at {fault}"),
+        ))
     };
     let is_number = value.is_instance_of::<PyInt>() || value.is_instance_of::<PyFloat>();
     let seconds = if is_number && !value.is_instance_of::<PyBool>() {
@@ -278,4 +280,12 @@ pub(crate) fn sender(
         }
     }
     Ok(sender)
+}
+
+/// The name of a value's class, for a `TypeError`.
+pub(crate) fn type_name(value: &Bound<'_, PyAny>) -> String {
+    value
+        .get_type()
+        .name()
+        .map_or_else(|_| "another type".to_owned(), |name| name.to_string())
 }

@@ -1,5 +1,6 @@
 //! Turns keyword arguments into the texts of the core's options.
 
+use crate::arguments::type_name;
 use crate::{errors, renewal, waiting};
 use b24_messageservice::tables::OPTIONS;
 use b24_messageservice::{Config, Error, ErrorKind};
@@ -142,12 +143,4 @@ fn utf8(name: &str, text: &Bound<'_, PyString>) -> PyResult<String> {
             let fault = format!("{name} holds a lone surrogate, which is no text");
             errors::exception(text.py(), &Error::new(ErrorKind::InvalidConfig, fault))
         })
-}
-
-/// The name of a value's class, for a `TypeError`.
-pub(crate) fn type_name(value: &Bound<'_, PyAny>) -> String {
-    value
-        .get_type()
-        .name()
-        .map_or_else(|_| "another type".to_owned(), |name| name.to_string())
 }

@@ -3,10 +3,9 @@
 // The doc comments below are Python docstrings, without Markdown.
 #![allow(clippy::doc_markdown)]
 
-use crate::arguments::{self, Unsendable};
+use crate::arguments::{self, Unsendable, type_name};
 use crate::batch::{self, Batch};
 use crate::client::Client;
-use crate::options::type_name;
 use crate::request::{self, Request};
 use crate::{errors, options, results, waiting};
 use b24_messageservice::{Error, ErrorKind, Provider as CoreProvider, Reference};
@@ -93,8 +92,8 @@ impl Provider {
         application_token: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let auth = json("auth", auth)?;
-        let token = optional("application_token", application_token)
-            .map_err(|fault| fault.raise(py))?;
+        let token =
+            optional("application_token", application_token).map_err(|fault| fault.raise(py))?;
         self.call(py, || self.inner.install(&auth, &token))
     }
 
@@ -112,7 +111,7 @@ impl Provider {
     /// clients of that directory then fail, and say so.
     #[pyo3(signature = (path))]
     fn import_state_dir(&self, py: Python<'_>, path: PathBuf) -> PyResult<usize> {
-        self.call(py, || self.inner.import_state_dir(&path))
+        self.call(py, move || self.inner.import_state_dir(&path))
     }
 
     /// Returns a Client of the portal with this member_id, with the tokens of the store. Raises

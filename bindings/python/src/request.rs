@@ -3,8 +3,7 @@
 // The doc comments below are Python docstrings, without Markdown.
 #![allow(clippy::doc_markdown)]
 
-use crate::arguments::{self, Unsendable};
-use crate::options::type_name;
+use crate::arguments::{self, Unsendable, type_name};
 use b24_messageservice::Request as CoreRequest;
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
@@ -13,8 +12,9 @@ use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PyString, PyType};
 
 /// A request of a portal that Provider.receive has read and checked.
 ///
-/// The fields are under the portal's own names, nested ones in PHP's notation, and are all str:
-/// request["message_id"], request.get("auth[user_id]"). Its repr shows no values of fields.
+/// The fields are under the portal's own names, nested ones in PHP's notation such as
+/// auth[user_id], and are all str. request[name] raises KeyError if there is none of this name, get
+/// returns a default. The repr shows no values of fields.
 #[pyclass(frozen, mapping, module = "b24_messageservice")]
 pub(crate) struct Request {
     pub(crate) inner: CoreRequest,

@@ -60,8 +60,7 @@ pub(crate) fn refused_receipt<'py>(
 fn module(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
     let module = MODULE.get_or_try_init(py, || {
-        py.import("b24_messageservice._provider")
-            .map(Bound::unbind)
+        py.import("b24_messageservice._provider").map(Bound::unbind)
     })?;
     Ok(module.bind(py))
 }

@@ -3,9 +3,10 @@
 // The doc comments below are Python docstrings, without Markdown.
 #![allow(clippy::doc_markdown)]
 
-use crate::arguments::Unsendable;
+use crate::arguments::{Unsendable, type_name};
 use crate::{arguments, errors, results};
 use b24_messageservice::Vocabulary as CoreVocabulary;
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyMapping;
 
@@ -33,7 +34,13 @@ impl Vocabulary {
             return Ok(Self { name, inner });
         };
         let mut inner = CoreVocabulary::new(&name);
-        for item in table.cast::<PyMapping>()?.items()? {
+        let table = table.cast::<PyMapping>().map_err(|_| {
+            PyTypeError::new_err(format!(
+                "table must be a mapping of words to statuses, not {}",
+                type_name(table)
+            ))
+        })?;
+        for item in table.items()? {
             let (word, status) = item.extract::<(Bound<'_, _>, Bound<'_, _>)>()?;
             let word = arguments::word_or_number("a word of table", &word).map_err(raise)?;
             let status =

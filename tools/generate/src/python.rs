@@ -137,8 +137,8 @@ class Options(TypedDict, total=False):
 class ProviderOptions(TypedDict, total=False):
     """The keyword arguments of ``Provider``.
 
-    ``store``, ``client_id`` and ``client_secret`` are required. An option that is None is not set. A
-    function that passes options on can declare them as ``**options: Unpack[ProviderOptions]``.
+    ``store``, ``client_id`` and ``client_secret`` are required. An option that is None is not set.
+    A function that passes options on can declare them as ``**options: Unpack[ProviderOptions]``.
 
 {}    """
 
