@@ -1,9 +1,9 @@
 //! The tables of the documentation.
 
 use crate::markdown::line;
-use crate::{Files, python};
+use crate::{Files, php, python};
 use b24_messageservice::tables::{
-    self, CALLBACKS, CodeTable, KINDS, OPTIONS, OptionKind, PortalCode,
+    self, CALLBACKS, CodeTable, KINDS, OPTIONS, OptionKind, PortalCode, UsedBy,
 };
 use std::error::Error;
 
@@ -19,7 +19,8 @@ pub(crate) fn write(files: &mut Files) -> Result<(), Box<dyn Error>> {
     files.section(ERRORS, "renewal codes", &renewal_codes())?;
     files.section(PYTHON, "options", &python_options())?;
     files.section(PYTHON, "exceptions", &exceptions(|row| row.python_base))?;
-    files.section(PHP, "options", &php_options())?;
+    files.section(PHP, "options", &php_options(UsedBy::Provider))?;
+    files.section(PHP, "provider options", &php_options(UsedBy::Client))?;
     files.section(PHP, "exceptions", &exceptions(|row| row.php_base))
 }
 
@@ -89,12 +90,15 @@ fn python_options() -> Vec<String> {
     table(["option", "default", "meaning"], options.chain(callbacks))
 }
 
-fn php_options() -> Vec<String> {
-    let rows = OPTIONS.iter().filter(|row| row.name != "portal");
+/// The options that are not only for the `other` class.
+fn php_options(other: UsedBy) -> Vec<String> {
+    let rows = OPTIONS
+        .iter()
+        .filter(|row| row.name != "portal" && row.used_by != other);
     let rows = rows.map(|row| {
         [
             code(row.name),
-            row.default.to_owned(),
+            php::default(row).to_owned(),
             line(row.documentation),
         ]
     });
