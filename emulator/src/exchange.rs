@@ -125,7 +125,7 @@ pub(crate) fn serve(shared: &Arc<Shared>, request: &Request, origin: Origin) -> 
         let delivery = keep_or_close(&state, request, origin);
         return Reply::Send(Answer::html(502, "the portal is down"), delivery);
     }
-    let mut fault = state.faults.take(at);
+    let mut fault = state.faults.take(at, &host);
     match fault {
         Some(Kind::DropBefore) => return Reply::Close,
         Some(Kind::ResetBefore) => return Reply::Reset,

@@ -11,6 +11,8 @@ use serde_json::{Map, Value};
 pub struct Fault {
     /// Which requests it hits. `any`
     pub at: At,
+    /// The host that they are for; none for any.
+    pub host: Option<String>,
     /// How many of them. 1
     pub count: u64,
     /// What happens to them.
@@ -20,12 +22,17 @@ pub struct Fault {
 impl TryFrom<Map<String, Value>> for Fault {
     type Error = serde_json::Error;
 
-    /// `at` and `count` are beside the members of the kind; unknown members are refused.
+    /// `at`, `host` and `count` are beside the members of the kind; unknown members are refused.
     fn try_from(mut members: Map<String, Value>) -> Result<Self, Self::Error> {
         let at = members.remove("at").map(At::deserialize).transpose()?;
+        let host = members
+            .remove("host")
+            .map(String::deserialize)
+            .transpose()?;
         let count = members.remove("count").map(u64::deserialize).transpose()?;
         Ok(Self {
             at: at.unwrap_or_default(),
+            host: host.map(|host| host.to_ascii_lowercase()),
             count: count.unwrap_or(1),
             kind: Kind::deserialize(Value::Object(members))?,
         })
@@ -234,11 +241,11 @@ impl Queue {
     }
 
     /// Takes one occurrence of the first fault that hits such a request.
-    pub(crate) fn take(&mut self, at: At) -> Option<Kind> {
-        let position = self
-            .0
-            .iter()
-            .position(|fault| fault.at == At::Any || fault.at == at)?;
+    pub(crate) fn take(&mut self, at: At, host: &str) -> Option<Kind> {
+        let position = self.0.iter().position(|fault| {
+            let here = fault.host.as_deref().is_none_or(|named| named == host);
+            here && (fault.at == At::Any || fault.at == at)
+        })?;
         let fault = self.0.get_mut(position)?;
         fault.count -= 1;
         let kind = fault.kind.clone();
@@ -257,16 +264,27 @@ mod tests {
     fn each_request_takes_the_first_fault_that_matches() {
         let mut queue = Queue::default();
         let faults: Vec<Fault> = serde_json::from_str(
-            r#"[{"at": "oauth", "kind": "hang"}, {"kind": "garbage", "count": 2}, {"at": "update", "kind": "truncated"}]"#,
+            r#"[{"at": "oauth", "kind": "hang"}, {"host": "Y.test", "kind": "drip"}, {"kind": "garbage", "count": 2}, {"at": "update", "kind": "truncated"}]"#,
         )
         .unwrap_or_default();
         queue.extend(faults);
-        assert!(matches!(queue.take(At::Update), Some(Kind::Garbage)));
-        assert!(matches!(queue.take(At::Batch), Some(Kind::Garbage)));
-        assert!(queue.take(At::Batch).is_none());
-        assert!(matches!(queue.take(At::Update), Some(Kind::Truncated)));
-        assert!(matches!(queue.take(At::Oauth), Some(Kind::Hang)));
-        assert!(queue.take(At::Oauth).is_none());
+        assert!(matches!(
+            queue.take(At::Update, "x.test"),
+            Some(Kind::Garbage)
+        ));
+        assert!(matches!(
+            queue.take(At::Batch, "x.test"),
+            Some(Kind::Garbage)
+        ));
+        assert!(queue.take(At::Batch, "x.test").is_none());
+        assert!(matches!(
+            queue.take(At::Update, "x.test"),
+            Some(Kind::Truncated)
+        ));
+        assert!(matches!(queue.take(At::Oauth, "x.test"), Some(Kind::Hang)));
+        let elsewhere = queue.take(At::Batch, "y.test");
+        assert!(matches!(elsewhere, Some(Kind::Drip { .. })));
+        assert!(queue.take(At::Oauth, "x.test").is_none());
     }
 
     #[test]

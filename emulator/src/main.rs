@@ -34,10 +34,14 @@ The control API (JSON):
   POST /fault    queue faults: [{\"at\": \"update\", \"kind\": \"drop_after\", \"count\": 2}]
   POST /release  continue with what hangs or waits
   POST /wait     {\"requests\": N, \"timeout_ms\": M}: answered when that many requests have come
+  POST /install  install the application, and give or send the portal's request: {\"as\": \"frame\"}
+  POST /message  give or send the request that hands a message to a provider
+  POST /uninstall  the same of an uninstallation
+  POST /spend    let a pair of tokens not be renewed any more: {\"pair\": 0}
   GET  /seen     counts, violations of the protocol, and the last requests (?log=N: the last N)
-  GET  /messages what was stored
-  GET  /senders  the senders that are installed
-  GET  /tokens   the present tokens
+  GET  /messages what was stored (?host=HOST: of another portal; ?all=1: of all)
+  GET  /senders  the senders that are installed (?host=HOST)
+  GET  /tokens   the present tokens (?host=HOST)
 
 All settings and faults are in the README.
 ";

@@ -1,5 +1,10 @@
 //! Drives the portal from outside: over TCP and TLS as clients do, and as a program.
 
+#[path = "portal/installations.rs"]
+mod installations;
+#[path = "portal/requests.rs"]
+mod requests;
+
 use std::error::Error;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};

@@ -174,6 +174,25 @@ final class Portal
     }
 
     /**
+     * The options of a provider of b24/messageservice, overridden by `$more`: it finds the portals under
+     * all names, and the authorization server.
+     *
+     * @param array<string, mixed> $more
+     * @return array<string, mixed>
+     */
+    public function providerOptions(array $more = []): array
+    {
+        return $more + [
+            'client_id' => $this->clientId,
+            'client_secret' => $this->clientSecret,
+            'oauth_url' => 'https://' . self::OAUTH_HOST . ":{$this->oauthPort}",
+            'ca_file' => $this->caFile,
+            'proxy' => 'none',
+            'resolve' => ["*:{$this->httpsPort}:127.0.0.1", "*:{$this->oauthPort}:127.0.0.1"],
+        ];
+    }
+
+    /**
      * A client of this portal, if b24/messageservice is installed.
      *
      * @param array<string, mixed> $more options
@@ -271,11 +290,12 @@ final class Portal
     /**
      * The status of each message, by `CODE|MESSAGE_ID`.
      *
+     * @param string|null $host another portal than the main one
      * @return array<string, string>
      */
-    public function messages(): array
+    public function messages(?string $host = null): array
     {
-        return array_diff_key($this->ask('GET', '/messages'), ['history' => true]);
+        return array_diff_key($this->ask('GET', self::path('/messages', $host)), ['history' => true]);
     }
 
     /**
@@ -283,9 +303,20 @@ final class Portal
      *
      * @return array<string, list<string>>
      */
-    public function history(): array
+    public function history(?string $host = null): array
     {
-        return $this->ask('GET', '/messages')['history'];
+        return $this->ask('GET', self::path('/messages', $host))['history'];
+    }
+
+    /**
+     * The messages of each portal that has any, by its host; of the main one by the empty text.
+     *
+     * @return array<string, array<string, string>>
+     */
+    public function allMessages(): array
+    {
+        $statuses = static fn (array $messages) => array_diff_key($messages, ['history' => true]);
+        return array_map($statuses, $this->ask('GET', '/messages?all=1'));
     }
 
     /**
@@ -293,19 +324,85 @@ final class Portal
      *
      * @return array<string, array{type: string, handler: string, name: mixed, description: mixed}>
      */
-    public function senders(): array
+    public function senders(?string $host = null): array
     {
-        return $this->ask('GET', '/senders');
+        return $this->ask('GET', self::path('/senders', $host));
     }
 
     /**
-     * The present tokens; `lost` is true if a used refresh token was sent again.
+     * The present tokens: those of the first pair, and all pairs. `lost` is true if a used refresh token was
+     * sent again.
      *
-     * @return array{access_token: string, refresh_token: string, expires: int, lost: bool}
+     * @return array{
+     *     access_token: string, refresh_token: string, expires: int, lost: bool, installed: bool,
+     *     member_id: string, application_token: string, pairs: list<array<string, mixed>>
+     * }
      */
-    public function tokens(): array
+    public function tokens(?string $host = null): array
     {
-        return $this->ask('GET', '/tokens');
+        return $this->ask('GET', self::path('/tokens', $host));
+    }
+
+    /**
+     * Lets a pair of `tokens()['pairs']` not be renewed any more: `invalid_grant`.
+     */
+    public function spend(int $pair = 0, ?string $host = null): void
+    {
+        $this->ask('POST', '/spend', ['host' => $host ?? $this->host, 'pair' => $pair]);
+    }
+
+    /**
+     * Installs the application, and returns the request that tells a provider.
+     *
+     * `$order` has the members of the emulator's documentation: `['as' => 'frame', 'pair' => 'user']`.
+     *
+     * @param array<string, mixed> $order
+     * @return array<string, mixed> `content_type`, `body` and others
+     */
+    public function install(array $order = []): array
+    {
+        return $this->request('/install', $order);
+    }
+
+    /**
+     * The request that sends a message to a provider.
+     *
+     * @param array<string, mixed> $order
+     * @return array<string, mixed> `content_type`, `body`, `message_id` and others
+     */
+    public function message(array $order = []): array
+    {
+        return $this->request('/message', $order);
+    }
+
+    /**
+     * Uninstalls the application, and returns the request that tells a provider.
+     *
+     * @param array<string, mixed> $order
+     * @return array<string, mixed> `content_type`, `body` and others
+     */
+    public function uninstall(array $order = []): array
+    {
+        return $this->request('/uninstall', $order);
+    }
+
+    /**
+     * @param array<string, mixed> $order
+     * @return array<string, mixed>
+     */
+    private function request(string $path, array $order): array
+    {
+        // A handler may take its time as often as the request is sent.
+        $timeout = self::PATIENCE * max(1, $order['times'] ?? 1);
+        return $this->ask('POST', $path, $order + ['host' => $this->host], $timeout);
+    }
+
+    /**
+     * The path of a command for another portal than the main one.
+     */
+    private static function path(string $path, ?string $host): string
+    {
+        return $host === null ? $path : "$path?host=" . rawurlencode($host);
     }
 
     /**

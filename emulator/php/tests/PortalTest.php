@@ -136,6 +136,89 @@ final class PortalTest extends TestCase
     }
 
     /**
+     * The fields of a form, as PHP reads them.
+     *
+     * @param array<string, mixed> $request
+     * @return array<string, mixed>
+     */
+    private static function fields(array $request): array
+    {
+        self::assertSame('application/x-www-form-urlencoded', $request['content_type']);
+        parse_str($request['body'], $fields);
+        return $fields;
+    }
+
+    public function testAnInstallationIsShownInThreeForms(): void
+    {
+        $portal = Portal::fresh();
+        $event = self::fields($portal->install());
+        $endpoint = "https://{$portal->host}:{$portal->httpsPort}/rest/";
+        self::assertSame('ONAPPINSTALL', $event['event']);
+        self::assertSame(
+            [$portal->accessToken, $portal->refreshToken, $endpoint],
+            [$event['auth']['access_token'], $event['auth']['refresh_token'], $event['auth']['client_endpoint']]
+        );
+        $frame = $portal->install(['as' => 'frame', 'pair' => 'user']);
+        parse_str($frame['query'], $query);
+        self::assertSame($portal->host, $query['DOMAIN']);
+        $pair = $portal->tokens()['pairs'][$frame['pair']];
+        self::assertSame($pair['access_token'], self::fields($frame)['AUTH_ID']);
+        self::assertSame([false, 68], [$pair['admin'], $pair['user_id']]);
+        $told = json_decode($portal->install(['as' => 'oauth'])['body'], true, 8, JSON_THROW_ON_ERROR);
+        self::assertSame($endpoint, $told['client_endpoint']);
+        $portal->spend(1);
+        self::assertSame([false, true], array_column($portal->tokens()['pairs'], 'lost'));
+        self::assertSame('1', self::fields($portal->uninstall(['clean' => true]))['data']['CLEAN']);
+        self::assertFalse($portal->tokens()['installed']);
+        self::assertSame('APPLICATION_NOT_FOUND', self::update($portal, 'm1'));
+    }
+
+    public function testTheRealFieldsAreReadAmongHostileOnes(): void
+    {
+        $portal = Portal::fresh();
+        $token = $portal->tokens()['application_token'];
+        foreach (['brackets', 'encoding'] as $forge) {
+            $fields = self::fields($portal->message(['forge' => $forge]));
+            self::assertSame($token, $fields['auth']['application_token'], $forge);
+        }
+        $fields = self::fields($portal->message(['forge' => 'brackets_text']));
+        self::assertSame('forged', $fields['auth']);
+        $fields = self::fields($portal->message(['forge' => 'token']));
+        self::assertNotSame($token, $fields['auth']['application_token']);
+        self::assertSame(strlen($token), strlen($fields['auth']['application_token']));
+    }
+
+    public function testOtherPortalsHaveMessagesOfTheirOwn(): void
+    {
+        $portal = Portal::fresh(['portals' => 2]);
+        $host = 'p2.bitrix24.test';
+        $message = $portal->message(['host' => $host, 'text' => 'A & B', 'code' => 'provider1']);
+        $fields = self::fields($message);
+        self::assertSame($message['message_id'], $fields['message_id']);
+        self::assertSame(['A & B', sprintf('%032x', 2)], [$fields['message_body'], $fields['auth']['member_id']]);
+        self::update($portal, 'm1');
+        self::assertSame([], $portal->messages($host));
+        self::assertSame([], $portal->history($host));
+        self::assertSame([], $portal->senders($host));
+        self::assertSame(['' => ['provider1|m1' => 'sent']], $portal->allMessages());
+        self::assertSame('application-p2-0000000000000001', $portal->tokens($host)['application_token']);
+    }
+
+    public function testAProviderFindsEveryPortal(): void
+    {
+        $portal = Portal::fresh();
+        self::assertSame([
+            'rate_limit' => 'off',
+            'client_id' => $portal->clientId,
+            'client_secret' => $portal->clientSecret,
+            'oauth_url' => "https://oauth.bitrix24.test:{$portal->oauthPort}",
+            'ca_file' => $portal->caFile,
+            'proxy' => 'none',
+            'resolve' => ["*:{$portal->httpsPort}:127.0.0.1", "*:{$portal->oauthPort}:127.0.0.1"],
+        ], $portal->providerOptions(['rate_limit' => 'off']));
+    }
+
+    /**
      * @return array<string, array{callable(Portal): mixed, string}>
      */
     public static function mistakes(): array

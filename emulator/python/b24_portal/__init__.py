@@ -15,6 +15,28 @@ Without pytest::
 
 from __future__ import annotations
 
-from ._portal import Logged, Portal, PortalError, Seen, Sender, Tokens, find_program
+from ._portal import (
+    Logged,
+    Pair,
+    Portal,
+    PortalError,
+    Reply,
+    Request,
+    Seen,
+    Sender,
+    Tokens,
+    find_program,
+)
 
-__all__ = ["Logged", "Portal", "PortalError", "Seen", "Sender", "Tokens", "find_program"]
+__all__ = [
+    "Logged",
+    "Pair",
+    "Portal",
+    "PortalError",
+    "Reply",
+    "Request",
+    "Seen",
+    "Sender",
+    "Tokens",
+    "find_program",
+]

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sysconfig
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -36,13 +37,51 @@ class PortalError(Exception):
     """The emulator could not be started, or refused a command."""
 
 
+class Pair(TypedDict):
+    """An access token, and the refresh token that came with it."""
+
+    access_token: str
+    refresh_token: str
+    expires: int
+    user_id: int
+    admin: bool
+    lost: bool
+
+
 class Tokens(TypedDict):
-    """The tokens that are valid at present."""
+    """The tokens that are valid at present: those of the first pair, and all pairs."""
 
     access_token: str
     refresh_token: str
     expires: int
     lost: bool
+    pairs: list[Pair]
+    installed: bool
+    member_id: str
+    application_token: str
+
+
+class Reply(TypedDict):
+    """What a handler answered; the status is 0 if it did not."""
+
+    status: int
+    body: str
+
+
+class Request(TypedDict, total=False):
+    """A request of the portal."""
+
+    content_type: str
+    body: str
+    query: str
+    """The parameters in the URL of a frame."""
+    pair: int
+    """The place in ``tokens()["pairs"]`` of the tokens that an installation brings."""
+    message_id: str
+    """The id of a message."""
+    reply: Reply
+    """The last of the replies, if the request was sent."""
+    replies: list[Reply]
 
 
 class Sender(TypedDict):
@@ -82,9 +121,17 @@ class Seen(TypedDict):
     renewals: int
     renewal_requests: int
     spent_tokens: int
+    app_info: int
+    user_admin: int
+    late: int
     query_limit: int
     bad: list[str]
     log: list[Logged]
+
+
+def command(path: str, host: str | None) -> str:
+    """The path of a command for another portal than the main one."""
+    return path if host is None else f"{path}?{urllib.parse.urlencode({'host': host})}"
 
 
 def find_program() -> str:
@@ -224,6 +271,21 @@ class Portal:
         }
         return self.options(**{**credentials, **overrides})
 
+    def provider_options(self, **overrides: Any) -> dict[str, Any]:
+        """The options of a ``b24_messageservice.Provider``, with ``overrides``.
+
+        With them it finds the portals under all names, and the authorization server.
+        """
+        options = {
+            "client_id": self.client_id,
+            "client_secret": self.client_secret,
+            "oauth_url": f"https://{OAUTH_HOST}:{self.oauth_port}",
+            "ca_file": self.ca_file,
+            "resolve": [f"*:{port}:127.0.0.1" for port in (self.https_port, self.oauth_port)],
+            "proxy": "none",
+        }
+        return {**options, **overrides}
+
     def client(self, **overrides: Any) -> Client:
         """A ``b24_messageservice.Client`` of this portal, if that package is installed."""
         from b24_messageservice import Client
@@ -294,26 +356,60 @@ class Portal:
         seen: Seen = self.ask("GET", "/seen" if log is None else f"/seen?log={log}")
         return seen
 
-    def messages(self) -> dict[str, str]:
-        """The status of each message, by ``"CODE|MESSAGE_ID"``."""
-        told: dict[str, str] = self.ask("GET", "/messages")
+    def messages(self, host: str | None = None) -> dict[str, str]:
+        """The status of each message, by ``"CODE|MESSAGE_ID"``; of another portal with ``host``."""
+        told: dict[str, str] = self.ask("GET", command("/messages", host))
         del told["history"]
         return told
 
-    def history(self) -> dict[str, list[str]]:
+    def history(self, host: str | None = None) -> dict[str, list[str]]:
         """All statuses of each message, the oldest first."""
-        history: dict[str, list[str]] = self.ask("GET", "/messages")["history"]
+        history: dict[str, list[str]] = self.ask("GET", command("/messages", host))["history"]
         return history
 
-    def senders(self) -> dict[str, Sender]:
+    def all_messages(self) -> dict[str, dict[str, str]]:
+        """The messages of each portal that has any, by its host; of the main one by ``""``."""
+        told: dict[str, dict[str, str]] = self.ask("GET", "/messages?all=1")
+        for messages in told.values():
+            del messages["history"]
+        return told
+
+    def senders(self, host: str | None = None) -> dict[str, Sender]:
         """The message providers that are installed, by their codes."""
-        senders: dict[str, Sender] = self.ask("GET", "/senders")
+        senders: dict[str, Sender] = self.ask("GET", command("/senders", host))
         return senders
 
-    def tokens(self) -> Tokens:
+    def tokens(self, host: str | None = None) -> Tokens:
         """The present tokens; ``lost`` if a spent refresh token came again."""
-        tokens: Tokens = self.ask("GET", "/tokens")
+        tokens: Tokens = self.ask("GET", command("/tokens", host))
         return tokens
+
+    def spend(self, pair: int = 0, *, host: str | None = None) -> None:
+        """Lets a pair of ``tokens()["pairs"]`` not be renewed any more: ``invalid_grant``."""
+        self.ask("POST", "/spend", {"host": host or self.host, "pair": pair})
+
+    def install(self, *, as_: str = "event", host: str | None = None, **order: Any) -> Request:
+        """Installs the application, and gives the request that tells a provider.
+
+        ``as_`` is ``"event"``, ``"frame"`` or ``"oauth"``; ``host`` another portal than
+        :attr:`host`. All other members of the order are those of the emulator's documentation.
+        """
+        return self._request("/install", host, {"as": as_, **order})
+
+    def message(self, *, host: str | None = None, **order: Any) -> Request:
+        """The request that sends a message to a provider."""
+        return self._request("/message", host, order)
+
+    def uninstall(self, *, host: str | None = None, **order: Any) -> Request:
+        """Uninstalls the application, and gives the request that tells a provider."""
+        return self._request("/uninstall", host, order)
+
+    def _request(self, path: str, host: str | None, order: dict[str, Any]) -> Request:
+        # A handler may take its time as often as the request is sent.
+        patience = PATIENCE * max(1, order.get("times", 1))
+        order = {"host": host or self.host, **order}
+        request: Request = self.ask("POST", path, order, timeout=patience)
+        return request
 
     def ask(self, method: str, path: str, body: Any = None, *, timeout: float = PATIENCE) -> Any:
         """Sends a command to the control API, and gives its answer."""

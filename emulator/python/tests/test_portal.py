@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import subprocess
 import sys
 import threading
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
-from b24_portal import Portal, PortalError, find_program
+from b24_portal import Portal, PortalError, Request, find_program
 
 PYTHON_SOURCE = Path(__file__).parents[1]
 
@@ -134,6 +136,109 @@ def test_a_mistake_is_told(b24_portal: Portal) -> None:
         b24_portal.fault("explode")
     with pytest.raises(PortalError, match="no such command"):
         b24_portal.ask("GET", "/colour")
+
+
+def fields(request: Request) -> dict[str, str]:
+    """The fields of a form, under the names that they have there."""
+    assert request["content_type"] == "application/x-www-form-urlencoded"
+    return dict(urllib.parse.parse_qsl(request["body"], strict_parsing=True))
+
+
+def test_an_installation_is_shown_in_three_forms(b24_portal: Portal) -> None:
+    event = fields(b24_portal.install())
+    assert event["event"] == "ONAPPINSTALL"
+    assert event["auth[access_token]"] == b24_portal.access_token
+    assert event["auth[refresh_token]"] == b24_portal.refresh_token
+    endpoint = f"https://{b24_portal.host}:{b24_portal.https_port}/rest/"
+    assert event["auth[client_endpoint]"] == endpoint
+    frame = b24_portal.install(as_="frame", pair="user")
+    assert dict(urllib.parse.parse_qsl(frame["query"]))["DOMAIN"] == b24_portal.host
+    pair = b24_portal.tokens()["pairs"][frame["pair"]]
+    assert fields(frame)["AUTH_ID"] == pair["access_token"]
+    assert (pair["admin"], pair["user_id"]) == (False, 68)
+    told = json.loads(b24_portal.install(as_="oauth")["body"])
+    assert (told["member_id"], told["client_endpoint"]) == (event["auth[member_id]"], endpoint)
+    assert call(b24_portal, "user.admin") is True
+    assert call(b24_portal, "user.admin", pair["access_token"]) is False
+    b24_portal.spend(1)
+    assert [pair["lost"] for pair in b24_portal.tokens()["pairs"]] == [False, True]
+    assert fields(b24_portal.uninstall(clean=True))["data[CLEAN]"] == "1"
+    assert not b24_portal.tokens()["installed"]
+    assert update(b24_portal, "m1") == "APPLICATION_NOT_FOUND"
+
+
+def test_other_portals_have_messages_of_their_own(b24_portal: Portal) -> None:
+    b24_portal.reset(portals=2, messages=[])
+    host = "p2.bitrix24.test"
+    message = b24_portal.message(host=host, code="provider1", text="A & B")
+    told = fields(message)
+    assert told["message_id"] == message["message_id"]
+    assert (told["message_body"], told["auth[member_id]"]) == ("A & B", f"{2:032x}")
+    body = {
+        "CODE": "provider1",
+        "MESSAGE_ID": message["message_id"],
+        "STATUS": "sent",
+        "auth": "access-p2-0000000000000001",
+    }
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{b24_portal.http_port}/rest/messageservice.message.status.update",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json", "User-Agent": "test/1", "Host": host},
+    )
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as answer:
+        assert json.load(answer)["result"] is True
+    stored = {f"provider1|{message['message_id']}": "sent"}
+    assert b24_portal.messages() == {}
+    assert b24_portal.messages(host) == stored
+    assert list(b24_portal.history(host).values()) == [["sent"]]
+    assert b24_portal.all_messages() == {host: stored}
+    assert b24_portal.tokens(host)["application_token"] == "application-p2-0000000000000001"
+    assert b24_portal.senders(host) == {}
+
+
+def test_a_request_is_sent_to_a_handler(b24_portal: Portal) -> None:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            got.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(202)
+            self.end_headers()
+            self.wfile.write(b"thank you")
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    got: list[tuple[str, bytes]] = []
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        to = f"http://127.0.0.1:{server.server_port}/install?a=b"
+        frame = b24_portal.install(as_="frame", to=to, times=2)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert frame["reply"] == {"status": 202, "body": "thank you"}
+    assert len(frame["replies"]) == 2
+    assert got == [(f"/install?a=b&{frame['query']}", frame["body"].encode())] * 2
+    with pytest.raises(PortalError, match="not on this machine"):
+        b24_portal.message(to="http://192.0.2.1/")
+
+
+def test_a_provider_finds_every_portal(b24_portal: Portal) -> None:
+    options = b24_portal.provider_options(rate_limit="off")
+    assert options == {
+        "client_id": b24_portal.client_id,
+        "client_secret": b24_portal.client_secret,
+        "oauth_url": f"https://oauth.bitrix24.test:{b24_portal.oauth_port}",
+        "ca_file": b24_portal.ca_file,
+        "resolve": [
+            f"*:{b24_portal.https_port}:127.0.0.1",
+            f"*:{b24_portal.oauth_port}:127.0.0.1",
+        ],
+        "proxy": "none",
+        "rate_limit": "off",
+    }
 
 
 def test_it_ends_with_the_block(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 //! The tables of the documentation.
 
 use crate::markdown::line;
-use crate::{Files, python};
+use crate::{Files, php, python};
 use b24_messageservice::tables::{
     self, CALLBACKS, CodeTable, KINDS, OPTIONS, OptionKind, PortalCode, UsedBy,
 };
@@ -20,7 +20,8 @@ pub(crate) fn write(files: &mut Files) -> Result<(), Box<dyn Error>> {
     files.section(PYTHON, "options", &python_options())?;
     files.section(PYTHON, "provider options", &python_provider_options())?;
     files.section(PYTHON, "exceptions", &exceptions(|row| row.python_base))?;
-    files.section(PHP, "options", &php_options())?;
+    files.section(PHP, "options", &php_options(UsedBy::Provider))?;
+    files.section(PHP, "provider options", &php_options(UsedBy::Client))?;
     files.section(PHP, "exceptions", &exceptions(|row| row.php_base))
 }
 
@@ -101,12 +102,15 @@ fn python_rows(is_shown: fn(UsedBy) -> bool) -> impl Iterator<Item = [String; 3]
     })
 }
 
-fn php_options() -> Vec<String> {
-    let rows = OPTIONS.iter().filter(|row| row.name != "portal");
+/// The options that are not only for the `other` class.
+fn php_options(other: UsedBy) -> Vec<String> {
+    let rows = OPTIONS
+        .iter()
+        .filter(|row| row.name != "portal" && row.used_by != other);
     let rows = rows.map(|row| {
         [
             code(row.name),
-            row.default.to_owned(),
+            php::default(row).to_owned(),
             line(row.documentation),
         ]
     });
