@@ -11,8 +11,8 @@
 /* What the library reads at most, and one byte more, so that it sees if there is more. */
 enum { BODY_MAX = (1 << 20) + 1 };
 
-/* How long receipts are sent before the program ends. Others stay in the store, for the next drain. */
-enum { DRAIN_MS = 10000 };
+/* How long receipts are sent before the program ends. A handler would leave that to another process. */
+enum { DRAIN_MS = 1500 };
 
 /* The HTTP status for the outcome of b24_provider_receive. */
 static int answer(b24_code code)

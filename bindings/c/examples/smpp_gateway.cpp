@@ -16,7 +16,7 @@
 // what it has acknowledged is sent by the next one.
 #include <b24_messageservice.hpp>
 
-#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -134,19 +134,8 @@ public:
 
     ~drainer() { finish(); }
 
-    // There is something new.
-    void wake() {
-        const std::lock_guard<std::mutex> hold(lock_);
-        awake_ = true;
-        changed_.notify_one();
-    }
-
     void finish() {
-        {
-            const std::lock_guard<std::mutex> hold(lock_);
-            finished_ = true;
-            changed_.notify_one();
-        }
+        finished_ = true;
         if (thread_.joinable()) {
             thread_.join();
         }
@@ -154,30 +143,21 @@ public:
 
 private:
     void run() {
-        // Short, so that the thread soon sees that it is to end.
+        // Short, so that the thread soon sees that it is to end. A drain waits by itself for what is
+        // to come.
         constexpr std::chrono::milliseconds budget(500);
-        // Another process may have stored something.
-        constexpr std::chrono::milliseconds nap(1000);
-        std::unique_lock<std::mutex> hold(lock_);
         while (!finished_) {
-            awake_ = false;
-            hold.unlock();
-            std::chrono::milliseconds pause = nap;
             try {
-                pause = std::min(pause, provider_.drain(budget).next_due.value_or(nap));
+                provider_.drain(budget);
             } catch (const b24::error &failure) {
                 std::cerr << "drain: " << failure.what() << '\n';
+                std::this_thread::sleep_for(std::chrono::seconds(1));
             }
-            hold.lock();
-            changed_.wait_for(hold, pause, [this] { return finished_ || awake_; });
         }
     }
 
     b24::provider &provider_;
-    std::mutex lock_;
-    std::condition_variable changed_;
-    bool awake_ = false;
-    bool finished_ = false;
+    std::atomic<bool> finished_{false};
     std::thread thread_;
 };
 
@@ -240,7 +220,11 @@ public:
     b24::drained finish() {
         smsc_.finish();
         drainer_.finish();
-        return provider_.drain(std::chrono::seconds(10));
+        b24::drained left = provider_.drain(std::chrono::milliseconds(0));
+        for (int i = 0; i < 20 && left.waiting > 0; i++) {
+            left = provider_.drain(std::chrono::milliseconds(500));
+        }
+        return left;
     }
 
 private:
@@ -267,7 +251,6 @@ private:
         // The receipt may have come before this: it then waits for it in the store.
         provider_.track(reference, message.member_id(), message.get("code"),
                         message.get("message_id"), operator_);
-        drainer_.wake();
     }
 
     // Takes a receipt. It is acknowledged to the SMSC when the store has it.
@@ -277,7 +260,6 @@ private:
             // arrival is better.
             provider_.report_reference(field(receipt, "id"), words_.status(field(receipt, "stat")),
                                        std::nullopt, operator_);
-            drainer_.wake();
             return ESME_ROK;
         } catch (const b24::error &failure) {
             std::cerr << "receipt: " << failure.what() << '\n';

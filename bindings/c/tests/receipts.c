@@ -12,7 +12,8 @@
 static const char host[] = "{\"host\":\"portal.bitrix24.test\"}";
 static const char form[] = "application/x-www-form-urlencoded";
 static const char member[] = "a223c6b3710f85df22e9377d6c4f7553";
-enum { LONG_MS = 20000 };
+/* A drain takes all of its time; this is enough for what the tests report. */
+enum { DRAIN_MS = 1500, LONG_MS = 20000 };
 
 /* Shows the error of a call that should have succeeded. */
 static bool good(b24_code code, b24_error **error)
@@ -62,12 +63,12 @@ static void report(b24_provider *provider, const char *message_id, const char *s
     good(b24_provider_report(provider, member, "provider1", message_id, status, 0, &error), &error);
 }
 
-/* Drains until nothing waits any more. */
+/* Drains, and nothing waits any more. */
 static void drain(b24_provider *provider)
 {
     b24_error *error = NULL;
     b24_drained *drained = NULL;
-    if (good(b24_provider_drain(provider, LONG_MS, &drained, &error), &error)) {
+    if (good(b24_provider_drain(provider, DRAIN_MS, &drained, &error), &error)) {
         CHECK_NUMBER(b24_drained_waiting(drained), 0);
         CHECK_NUMBER(b24_drained_next_due_ms(drained), -1);
     }
@@ -202,7 +203,7 @@ static void receipts_reach_the_portal(void)
     b24_list_free(list);
 
     b24_drained *drained = NULL;
-    good(b24_provider_drain(provider, LONG_MS, &drained, &error), &error);
+    good(b24_provider_drain(provider, DRAIN_MS, &drained, &error), &error);
     CHECK_NUMBER(b24_drained_sent(drained), 7);
     CHECK_NUMBER(b24_drained_refused(drained), 0);
     CHECK_NUMBER(b24_drained_held(drained), 0);
@@ -402,7 +403,7 @@ static void threads_report_at_once(void)
     }
     b24_error *error = NULL;
     b24_drained *drained = NULL;
-    good(b24_provider_drain(provider, LONG_MS, &drained, &error), &error);
+    good(b24_provider_drain(provider, DRAIN_MS, &drained, &error), &error);
     CHECK_NUMBER(b24_drained_sent(drained), THREADS * EACH);
     b24_drained_free(drained);
     CHECK(stored("t7-24", "delivered"));

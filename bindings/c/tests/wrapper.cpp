@@ -267,7 +267,7 @@ void a_provider_does_its_job() {
         CHECK_NUMBER(portals[0].waiting, 4);
         CHECK(portals[0].oldest.has_value());
     }
-    const b24::drained drained = provider.drain(std::chrono::seconds(20));
+    const b24::drained drained = provider.drain(std::chrono::seconds(2));
     CHECK_NUMBER(drained.sent, 4);
     CHECK(drained.waiting == 0 && drained.held == 0 && drained.refused == 0 && !drained.next_due);
     const std::string stored = portal_ask("GET", "/messages", "");
