@@ -67,6 +67,12 @@ fn each_portal_has_what_is_its_own() -> Outcome {
         assert_eq!(error, "invalid_token", "{named} {token}");
     }
     assert_eq!(client.report(&host(20_001), TOKEN, "main")?, "");
+    portal.set(&json!({"expired": true}))?;
+    let own = client.report(&host(1), &access(1), "m")?;
+    assert_eq!(own, "expired_token");
+    let foreign = client.report(&host(1), &access(2), "m")?;
+    assert_eq!(foreign, "invalid_token");
+    portal.set(&json!({"expired": false}))?;
     let stored = |statuses: &[&str]| json!({"c|m": "sent", "history": {"c|m": statuses}});
     assert_eq!(portal.messages_of(&host(2)), stored(&["sent", "sent"]));
     assert_eq!(portal.messages_of(&host(3)), json!({"history": {}}));
@@ -325,6 +331,8 @@ fn await_late(portal: &Portal, late: u64) -> Outcome {
         if portal.seen().late == late {
             return Ok(());
         }
+        // It may still be on the way to where it waits, so one release may be too early.
+        portal.release();
         std::thread::sleep(Duration::from_millis(10));
     }
     Err("the request is not executed".into())
@@ -350,10 +358,7 @@ fn a_request_is_executed_after_its_answer() -> Outcome {
         portal.messages_of(&host(1))["history"],
         json!({"c|m": ["delivered"]})
     );
-    // Both may still be on the way to where they wait.
-    while portal.seen().late < 2 {
-        portal.release();
-    }
+    await_late(&portal, 2)?;
     assert_eq!(
         portal.messages_of(&host(1))["history"],
         json!({"c|m": ["delivered", "sent"], "c|b": ["failed"]})
