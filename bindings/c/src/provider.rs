@@ -730,4 +730,43 @@ mod tests {
             drop(read_time(extreme));
         }
     }
+
+    /// Every function that returns a code says so, before it looks at its arguments.
+    #[cfg(not(feature = "provider"))]
+    #[test]
+    fn without_the_feature_every_function_fails() {
+        use std::ptr::{null, null_mut};
+        let (provider, error) = (null_mut(), null_mut());
+        // SAFETY: NULL is allowed everywhere.
+        let codes = unsafe {
+            [
+                b24_provider_open(null(), null_mut(), error),
+                b24_provider_receive(provider, null(), null(), 0, null_mut(), error),
+                b24_provider_install(provider, null(), null(), error),
+                b24_provider_install_request(provider, null(), error),
+                b24_provider_import_state_dir(provider, null(), null_mut(), error),
+                b24_provider_client(provider, null(), null_mut(), error),
+                b24_provider_track(provider, null(), null(), null(), null(), error),
+                b24_provider_report(provider, null(), null(), null(), null(), 0, error),
+                b24_provider_report_reference(provider, null(), null(), 0, error),
+                b24_provider_drain(provider, 0, null_mut(), error),
+                b24_provider_inspect(provider, null_mut(), error),
+                b24_provider_refused(provider, null(), 0, null_mut(), error),
+                b24_provider_resume(provider, null(), error),
+                b24_provider_prune(provider, 0, error),
+            ]
+        };
+        for code in codes {
+            assert_eq!(code, b24_code::B24_INVALID_CONFIG);
+        }
+        let batch = crate::batch::b24_batch_new();
+        // SAFETY: `batch` was just given, and is freed once, after its last use.
+        unsafe {
+            let code = b24_provider_report_batch(provider, null(), batch, error);
+            assert_eq!(code, b24_code::B24_INVALID_CONFIG);
+            crate::batch::b24_batch_free(batch);
+            b24_provider_cancel(provider);
+            b24_provider_close(provider);
+        }
+    }
 }
