@@ -301,6 +301,23 @@ fn a_portal_tells_who_calls() -> Outcome {
 }
 
 #[test]
+fn an_answer_may_be_a_page() -> Outcome {
+    let page = json!({"status": 502, "html": true});
+    let (portal, mut client) = start(&json!({"answer": page, "app_info": page}))?;
+    let update = super::update("m", "sent");
+    for path in [UPDATE, "/rest/app.info", "/rest/batch"] {
+        let answer = client.ask("x.test", path, &update)?;
+        assert_eq!(answer.status, 502, "{path}");
+        assert!(answer.body.starts_with(b"<html>"), "{path}: {answer:?}");
+    }
+    portal.set(&json!({"answer": {"status": 200, "body": "text"}}))?;
+    assert_eq!(client.ask("x.test", UPDATE, &update)?.body, b"text");
+    let admin = client.ask("x.test", "/rest/user.admin", &json!({ "auth": TOKEN }))?;
+    assert_eq!(admin.json()["result"], true);
+    Ok(())
+}
+
+#[test]
 fn faults_find_the_new_methods_and_one_host() -> Outcome {
     let (portal, mut client) = start(&json!({"portals": 1}))?;
     portal.fault(faults(json!([
