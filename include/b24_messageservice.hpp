@@ -13,7 +13,9 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -113,6 +115,10 @@ struct deleter {
     void operator()(b24_sender *handle) const noexcept { b24_sender_free(handle); }
     void operator()(b24_list *handle) const noexcept { b24_list_free(handle); }
     void operator()(b24_tokens *handle) const noexcept { b24_tokens_free(handle); }
+    void operator()(b24_provider *handle) const noexcept { b24_provider_close(handle); }
+    void operator()(b24_request *handle) const noexcept { b24_request_free(handle); }
+    void operator()(b24_drained *handle) const noexcept { b24_drained_free(handle); }
+    void operator()(b24_vocabulary *handle) const noexcept { b24_vocabulary_free(handle); }
     void operator()(b24_error *handle) const noexcept { b24_error_free(handle); }
 };
 
@@ -163,9 +169,91 @@ inline outcome refuse_nul(const std::string &code, const std::string &message_id
     return failure ? failure : refuse_nul("status", status);
 }
 
+/// A text that a call takes, and its name.
+using named_text = std::pair<const char *, const std::string &>;
+
+/// Throws error if a text contains a NUL.
+inline void check_texts(std::initializer_list<named_text> texts) {
+    for (const named_text &text : texts) {
+        raise(refuse_nul(text.first, text.second));
+    }
+}
+
+/// A batch of the C library of the updates that it can take; the outcomes of the others.
+class batch {
+public:
+    explicit batch(const std::vector<update> &updates) : handle_(b24_batch_new()) {
+        outcomes_.reserve(updates.size());
+        for (const update &one : updates) {
+            outcomes_.push_back(refuse_nul(one.code, one.message_id, one.status));
+            if (!outcomes_.back()) {
+                b24_batch_add(handle_.get(), one.code.c_str(), one.message_id.c_str(),
+                              one.status.c_str());
+            }
+        }
+    }
+
+    b24_batch *get() const noexcept { return handle_.get(); }
+
+    /// The outcome of each update, once the batch was sent or stored.
+    std::vector<outcome> outcomes() && {
+        std::size_t sent = 0;
+        for (outcome &one : outcomes_) {
+            if (!one) {
+                if (const b24_error *failure = b24_batch_error(handle_.get(), sent++)) {
+                    one.emplace(*failure);
+                }
+            }
+        }
+        return std::move(outcomes_);
+    }
+
+private:
+    owner<b24_batch> handle_;
+    std::vector<outcome> outcomes_;
+};
+
+/// The row of a list of the C library.
+class row {
+public:
+    row(const b24_list *list, std::size_t index) : list_(list), index_(index) {}
+
+    std::string text(const char *name) const { return b24_list_get(list_, index_, name); }
+
+    std::uint64_t count(const char *name) const {
+        return std::strtoull(b24_list_get(list_, index_, name), nullptr, 10);
+    }
+
+    /// Milliseconds, which are missing if the text is empty.
+    std::optional<std::chrono::milliseconds> time(const char *name) const {
+        const char *value = b24_list_get(list_, index_, name);
+        if (*value == '\0') {
+            return std::nullopt;
+        }
+        return std::chrono::milliseconds(std::strtoll(value, nullptr, 10));
+    }
+
+private:
+    const b24_list *list_;
+    std::size_t index_;
+};
+
+/// The rows of a list of the C library, each as a `Row`, which is made from a `row`.
+template <typename Row>
+std::vector<Row> rows(b24_code code, b24_list *from, b24_error *failure) {
+    const owner<b24_list> list(from);
+    raise(take(code, failure));
+    std::vector<Row> all;
+    all.reserve(b24_list_len(list.get()));
+    for (std::size_t index = 0; index < b24_list_len(list.get()); index++) {
+        all.emplace_back(row(list.get(), index));
+    }
+    return all;
+}
+
 }  // namespace detail
 
-/// What clients are made from. One thread at a time.
+/// What clients and providers are made from. One thread at a time.
 class config {
 public:
     using renewal_callback = std::function<void(const tokens &)>;
@@ -199,6 +287,7 @@ public:
 
 private:
     friend class client;
+    friend class provider;
 
     struct holder {
         renewal_callback callback;
@@ -321,26 +410,9 @@ public:
 
     /// Reports the status of any number of messages, and returns the outcome of each, in order.
     std::vector<outcome> message_status_update_batch(const std::vector<update> &updates) {
-        detail::owner<b24_batch> batch(b24_batch_new());
-        std::vector<outcome> outcomes;
-        outcomes.reserve(updates.size());
-        for (const update &one : updates) {
-            outcomes.push_back(detail::refuse_nul(one.code, one.message_id, one.status));
-            if (!outcomes.back()) {
-                b24_batch_add(batch.get(), one.code.c_str(), one.message_id.c_str(),
-                              one.status.c_str());
-            }
-        }
+        detail::batch batch(updates);
         b24_message_status_update_batch(handle_.get(), batch.get(), nullptr);
-        std::size_t sent = 0;
-        for (outcome &one : outcomes) {
-            if (!one) {
-                if (const b24_error *failure = b24_batch_error(batch.get(), sent++)) {
-                    one.emplace(*failure);
-                }
-            }
-        }
-        return outcomes;
+        return std::move(batch).outcomes();
     }
 
     /// Registers an SMS provider with the portal: see b24_sender_add. Throws error.
@@ -392,7 +464,11 @@ public:
     }
 
 private:
+    friend class provider;
+
     using maker = b24_code (*)(const b24_config *, b24_client **, b24_error **);
+
+    explicit client(b24_client *made) : handle_(made) {}
 
     client(const config &from, maker make) : callback_(from.callback_) {
         b24_client *made = nullptr;
@@ -405,6 +481,379 @@ private:
     // Declared first, so that it is destroyed last.
     std::shared_ptr<config::holder> callback_;
     detail::owner<b24_client> handle_;
+};
+
+/// What a portal wants of the provider.
+enum class request_kind {
+    /// A message is to be sent.
+    message = B24_REQUEST_MESSAGE,
+    /// The application was installed. The provider has the installation already.
+    install = B24_REQUEST_INSTALL,
+    /// The application was removed. The provider has forgotten its tokens already.
+    uninstall = B24_REQUEST_UNINSTALL,
+    /// A page of the application was opened in a frame: see provider::install_request.
+    frame = B24_REQUEST_FRAME,
+};
+
+/// A request that a portal has made to the provider's handler, checked to be the portal's. Any
+/// number of threads may read it at once.
+class request {
+public:
+    request_kind kind() const noexcept {
+        return static_cast<request_kind>(b24_request_kind_of(handle_.get()));
+    }
+    /// The portal's permanent id; empty if a frame does not say it.
+    std::string member_id() const { return get("member_id"); }
+    /// The portal's REST address; empty if the request does not say it.
+    std::string client_endpoint() const { return get("client_endpoint"); }
+    /// A field under the portal's own name, such as "message_id" or "auth[user_id]"; empty if there
+    /// is none, or if the name contains a NUL.
+    std::string get(const std::string &name) const {
+        return detail::refuse_nul("name", name) ? "" : b24_request_get(handle_.get(), name.c_str());
+    }
+    /// All fields, names and values, in their order. Throws error.
+    std::vector<std::pair<std::string, std::string>> fields() const {
+        b24_list *list = nullptr;
+        b24_error *failure = nullptr;
+        const b24_code code = b24_request_fields(handle_.get(), &list, &failure);
+        std::vector<std::pair<std::string, std::string>> all;
+        for (field &one : detail::rows<field>(code, list, failure)) {
+            all.emplace_back(std::move(one.name), std::move(one.value));
+        }
+        return all;
+    }
+
+private:
+    friend class provider;
+
+    struct field {
+        explicit field(const detail::row &from) : name(from.text("name")), value(from.text("value")) {}
+        std::string name;
+        std::string value;
+    };
+
+    explicit request(b24_request *handle) : handle_(handle) {}
+
+    detail::owner<b24_request> handle_;
+};
+
+/// What a drain has done, and what is left.
+struct drained {
+    /// How many receipts portals have stored.
+    std::uint64_t sent = 0;
+    /// How many were refused for good: see provider::refused.
+    std::uint64_t refused = 0;
+    /// How many are in the store for portals that are held: see provider::inspect.
+    std::uint64_t held = 0;
+    /// How many others are in the store.
+    std::uint64_t waiting = 0;
+    /// How long until the first of those can be sent; empty if there is none.
+    std::optional<std::chrono::milliseconds> next_due;
+
+    drained() = default;
+    explicit drained(const b24_drained *from)
+        : sent(b24_drained_sent(from)),
+          refused(b24_drained_refused(from)),
+          held(b24_drained_held(from)),
+          waiting(b24_drained_waiting(from)) {
+        if (b24_drained_next_due_ms(from) >= 0) {
+            next_due = std::chrono::milliseconds(b24_drained_next_due_ms(from));
+        }
+    }
+};
+
+/// What the store has about a portal.
+struct portal_state {
+    /// The portal's permanent id.
+    std::string member_id;
+    /// Its REST address; empty if not known.
+    std::string client_endpoint;
+    /// active, waiting, held, uninstalled or unknown: see b24_provider_inspect.
+    std::string state;
+    /// Why it is waiting or held; empty otherwise.
+    std::string reason;
+    /// Receipts that are not sent yet, held ones included.
+    std::uint64_t waiting = 0;
+    /// Receipts that were given up.
+    std::uint64_t refused = 0;
+    /// How old the oldest of those that wait is.
+    std::optional<std::chrono::milliseconds> oldest;
+    /// How long until the next can be sent.
+    std::optional<std::chrono::milliseconds> next_due;
+
+    portal_state() = default;
+    explicit portal_state(const detail::row &from)
+        : member_id(from.text("member_id")),
+          client_endpoint(from.text("client_endpoint")),
+          state(from.text("state")),
+          reason(from.text("reason")),
+          waiting(from.count("waiting")),
+          refused(from.count("refused")),
+          oldest(from.time("oldest_ms")),
+          next_due(from.time("next_due_ms")) {}
+};
+
+/// A receipt that was given up.
+struct refused_receipt {
+    /// What provider::refused takes to give those after this one.
+    std::string cursor;
+    /// The message; all three are empty for a reference that was never tracked.
+    std::string member_id;
+    std::string code;
+    std::string message_id;
+    /// The operator's reference, if the receipt came by one that was never tracked.
+    std::string reference;
+    /// The status that was not sent.
+    std::string status;
+    /// When it came about.
+    std::chrono::system_clock::time_point at;
+    /// The portal's own code, or what happened.
+    std::string reason;
+
+    refused_receipt() = default;
+    explicit refused_receipt(const detail::row &from)
+        : cursor(from.text("cursor")),
+          member_id(from.text("member_id")),
+          code(from.text("code")),
+          message_id(from.text("message_id")),
+          reference(from.text("reference")),
+          status(from.text("status")),
+          at(from.time("at_ms").value_or(std::chrono::milliseconds(0))),
+          reason(from.text("reason")) {}
+};
+
+/// What an operator's words for the state of a message mean. One thread at a time may change it.
+class vocabulary {
+public:
+    /// One that the library knows: "smpp", "gsm" or "twilio"; see b24_vocabulary_named. Throws error.
+    static vocabulary named(const std::string &name) {
+        detail::check_texts({{"name", name}});
+        b24_vocabulary *made = nullptr;
+        b24_error *failure = nullptr;
+        const b24_code code = b24_vocabulary_named(name.c_str(), &made, &failure);
+        vocabulary one(made);
+        detail::raise(detail::take(code, failure));
+        return one;
+    }
+
+    /// One without words; the name is for the messages of errors. Throws error if it contains a NUL.
+    explicit vocabulary(const std::string &name) {
+        detail::check_texts({{"name", name}});
+        handle_.reset(b24_vocabulary_new(name.c_str()));
+    }
+
+    /// Says what a word means, instead of what it meant before. Throws error.
+    vocabulary &set(const std::string &word, const std::string &status) {
+        detail::check_texts({{"word", word}, {"status", status}});
+        b24_error *failure = nullptr;
+        const b24_code code =
+            b24_vocabulary_set(handle_.get(), word.c_str(), status.c_str(), &failure);
+        detail::raise(detail::take(code, failure));
+        return *this;
+    }
+
+    /// The status that a word means. Throws error, with B24_INVALID_ARGUMENT, if there is no such
+    /// word.
+    std::string status(const std::string &word) const {
+        detail::check_texts({{"word", word}});
+        const char *meant = nullptr;
+        b24_error *failure = nullptr;
+        const b24_code code = b24_vocabulary_status(handle_.get(), word.c_str(), &meant, &failure);
+        detail::raise(detail::take(code, failure));
+        return meant;
+    }
+
+private:
+    explicit vocabulary(b24_vocabulary *handle) : handle_(handle) {}
+
+    detail::owner<b24_vocabulary> handle_;
+};
+
+/// Does the whole job of a provider of messages, for any number of portals. Any number of threads
+/// may use one at once. Move it only while no thread is inside a call, and destroy it only while
+/// none is inside another call than drain, and none begins one: a drain that is under way then ends
+/// after its present requests. Every call throws error.
+///
+///     b24::provider provider(b24::config().set("store", "sqlite:/var/lib/sms/b24.db")
+///                                         .set("client_id", id).set("client_secret", secret));
+///     provider.report(member_id, "provider1", message_id, b24::status::delivered);
+///     provider.drain(std::chrono::seconds(10));
+class provider {
+public:
+    /// When a status came about; empty for now.
+    using time = std::optional<std::chrono::system_clock::time_point>;
+
+    /// Checks the store, and makes or updates it: see b24_provider_open.
+    explicit provider(const config &from) {
+        b24_provider *made = nullptr;
+        b24_error *failure = nullptr;
+        const b24_code code = b24_provider_open(from.handle_.get(), &made, &failure);
+        handle_.reset(made);
+        detail::raise(detail::take(code, failure));
+    }
+
+    /// Reads what was posted to the provider's handler, and checks that it is the portal's: see
+    /// b24_provider_receive.
+    b24::request receive(const std::string &content_type, const std::string &body) {
+        detail::check_texts({{"content_type", content_type}});
+        b24_request *made = nullptr;
+        b24_error *failure = nullptr;
+        const b24_code code = b24_provider_receive(handle_.get(), content_type.c_str(), body.data(),
+                                                   body.size(), &made, &failure);
+        b24::request received(made);
+        detail::raise(detail::take(code, failure));
+        return received;
+    }
+
+    /// Stores an installation, once the authorization server confirms it: see b24_provider_install.
+    void install(const std::string &auth_json, const std::string &application_token = "") {
+        detail::check_texts({{"auth_json", auth_json}, {"application_token", application_token}});
+        b24_error *failure = nullptr;
+        const b24_code code = b24_provider_install(handle_.get(), auth_json.c_str(),
+                                                   application_token.c_str(), &failure);
+        detail::raise(detail::take(code, failure));
+    }
+
+    /// Stores an installation from the page of the installation wizard, and from no other: see
+    /// b24_provider_install_request.
+    void install_request(const b24::request &frame) {
+        b24_error *failure = nullptr;
+        const b24_code code =
+            b24_provider_install_request(handle_.get(), frame.handle_.get(), &failure);
+        detail::raise(detail::take(code, failure));
+    }
+
+    /// Moves the installations of a state_dir to the store, and returns how many.
+    std::int64_t import_state_dir(const std::string &path) {
+        detail::check_texts({{"path", path}});
+        std::int64_t imported = 0;
+        b24_error *failure = nullptr;
+        const b24_code code =
+            b24_provider_import_state_dir(handle_.get(), path.c_str(), &imported, &failure);
+        detail::raise(detail::take(code, failure));
+        return imported;
+    }
+
+    /// A client of an installed portal, with the tokens of the store. It may outlive the provider.
+    b24::client client(const std::string &member_id) {
+        detail::check_texts({{"member_id", member_id}});
+        b24_client *made = nullptr;
+        b24_error *failure = nullptr;
+        const b24_code code =
+            b24_provider_client(handle_.get(), member_id.c_str(), &made, &failure);
+        b24::client client(made);
+        detail::raise(detail::take(code, failure));
+        return client;
+    }
+
+    /// Says which message an operator's reference stands for: see b24_provider_track_of.
+    void track(const std::string &reference, const std::string &member_id, const std::string &code,
+               const std::string &message_id, const std::string &operator_name = "") {
+        detail::check_texts({{"reference", reference},
+                             {"member_id", member_id},
+                             {"code", code},
+                             {"message_id", message_id},
+                             {"operator_name", operator_name}});
+        b24_error *failure = nullptr;
+        const b24_code result =
+            b24_provider_track_of(handle_.get(), operator_name.c_str(), reference.c_str(),
+                                  member_id.c_str(), code.c_str(), message_id.c_str(), &failure);
+        detail::raise(detail::take(result, failure));
+    }
+
+    /// Stores a receipt, to be sent by a drain: see b24_provider_report.
+    void report(const std::string &member_id, const std::string &code,
+                const std::string &message_id, const std::string &status, time at = std::nullopt) {
+        detail::check_texts({{"member_id", member_id},
+                             {"code", code},
+                             {"message_id", message_id},
+                             {"status", status}});
+        b24_error *failure = nullptr;
+        const b24_code result =
+            b24_provider_report(handle_.get(), member_id.c_str(), code.c_str(), message_id.c_str(),
+                                status.c_str(), in_ms(at), &failure);
+        detail::raise(detail::take(result, failure));
+    }
+
+    /// Stores receipts of one portal, all by one write to the disk, and returns the outcome of each,
+    /// in order.
+    std::vector<outcome> report_batch(const std::string &member_id,
+                                      const std::vector<update> &updates) {
+        detail::check_texts({{"member_id", member_id}});
+        detail::batch batch(updates);
+        b24_provider_report_batch(handle_.get(), member_id.c_str(), batch.get(), nullptr);
+        return std::move(batch).outcomes();
+    }
+
+    /// Stores a receipt under the operator's reference: see b24_provider_report_reference_of.
+    void report_reference(const std::string &reference, const std::string &status,
+                          time at = std::nullopt, const std::string &operator_name = "") {
+        detail::check_texts(
+            {{"reference", reference}, {"status", status}, {"operator_name", operator_name}});
+        b24_error *failure = nullptr;
+        const b24_code code = b24_provider_report_reference_of(
+            handle_.get(), operator_name.c_str(), reference.c_str(), status.c_str(), in_ms(at),
+            &failure);
+        detail::raise(detail::take(code, failure));
+    }
+
+    /// Sends receipts for this long: see b24_provider_drain.
+    b24::drained drain(std::chrono::milliseconds budget) {
+        b24_drained *made = nullptr;
+        b24_error *failure = nullptr;
+        const b24_code code = b24_provider_drain(handle_.get(), budget.count(), &made, &failure);
+        const detail::owner<b24_drained> done(made);
+        detail::raise(detail::take(code, failure));
+        return b24::drained(done.get());
+    }
+
+    /// What the store has about each portal: see b24_provider_inspect.
+    std::vector<portal_state> inspect() {
+        b24_list *list = nullptr;
+        b24_error *failure = nullptr;
+        const b24_code code = b24_provider_inspect(handle_.get(), &list, &failure);
+        return detail::rows<portal_state>(code, list, failure);
+    }
+
+    /// The receipts that were given up, oldest first: those after the one with this cursor.
+    std::vector<refused_receipt> refused(const std::string &after = "", std::size_t limit = 1000) {
+        detail::check_texts({{"after", after}});
+        b24_list *list = nullptr;
+        b24_error *failure = nullptr;
+        const b24_code code =
+            b24_provider_refused(handle_.get(), after.c_str(), limit, &list, &failure);
+        return detail::rows<refused_receipt>(code, list, failure);
+    }
+
+    /// Lets the receipts of a portal be sent again that is held.
+    void resume(const std::string &member_id) {
+        detail::check_texts({{"member_id", member_id}});
+        b24_error *failure = nullptr;
+        const b24_code code = b24_provider_resume(handle_.get(), member_id.c_str(), &failure);
+        detail::raise(detail::take(code, failure));
+    }
+
+    /// Removes what the store no longer needs and is older: see b24_provider_prune.
+    void prune(std::chrono::seconds keep) {
+        b24_error *failure = nullptr;
+        const b24_code code = b24_provider_prune(handle_.get(), keep.count(), &failure);
+        detail::raise(detail::take(code, failure));
+    }
+
+    /// Ends the drains and other calls that are under way with B24_CANCELLED, from any thread.
+    void cancel() noexcept { b24_provider_cancel(handle_.get()); }
+
+private:
+    static std::int64_t in_ms(time at) {
+        if (!at) {
+            return 0;
+        }
+        const auto since = std::chrono::floor<std::chrono::milliseconds>(at->time_since_epoch());
+        // 0 stands for now, so the first moment of 1970 becomes the second one.
+        return since.count() == 0 ? 1 : since.count();
+    }
+
+    detail::owner<b24_provider> handle_;
 };
 
 /// Waits until no renewal is under way in this process: call it before the process ends; see

@@ -18,33 +18,6 @@ use B24\MessageService\Exception\MessageServiceException;
  */
 final class Client
 {
-    /** `B24_OK`, which never changes: looking it up at each call costs as much as the call's FFI. */
-    private const OK = 0;
-
-    /** The exception of each kind of error, by its `b24_code`. */
-    private const EXCEPTIONS = [
-        // make generate writes: exceptions
-        1 => Exception\InvalidArgument::class,
-        2 => Exception\InvalidConfig::class,
-        3 => Exception\TransportError::class,
-        4 => Exception\CallTimeout::class,
-        5 => Exception\ProtocolError::class,
-        6 => Exception\AuthError::class,
-        7 => Exception\AccessDenied::class,
-        8 => Exception\MessageNotFound::class,
-        9 => Exception\RateLimited::class,
-        10 => Exception\PortalError::class,
-        11 => Exception\PortalMoved::class,
-        12 => Exception\Cancelled::class,
-        13 => Exception\InternalError::class,
-        14 => Exception\StorageError::class,
-        // end: exceptions
-    ];
-
-    private static bool $waitsAtShutdown = false;
-    /** Whether the program is ending: an object that is destroyed from then on may have started a renewal. */
-    private static bool $ends = false;
-
     private readonly \FFI $ffi;
     private ?\FFI\CData $client = null;
 
@@ -75,21 +48,28 @@ final class Client
     public function __construct(private readonly string $portal, #[\SensitiveParameter] array $options = [])
     {
         $this->ffi = Loader::ffi();
-        self::waitAtShutdown();
-        $config = $this->ffi->b24_config_new();
-        try {
-            foreach (['portal' => $portal] + $options as $name => $value) {
-                if ($value !== null) {
-                    $this->set($config, (string) $name, self::text((string) $name, $value));
-                }
-            }
+        Renewals::waitAtShutdown();
+        $this->client = Options::with($this->ffi, ['portal' => $portal] + $options, function ($config): \FFI\CData {
             $client = $this->ffi->new('b24_client *');
-            $error = $this->place();
-            $this->check($this->ffi->b24_client_shared($config, \FFI::addr($client), \FFI::addr($error)), $error);
-            $this->client = $client;
-        } finally {
-            $this->ffi->b24_config_free($config);
-        }
+            $error = Failure::place($this->ffi);
+            Failure::check($this->ffi->b24_client_shared($config, \FFI::addr($client), \FFI::addr($error)), $error);
+            return $client;
+        });
+    }
+
+    /**
+     * The client of a portal that a provider has made.
+     *
+     * @internal
+     */
+    public static function ofProvider(\FFI $ffi, \FFI\CData $client, string $memberId): self
+    {
+        // The constructor makes one from options.
+        $made = (new \ReflectionClass(self::class))->newInstanceWithoutConstructor();
+        $made->portal = $memberId;
+        $made->ffi = $ffi;
+        $made->client = $client;
+        return $made;
     }
 
     public function __destruct()
@@ -98,9 +78,7 @@ final class Client
             $this->ffi->b24_client_free($this->client);
             $this->client = null;
         }
-        if (self::$ends) {
-            self::finishRenewals();
-        }
+        Renewals::destroyed();
     }
 
     /**
@@ -119,9 +97,11 @@ final class Client
      */
     public function messageStatusUpdate(string $code, string|int $messageId, Status|string $status): void
     {
-        [$code, $messageId, $status] = self::update($code, $messageId, $status);
-        $error = $this->place();
-        $this->check(
+        $code = Argument::text('code', $code);
+        $messageId = Argument::text('message id', $messageId);
+        $status = Argument::text('status', $status);
+        $error = Failure::place($this->ffi);
+        Failure::check(
             $this->ffi->b24_message_status_update($this->client(), $code, $messageId, $status, \FFI::addr($error)),
             $error
         );
@@ -141,41 +121,13 @@ final class Client
      */
     public function messageStatusUpdateBatch(iterable $updates): array
     {
-        $outcomes = [];
-        $batch = $this->ffi->b24_batch_new();
-        try {
-            foreach ($updates as $update) {
-                try {
-                    $this->ffi->b24_batch_add($batch, ...self::entry($update));
-                    $outcomes[] = null;
-                } catch (InvalidArgument $fault) {
-                    $outcomes[] = $fault;
-                }
-            }
-            $this->ffi->b24_message_status_update_batch($this->client(), $batch, null);
-            $count = count($outcomes);
-            $index = 0;
-            $last = null;
-            $exception = null;
-            for ($at = 0; $at < $count; $at++) {
-                if ($outcomes[$at] !== null) {
-                    continue;
-                }
-                $error = $this->ffi->b24_batch_error($batch, $index++);
-                if ($error === null) {
-                    continue;
-                }
-                // The same address: updates that failed for the same reason share their error.
-                if ($last === null || $error != $last) {
-                    $last = $error;
-                    $exception = $this->exception($error);
-                }
-                $outcomes[$at] = $exception;
-            }
-        } finally {
-            $this->ffi->b24_batch_free($batch);
+        $batch = new Batch($this->ffi);
+        foreach ($updates as $update) {
+            $batch->add($update);
         }
-        return $outcomes;
+        return $batch->outcomes(
+            fn ($updates): int => $this->ffi->b24_message_status_update_batch($this->client(), $updates, null)
+        );
     }
 
     /**
@@ -265,9 +217,9 @@ final class Client
      */
     public function senderDelete(string $code): void
     {
-        $code = self::plain('code', $code);
-        $error = $this->place();
-        $this->check($this->ffi->b24_sender_delete($this->client(), $code, \FFI::addr($error)), $error);
+        $code = Argument::text('code', $code);
+        $error = Failure::place($this->ffi);
+        Failure::check($this->ffi->b24_sender_delete($this->client(), $code, \FFI::addr($error)), $error);
     }
 
     /**
@@ -322,13 +274,7 @@ final class Client
      */
     public static function renewalsWait(float $seconds): void
     {
-        $ffi = Loader::ffi();
-        $milliseconds = round($seconds * 1000);
-        if (!($milliseconds >= 0 && $milliseconds < PHP_INT_MAX)) {
-            throw new InvalidArgument('seconds must be a number of seconds, 0 or more');
-        }
-        $error = $ffi->new('b24_error *');
-        self::check($ffi->b24_renewals_wait((int) $milliseconds, \FFI::addr($error)), $error);
+        Renewals::wait($seconds);
     }
 
     /**
@@ -349,43 +295,12 @@ final class Client
     }
 
     /**
-     * Not for a worker of FPM: it keeps running after a web request, and waiting would delay its answer.
-     */
-    private static function waitAtShutdown(): void
-    {
-        if (self::$waitsAtShutdown || !in_array(PHP_SAPI, ['cli', 'phpdbg'], true)) {
-            return;
-        }
-        self::$waitsAtShutdown = true;
-        // Registered from within, so that it runs after the program's own functions, which may make calls.
-        register_shutdown_function(static function (): void {
-            self::$ends = true;
-            register_shutdown_function(self::finishRenewals(...));
-        });
-    }
-
-    private static function finishRenewals(): void
-    {
-        try {
-            self::renewalsWait(45.0);
-        } catch (MessageServiceException $late) {
-            error_log("the program ends in the middle of a renewal: {$late->getMessage()}");
-        }
-    }
-
-    /**
      * When PHP ends, it destroys objects in the order in which they were made, even if others still use them.
      */
     private function client(): \FFI\CData
     {
         return $this->client
             ?? throw new InvalidArgument('PHP is ending and has destroyed the client already: make its calls earlier');
-    }
-
-    private function set(\FFI\CData $config, string $name, #[\SensitiveParameter] string $value): void
-    {
-        $error = $this->place();
-        $this->check($this->ffi->b24_config_set($config, $name, $value, \FFI::addr($error)), $error);
     }
 
     /**
@@ -396,18 +311,18 @@ final class Client
      */
     private function withSender(string $code, array $parts, \Closure $call): void
     {
-        $sender = $this->ffi->b24_sender_new(self::plain('code', $code));
+        $sender = $this->ffi->b24_sender_new(Argument::text('code', $code));
         try {
             foreach ($parts as $name => $given) {
                 if (is_string($given)) {
                     $this->setPart($sender, $name, null, $given);
                 }
                 foreach (is_array($given) ? $given : [] as $language => $text) {
-                    $this->setPart($sender, $name, self::plain("a language of $name", $language), $text);
+                    $this->setPart($sender, $name, Argument::text("a language of $name", $language), $text);
                 }
             }
-            $error = $this->place();
-            $this->check($call($sender, \FFI::addr($error)), $error);
+            $error = Failure::place($this->ffi);
+            Failure::check($call($sender, \FFI::addr($error)), $error);
         } finally {
             $this->ffi->b24_sender_free($sender);
         }
@@ -418,9 +333,9 @@ final class Client
         if (!is_string($text)) {
             throw new InvalidArgument("$name in \"$language\" is a " . get_debug_type($text) . "; it takes text");
         }
-        $text = self::plain($name, $text);
-        $error = $this->place();
-        $this->check(
+        $text = Argument::text($name, $text);
+        $error = Failure::place($this->ffi);
+        Failure::check(
             $this->ffi->b24_sender_set($sender, $name, $language, $text, \FFI::addr($error)),
             $error
         );
@@ -435,134 +350,6 @@ final class Client
      */
     private function listed(string $name, \Closure $call): array
     {
-        $list = $this->ffi->new('b24_list *');
-        $error = $this->place();
-        $this->check($call(\FFI::addr($list), \FFI::addr($error)), $error);
-        try {
-            $values = [];
-            $rows = $this->ffi->b24_list_len($list);
-            for ($row = 0; $row < $rows; $row++) {
-                $values[] = $this->ffi->b24_list_get($list, $row, $name);
-            }
-            return $values;
-        } finally {
-            $this->ffi->b24_list_free($list);
-        }
-    }
-
-    /**
-     * Where a call puts its error. Each call has a place of its own: PHP may run a signal handler after a call
-     * has returned and before its error is read, and the handler may make another call with the same client.
-     */
-    private function place(): \FFI\CData
-    {
-        return $this->ffi->new('b24_error *');
-    }
-
-    /**
-     * Throws the error of a call, if its code says that it failed.
-     */
-    private static function check(int $code, \FFI\CData $error): void
-    {
-        if ($code === self::OK) {
-            return;
-        }
-        try {
-            throw self::exception($error);
-        } finally {
-            Loader::ffi()->b24_error_free($error);
-        }
-    }
-
-    private static function exception(\FFI\CData $error): MessageServiceException
-    {
-        $ffi = Loader::ffi();
-        $class = self::EXCEPTIONS[$ffi->b24_error_code($error)] ?? InternalError::class;
-        $httpStatus = $ffi->b24_error_http_status($error);
-        $retryAfter = $ffi->b24_error_retry_after_ms($error);
-        return new $class(
-            $ffi->b24_error_message($error),
-            $ffi->b24_error_portal_code($error),
-            $ffi->b24_error_description($error),
-            $httpStatus === 0 ? null : $httpStatus,
-            $ffi->b24_error_is_retryable($error),
-            $retryAfter < 0 ? null : $retryAfter / 1000,
-        );
-    }
-
-    /**
-     * @return array{string, string, string}
-     */
-    private static function entry(mixed $update): array
-    {
-        if (!is_array($update)) {
-            throw new InvalidArgument(
-                'an update is an array of code, message id and status, not ' . get_debug_type($update)
-            );
-        }
-        $update = array_values($update);
-        if (count($update) !== 3) {
-            $fault = match (count($update)) {
-                0 => 'code, message id and status are missing',
-                1 => 'message id and status are missing',
-                2 => 'status is missing',
-                default => count($update) . ' values are too many',
-            };
-            throw new InvalidArgument("$fault: an update is an array of code, message id and status");
-        }
-        foreach ($update as $value) {
-            if (!is_string($value) && !is_int($value) && !$value instanceof Status) {
-                throw new InvalidArgument(
-                    'an update of a batch contains a ' . get_debug_type($value) . ' where text is needed'
-                );
-            }
-        }
-        return self::update(...$update);
-    }
-
-    /**
-     * @return array{string, string, string}
-     */
-    private static function update(
-        string|int|Status $code,
-        string|int|Status $messageId,
-        string|int|Status $status
-    ): array {
-        return [self::plain('code', $code), self::plain('message id', $messageId), self::plain('status', $status)];
-    }
-
-    private static function plain(string $name, string|int|Status $value): string
-    {
-        $text = $value instanceof Status ? $value->value : (string) $value;
-        if (str_contains($text, "\0")) {
-            throw new InvalidArgument("$name contains a NUL, at which C would cut it off");
-        }
-        return $text;
-    }
-
-    /**
-     * The text of an option's value.
-     */
-    private static function text(string $name, #[\SensitiveParameter] mixed $value): string
-    {
-        if (is_array($value)) {
-            // A loop: the trace of array_map would show the values.
-            $texts = [];
-            foreach ($value as $item) {
-                $texts[] = self::text($name, $item);
-            }
-            $value = implode(',', $texts);
-        }
-        $text = match (true) {
-            is_bool($value) => $value ? 'true' : 'false',
-            is_scalar($value), $value instanceof \Stringable => (string) $value,
-            default => throw new InvalidConfig(
-                "$name is a " . get_debug_type($value) . '; it takes text, a number, true or false'
-            ),
-        };
-        if (str_contains($name . $text, "\0")) {
-            throw new InvalidConfig(strtr($name, "\0", ' ') . ' contains a NUL, at which C would cut it off');
-        }
-        return $text;
+        return array_column(Rows::of($this->ffi, [$name], $call), $name);
     }
 }

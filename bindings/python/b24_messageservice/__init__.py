@@ -7,6 +7,10 @@
     with Client("portal.bitrix24.com", access_token="...") as client:
         client.message_status_update("provider1", "65575980fa53", Status.DELIVERED)
 
+:class:`Provider` does everything around such a call for any number of portals: it keeps
+installations and their tokens, checks the portals' requests, and keeps receipts until they are
+sent.
+
 Calls block, and release the GIL: use threads, or ``asyncio.to_thread``. Log records go to the
 logger ``b24_messageservice`` of :mod:`logging`.
 
@@ -16,6 +20,7 @@ the interpreter ends, :func:`renewals_wait` is called, for 45 seconds at most.
 
 import atexit as _atexit
 import logging as _logging
+import os as _os
 
 from b24_messageservice._errors import (
     # make generate writes: imports
@@ -36,17 +41,35 @@ from b24_messageservice._errors import (
     TransportError,
     # end: imports
 )
-from b24_messageservice._native import Client, __version__, renewals_wait
-from b24_messageservice._options import Options
+from b24_messageservice._native import (
+    Client,
+    Provider,
+    Request,
+    Vocabulary,
+    __version__,
+    renewals_wait,
+)
+from b24_messageservice._native import after_fork as _after_fork
+from b24_messageservice._native import before_fork as _before_fork
+from b24_messageservice._options import Options, ProviderOptions
+from b24_messageservice._provider import Drained, Fields, PortalState, RefusedReceipt
 from b24_messageservice._status import Status
 from b24_messageservice._tokens import Tokens
 
 __all__ = [
     "B24Error",
     "Client",
+    "Drained",
+    "Fields",
     "Options",
+    "PortalState",
+    "Provider",
+    "ProviderOptions",
+    "RefusedReceipt",
+    "Request",
     "Status",
     "Tokens",
+    "Vocabulary",
     "__version__",
     "renewals_wait",
 ]
@@ -71,7 +94,7 @@ __all__ += [
 
 for _name in __all__:
     # Tracebacks and pickles show the public path, wherever the code is.
-    if callable(_public := globals()[_name]) and _public is not Client:
+    if callable(_public := globals()[_name]) and _public.__module__ != __name__:
         _public.__module__ = __name__
 del _name, _public
 
@@ -85,3 +108,9 @@ def _finish_renewals() -> None:
 
 
 _atexit.register(_finish_renewals)
+
+if hasattr(_os, "register_at_fork"):
+    # No store may be in use at the moment of a fork: a child could not go on from what it inherits.
+    _os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
+    )

@@ -1,15 +1,40 @@
 from collections.abc import Iterable, Mapping
+from datetime import datetime
+from os import PathLike
 from types import TracebackType
-from typing import Any, final
+from typing import Any, Literal, TypeVar, final, overload
 
 from typing_extensions import Self, Unpack
 
-from b24_messageservice import B24Error, Options, Tokens
+from b24_messageservice import (
+    B24Error,
+    Drained,
+    Fields,
+    Options,
+    PortalState,
+    ProviderOptions,
+    RefusedReceipt,
+    Status,
+    Tokens,
+)
 
-__all__ = ["Client", "__version__", "renewals_wait"]
+__all__ = [
+    "Client",
+    "Provider",
+    "Request",
+    "Vocabulary",
+    "__version__",
+    "after_fork",
+    "before_fork",
+    "renewals_wait",
+]
+
+_T = TypeVar("_T")
 
 __version__: str
 
+def after_fork() -> None: ...
+def before_fork() -> None: ...
 def renewals_wait(timeout: float) -> None: ...
 
 @final
@@ -50,3 +75,86 @@ class Client:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None: ...
+
+@final
+class Provider:
+    def __new__(cls, **options: Unpack[ProviderOptions]) -> Self: ...
+    def receive(self, content_type: str, body: bytes | bytearray | memoryview | str) -> Request: ...
+    def install(self, auth: str | Mapping[str, Any], application_token: str = "") -> None: ...
+    def install_request(self, frame: Request) -> None: ...
+    def import_state_dir(self, path: str | PathLike[str]) -> int: ...
+    def client(self, member_id: str) -> Client: ...
+    def track(
+        self,
+        reference: str,
+        member_id: str,
+        code: str,
+        message_id: str | int,
+        *,
+        operator: str = "",
+    ) -> None: ...
+    def report(
+        self,
+        member_id: str,
+        code: str,
+        message_id: str | int,
+        status: str,
+        at: datetime | float | None = None,
+    ) -> None: ...
+    def report_batch(
+        self, member_id: str, updates: Iterable[tuple[str, str | int, str] | list[Any]]
+    ) -> list[B24Error | None]: ...
+    def report_many(
+        self,
+        receipts: Iterable[
+            tuple[str, str, str | int, str]
+            | tuple[str, str, str | int, str, datetime | float | None]
+            | list[Any]
+        ],
+    ) -> list[B24Error | None]: ...
+    def report_reference(
+        self,
+        reference: str,
+        status: str,
+        at: datetime | float | None = None,
+        *,
+        operator: str = "",
+    ) -> None: ...
+    def drain(self, seconds: float) -> Drained: ...
+    def inspect(self) -> list[PortalState]: ...
+    def refused(self, after: str = "", limit: int = 1000) -> list[RefusedReceipt]: ...
+    def resume(self, member_id: str) -> None: ...
+    def prune(self, keep_seconds: float) -> None: ...
+    def cancel(self) -> None: ...
+    def close(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+@final
+class Request:
+    @property
+    def kind(self) -> Literal["message", "install", "uninstall", "frame"]: ...
+    @property
+    def member_id(self) -> str: ...
+    @property
+    def client_endpoint(self) -> str: ...
+    @property
+    def fields(self) -> Fields: ...
+    @overload
+    def get(self, name: str, default: None = None) -> str | None: ...
+    @overload
+    def get(self, name: str, default: _T) -> str | _T: ...
+    def __getitem__(self, name: str, /) -> str: ...
+    def __contains__(self, name: str, /) -> bool: ...
+
+@final
+class Vocabulary:
+    def __new__(
+        cls, name: str, table: Mapping[str, str] | Mapping[int, str] | None = None
+    ) -> Self: ...
+    def status(self, word: str | int) -> Status: ...

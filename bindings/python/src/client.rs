@@ -4,11 +4,10 @@
 #![allow(clippy::doc_markdown)]
 
 use crate::arguments::Unsendable;
-use crate::options::type_name;
+use crate::batch::{self, Batch};
 use crate::{arguments, errors, options, renewal, waiting};
 use b24_messageservice::{Client as CoreClient, Config, Error, ErrorKind};
 use pyo3::PyTraverseError;
-use pyo3::exceptions::PyTypeError;
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyType};
@@ -112,35 +111,12 @@ impl Client {
         updates: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyList>> {
         self.check_open(py)?;
-        let mut sendable = Vec::new();
-        let mut unsendable = Vec::new();
-        for (index, item) in updates.try_iter()?.enumerate() {
-            waiting::give_way(py, index)?;
-            match arguments::update(&item?) {
-                Ok(update) => sendable.push(update),
-                Err(fault) => unsendable.push((index, fault.outcome(index))),
-            }
-        }
+        let Batch {
+            sendable,
+            unsendable,
+        } = batch::read(updates, "updates", arguments::update)?;
         let sent = self.call(py, || self.inner.message_status_update_batch(sendable))?;
-        let mut sent = sent.into_iter();
-        let mut unsendable = unsendable.into_iter().peekable();
-        let list = PyList::empty(py);
-        let mut exceptions = errors::Shared::default();
-        for index in 0.. {
-            let outcome = match unsendable.next_if(|(at, _)| *at == index) {
-                Some((_, error)) => Err(error),
-                None => match sent.next() {
-                    Some(outcome) => outcome,
-                    None => break,
-                },
-            };
-            match outcome {
-                Ok(()) => list.append(py.None())?,
-                Err(error) => list.append(exceptions.get(py, error)?)?,
-            }
-            waiting::give_way(py, index)?;
-        }
-        Ok(list)
+        batch::outcomes(py, sent, unsendable)
     }
 
     /// Asks for the status of one message.
@@ -287,6 +263,15 @@ impl Client {
 }
 
 impl Client {
+    /// A client of the core, as one of Python.
+    pub(crate) fn new_of(inner: CoreClient, on_renewal: Option<Py<PyAny>>) -> Self {
+        Self {
+            inner,
+            on_renewal,
+            closed: AtomicBool::new(false),
+        }
+    }
+
     /// Makes a call of the core that may renew the tokens.
     fn call<T: Send>(&self, py: Python<'_>, body: impl FnOnce() -> T + Send) -> PyResult<T> {
         let _serving = renewal::serve(self.on_renewal.as_ref().map(|c| c.clone_ref(py)));
@@ -321,33 +306,10 @@ fn make(
     constructor: fn(&Config) -> Result<CoreClient, Error>,
 ) -> PyResult<Client> {
     let py = portal.py();
-    let on_renewal = match options {
-        Some(options) => take_callback(options)?,
-        None => None,
-    };
-    let settings = options::settings(portal, options)?;
-    let inner = waiting::detached(py, || constructor(&options::config(&settings)?))?
+    let on_renewal = options::take_callback(options)?;
+    let mut settings = options::settings(options)?;
+    settings.extend(options::portal(portal)?);
+    let inner = waiting::detached(py, || constructor(&options::of_client(&settings)?))?
         .map_err(|error| errors::exception(py, &error))?;
-    Ok(Client {
-        inner,
-        on_renewal,
-        closed: AtomicBool::new(false),
-    })
-}
-
-fn take_callback(options: &Bound<'_, PyDict>) -> PyResult<Option<Py<PyAny>>> {
-    let Some(callback) = options.get_item("on_renewal")? else {
-        return Ok(None);
-    };
-    options.del_item("on_renewal")?;
-    if callback.is_none() {
-        Ok(None)
-    } else if callback.is_callable() {
-        Ok(Some(callback.unbind()))
-    } else {
-        Err(PyTypeError::new_err(format!(
-            "on_renewal must be callable or None, not {}",
-            type_name(&callback)
-        )))
-    }
+    Ok(Client::new_of(inner, on_renewal))
 }

@@ -1,17 +1,23 @@
 //! The native part of the Python package `b24_messageservice`: the binding to the core crate.
 //!
 //! It converts types, errors and lifetimes, and decides nothing: options, arguments and retries are
-//! handled by the core. The exceptions, `Status` and `Tokens` are written in Python, in the package
-//! beside this crate.
+//! handled by the core. The exceptions, `Status`, `Tokens` and what a provider returns are written in
+//! Python, in the package beside this crate.
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod batch;
 mod client;
 mod errors;
+mod fork;
 mod logging;
 mod options;
+mod provider;
 mod raised;
 mod renewal;
+mod request;
+mod results;
+mod vocabulary;
 mod waiting;
 
 use pyo3::exceptions::PyImportError;
@@ -26,6 +32,18 @@ mod _native {
 
     #[pymodule_export]
     use super::client::Client;
+
+    #[pymodule_export]
+    use super::provider::Provider;
+
+    #[pymodule_export]
+    use super::request::Request;
+
+    #[pymodule_export]
+    use super::vocabulary::Vocabulary;
+
+    #[pymodule_export]
+    use super::fork::{after_fork, before_fork};
 
     #[pymodule_export]
     use super::renewal::renewals_wait;

@@ -1,5 +1,6 @@
 //! Turns keyword arguments into the texts of the core's options.
 
+use crate::arguments::type_name;
 use crate::{errors, renewal, waiting};
 use b24_messageservice::tables::OPTIONS;
 use b24_messageservice::{Config, Error, ErrorKind};
@@ -12,14 +13,8 @@ use std::sync::LazyLock;
 type Setting = (String, String);
 
 /// All options that are not `None`, by the core's names.
-pub(crate) fn settings(
-    portal: &Bound<'_, PyAny>,
-    options: Option<&Bound<'_, PyDict>>,
-) -> PyResult<Vec<Setting>> {
+pub(crate) fn settings(options: Option<&Bound<'_, PyDict>>) -> PyResult<Vec<Setting>> {
     let mut settings = Vec::new();
-    if !portal.is_none() {
-        settings.push(("portal".to_owned(), text("portal", portal)?));
-    }
     for (name, value) in options.into_iter().flatten() {
         if !value.is_none() {
             settings.push(setting(&name.cast::<PyString>()?.to_cow()?, &value)?);
@@ -28,8 +23,37 @@ pub(crate) fn settings(
     Ok(settings)
 }
 
-/// The configuration with these options.
-pub(crate) fn config(settings: &[Setting]) -> Result<Config, Error> {
+/// The setting of the portal, which is an argument of its own.
+pub(crate) fn portal(portal: &Bound<'_, PyAny>) -> PyResult<Option<Setting>> {
+    if portal.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(("portal".to_owned(), text("portal", portal)?)))
+}
+
+/// Removes the option `on_renewal`, which is no text, from the others.
+pub(crate) fn take_callback(options: Option<&Bound<'_, PyDict>>) -> PyResult<Option<Py<PyAny>>> {
+    let Some(options) = options else {
+        return Ok(None);
+    };
+    let Some(callback) = options.get_item("on_renewal")? else {
+        return Ok(None);
+    };
+    options.del_item("on_renewal")?;
+    if callback.is_none() {
+        Ok(None)
+    } else if callback.is_callable() {
+        Ok(Some(callback.unbind()))
+    } else {
+        Err(PyTypeError::new_err(format!(
+            "on_renewal must be callable or None, not {}",
+            type_name(&callback)
+        )))
+    }
+}
+
+/// The configuration of a client with these options.
+pub(crate) fn of_client(settings: &[Setting]) -> Result<Config, Error> {
     // Clones of one configuration have equal callbacks, so that a shared client is found again.
     static BASE: LazyLock<Config> = LazyLock::new(|| {
         let mut config = Config::new();
@@ -37,7 +61,21 @@ pub(crate) fn config(settings: &[Setting]) -> Result<Config, Error> {
         config.on_renewal_of_caller(renewal::callback_of_this_thread);
         config
     });
-    let mut config = BASE.clone();
+    with(BASE.clone(), settings)
+}
+
+/// The configuration of a provider with these options.
+pub(crate) fn of_provider(settings: &[Setting], has_on_renewal: bool) -> Result<Config, Error> {
+    let mut config = Config::new();
+    config.on_interrupt(waiting::on_interrupt);
+    if has_on_renewal {
+        // The core says that a provider takes none.
+        config.on_renewal(|_| ());
+    }
+    with(config, settings)
+}
+
+fn with(mut config: Config, settings: &[Setting]) -> Result<Config, Error> {
     for (name, value) in settings {
         config.set(name, value)?;
     }
@@ -105,12 +143,4 @@ fn utf8(name: &str, text: &Bound<'_, PyString>) -> PyResult<String> {
             let fault = format!("{name} holds a lone surrogate, which is no text");
             errors::exception(text.py(), &Error::new(ErrorKind::InvalidConfig, fault))
         })
-}
-
-/// The name of a value's class, for a `TypeError`.
-pub(crate) fn type_name(value: &Bound<'_, PyAny>) -> String {
-    value
-        .get_type()
-        .name()
-        .map_or_else(|_| "another type".to_owned(), |name| name.to_string())
 }

@@ -3,8 +3,8 @@
 // The doc comment of the function is a Python docstring, without Markdown.
 #![allow(clippy::doc_markdown)]
 
-use crate::{errors, raised, waiting};
-use b24_messageservice::{Error, ErrorKind, Tokens};
+use crate::{arguments, errors, raised, waiting};
+use b24_messageservice::{ErrorKind, Tokens};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
@@ -85,10 +85,7 @@ const SLICE: Duration = Duration::from_millis(100);
 /// at once if timeout is 0.
 #[pyfunction]
 pub(crate) fn renewals_wait(py: Python<'_>, timeout: f64) -> PyResult<()> {
-    let timeout = Duration::try_from_secs_f64(timeout).map_err(|_| {
-        let fault = "timeout must be a number of seconds, 0 or more";
-        errors::exception(py, &Error::new(ErrorKind::InvalidArgument, fault))
-    })?;
+    let timeout = arguments::seconds("timeout", timeout).map_err(|fault| fault.raise(py))?;
     let started = Instant::now();
     loop {
         let left = timeout.saturating_sub(started.elapsed());

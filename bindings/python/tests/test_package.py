@@ -34,10 +34,11 @@ def test_everything_is_documented_and_lives_at_its_public_path(name: str) -> Non
     assert pickle.loads(pickle.dumps(cls)) is cls
 
 
-def test_every_method_of_the_client_is_documented() -> None:
-    for name in dir(b24.Client):
+@pytest.mark.parametrize("cls", [b24.Client, b24.Provider, b24.Request, b24.Vocabulary])
+def test_every_method_is_documented(cls: type) -> None:
+    for name in dir(cls):
         if not name.startswith("_"):
-            assert getattr(b24.Client, name).__doc__, name
+            assert getattr(cls, name).__doc__, name
 
 
 def test_version_is_the_distributions_and_the_crates() -> None:
@@ -56,9 +57,10 @@ def test_options_are_those_that_the_core_has() -> None:
         b24.Client("portal.bitrix24.com", no_such_option="1")  # type: ignore[call-arg]
     _, _, listed = str(refused.value).partition("the options are ")
     core = {name.removesuffix("_ms") for name in re.split(r", | and ", listed)}
-    keys = set(b24.Options.__annotations__)
-    assert keys - {"on_renewal"} == core - {"portal"}
-    assert all(f"{key}: " in (b24.Options.__doc__ or "") for key in keys)
+    keys = [set(options.__annotations__) for options in (b24.Options, b24.ProviderOptions)]
+    assert set.union(*keys) - {"on_renewal"} == core - {"portal"}
+    for options in (b24.Options, b24.ProviderOptions):
+        assert all(f"{key}: " in (options.__doc__ or "") for key in options.__annotations__)
 
 
 def test_gil_state_is_told() -> None:

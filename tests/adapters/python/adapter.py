@@ -5,10 +5,13 @@ Needs nothing but the package installed. tests/README.md describes the lines.
 
 from __future__ import annotations
 
+import base64
+import dataclasses
 import json
 import logging
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import b24_messageservice as b24
@@ -20,6 +23,8 @@ class Adapter:
     def __init__(self) -> None:
         self.options: dict[str, Any] = {}
         self.clients: dict[str, b24.Client] = {}
+        self.providers: dict[str, b24.Provider] = {}
+        self.request: b24.Request | None = None
         self.used = ""
         self.renewals = 0
         self.last_error: BaseException | None = None
@@ -37,34 +42,88 @@ class Adapter:
     def do_client(self, kind: str, options: list[tuple[str, str]]) -> None:
         if kind == "new":
             self.options = {}
-        for name, value in options:
-            # Python tells times in seconds. What is no number the library must refuse as it is.
-            if name in ("timeout_ms", "connect_timeout_ms") and value.isdecimal():
-                self.options[name.removesuffix("_ms")] = int(value) / 1000
-            else:
-                self.options[name] = value
+        self.options |= keywords(options)
         self.clients.pop(self.used, None)
         make = b24.Client if kind == "new" else b24.Client.shared
         portal: Any = self.options.get("portal")
         others = {name: value for name, value in self.options.items() if name != "portal"}
         self.clients[self.used] = make(portal, on_renewal=self.count_renewal, **others)
 
+    def do_provider(self, options: list[tuple[str, str]]) -> None:
+        former = self.providers.pop(self.used, None)
+        if former is not None:
+            former.close()
+        self.providers[self.used] = b24.Provider(**keywords(options))
+
     def do_call(self, method: str, arguments: dict[str, Any]) -> Any:
         return getattr(self.client(), method)(**arguments)
 
     def do_cancelled_call(self, method: str, arguments: dict[str, Any]) -> Any:
-        client = self.client()
+        return self.cancelled(self.client().cancel, lambda: self.do_call(method, arguments))
 
-        def cancel() -> None:
+    def do_provider_call(self, method: str, arguments: dict[str, Any]) -> Any:
+        own = getattr(self, "provider_" + method, None)
+        if own is not None:
+            return own(**arguments)
+        return getattr(self.provider(), method)(**arguments)
+
+    def do_cancelled_provider_call(self, method: str, arguments: dict[str, Any]) -> Any:
+        call = lambda: self.do_provider_call(method, arguments)  # noqa: E731
+        return self.cancelled(self.provider().cancel, call)
+
+    def cancelled(self, cancel: Callable[[], None], call: Callable[[], Any]) -> Any:
+        """Makes a call, which is cancelled when the next line comes."""
+
+        def at_the_next_line() -> None:
             sys.stdin.readline()
-            client.cancel()
+            cancel()
 
-        thread = threading.Thread(target=cancel)
+        thread = threading.Thread(target=at_the_next_line)
         thread.start()
         try:
-            return self.do_call(method, arguments)
+            return call()
         finally:
             thread.join()
+
+    # Methods whose arguments or results the lines have in another form.
+
+    def provider_receive(self, content_type: str, body64: str, get: list[str]) -> dict[str, Any]:
+        request = self.provider().receive(content_type, base64.b64decode(body64))
+        self.request = request
+        return {
+            "kind": request.kind,
+            "member_id": request.member_id,
+            "client_endpoint": request.client_endpoint,
+            "get": {name: request.get(name, "") for name in get},
+        }
+
+    def provider_install_request(self) -> None:
+        self.provider().install_request(self.request)  # type: ignore[arg-type]
+
+    def provider_client(self, member_id: str) -> None:
+        self.clients[self.used] = self.provider().client(member_id)
+
+    def provider_report(self, at_ms: int = 0, **arguments: Any) -> None:
+        self.provider().report(**arguments, at=seconds(at_ms))
+
+    def provider_report_reference(self, at_ms: int = 0, **arguments: Any) -> None:
+        self.provider().report_reference(**arguments, at=seconds(at_ms))
+
+    def provider_drain(self, ms: int) -> dict[str, Any]:
+        return numbers(self.provider().drain(ms / 1000))
+
+    def provider_inspect(self) -> list[dict[str, Any]]:
+        return [numbers(portal) for portal in self.provider().inspect()]
+
+    def provider_refused(self, **arguments: Any) -> list[dict[str, Any]]:
+        refused = self.provider().refused(**arguments)
+        shown = [dataclasses.asdict(receipt) for receipt in refused]
+        return [{**row, "at_ms": round(row.pop("at").timestamp() * 1000)} for row in shown]
+
+    def provider_vocabulary(
+        self, name: str, word: str, table: dict[str, str] | None = None
+    ) -> b24.Status:
+        return b24.Vocabulary(name, table).status(word)
 
     def do_renewals_wait(self, milliseconds: int) -> None:
         b24.renewals_wait(milliseconds / 1000)
@@ -90,6 +149,8 @@ class Adapter:
         error = self.last_error
         shown = [
             self.clients,
+            self.providers,
+            self.request and (self.request, self.request.fields),
             [client.tokens for client in self.clients.values()],
             error,
             error and (str(error), error.args, vars(error)),
@@ -97,10 +158,15 @@ class Adapter:
         return repr(shown)
 
     def do_reset(self) -> None:
+        for provider in self.providers.values():
+            provider.close()
         self.__init__()  # type: ignore[misc]
 
     def client(self) -> b24.Client:
         return self.clients[self.used]
+
+    def provider(self) -> b24.Provider:
+        return self.providers[self.used]
 
     def count_renewal(self, _tokens: b24.Tokens) -> None:
         self.renewals += 1
@@ -126,6 +192,32 @@ class Adapter:
             "message": str(error),
             "description": error.description,
         }
+
+
+def keywords(options: list[tuple[str, str]]) -> dict[str, Any]:
+    """The options as keyword arguments."""
+    given: dict[str, Any] = {}
+    for name, value in options:
+        # Python tells times in seconds. What is no number the library must refuse as it is.
+        if name in ("timeout_ms", "connect_timeout_ms") and value.isdecimal():
+            given[name.removesuffix("_ms")] = int(value) / 1000
+        else:
+            given[name] = value
+    return given
+
+
+def seconds(milliseconds: int) -> float | None:
+    """A time as the lines have it, where 0 is now, as Python does."""
+    return milliseconds / 1000 if milliseconds else None
+
+
+def numbers(value: Any) -> dict[str, Any]:
+    """The members of a dataclass, with times as the lines have them."""
+    shown = dataclasses.asdict(value)
+    for name in {"oldest", "next_due"} & shown.keys():
+        length = shown.pop(name)
+        shown[name + "_ms"] = -1 if length is None else round(length * 1000)
+    return shown
 
 
 def main() -> None:

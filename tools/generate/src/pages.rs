@@ -1,9 +1,9 @@
 //! The tables of the documentation.
 
 use crate::markdown::line;
-use crate::{Files, python};
+use crate::{Files, php, python};
 use b24_messageservice::tables::{
-    self, CALLBACKS, CodeTable, KINDS, OPTIONS, OptionKind, PortalCode,
+    self, CALLBACKS, CodeTable, KINDS, OPTIONS, OptionKind, PortalCode, UsedBy,
 };
 use std::error::Error;
 
@@ -18,8 +18,10 @@ pub(crate) fn write(files: &mut Files) -> Result<(), Box<dyn Error>> {
     files.section(ERRORS, "portal codes", &portal_codes())?;
     files.section(ERRORS, "renewal codes", &renewal_codes())?;
     files.section(PYTHON, "options", &python_options())?;
+    files.section(PYTHON, "provider options", &python_provider_options())?;
     files.section(PYTHON, "exceptions", &exceptions(|row| row.python_base))?;
-    files.section(PHP, "options", &php_options())?;
+    files.section(PHP, "options", &php_options(UsedBy::Provider))?;
+    files.section(PHP, "provider options", &php_options(UsedBy::Client))?;
     files.section(PHP, "exceptions", &exceptions(|row| row.php_base))
 }
 
@@ -78,23 +80,37 @@ fn callbacks() -> Vec<String> {
 }
 
 fn python_options() -> Vec<String> {
-    let options = OPTIONS.iter().map(|row| {
-        let name = code(python::keyword(row));
-        [name, python::default(row), line(row.documentation)]
-    });
     let callbacks = CALLBACKS
         .iter()
         .filter(|row| row.bindings.contains(&"Python"))
         .map(|row| [code(row.name), "none".to_owned(), line(row.documentation)]);
+    let options = python_rows(|used_by| used_by != UsedBy::Provider);
     table(["option", "default", "meaning"], options.chain(callbacks))
 }
 
-fn php_options() -> Vec<String> {
-    let rows = OPTIONS.iter().filter(|row| row.name != "portal");
+/// What a provider takes and a client does not.
+fn python_provider_options() -> Vec<String> {
+    let options = python_rows(|used_by| used_by == UsedBy::Provider);
+    table(["option", "default", "meaning"], options)
+}
+
+fn python_rows(is_shown: fn(UsedBy) -> bool) -> impl Iterator<Item = [String; 3]> {
+    let rows = OPTIONS.iter().filter(move |row| is_shown(row.used_by));
+    rows.map(|row| {
+        let name = code(python::keyword(row));
+        [name, python::default(row), line(row.documentation)]
+    })
+}
+
+/// The options that are not only for the `other` class.
+fn php_options(other: UsedBy) -> Vec<String> {
+    let rows = OPTIONS
+        .iter()
+        .filter(|row| row.name != "portal" && row.used_by != other);
     let rows = rows.map(|row| {
         [
             code(row.name),
-            row.default.to_owned(),
+            php::default(row).to_owned(),
             line(row.documentation),
         ]
     });

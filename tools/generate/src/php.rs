@@ -1,11 +1,14 @@
-//! For PHP: a file for each exception, and the options that the constructor of a client takes.
+//! For PHP: a file for each exception, and the options that the constructors of a client and of a
+//! provider take.
 
 use crate::Files;
 use crate::markdown::{line, wrap};
-use b24_messageservice::tables::{KINDS, KindRow, OPTIONS, OptionKind};
+use b24_messageservice::tables::{KINDS, KindRow, OPTIONS, OptionKind, OptionRow, UsedBy};
 use std::error::Error;
 
 const CLIENT: &str = "bindings/php/src/Client.php";
+const FAILURE: &str = "bindings/php/src/Failure.php";
+const PROVIDER: &str = "bindings/php/src/Provider.php";
 
 pub(crate) fn write(files: &mut Files) -> Result<(), Box<dyn Error>> {
     for row in KINDS {
@@ -21,13 +24,28 @@ pub(crate) fn write(files: &mut Files) -> Result<(), Box<dyn Error>> {
             )
         })
         .collect();
-    files.section(CLIENT, "exceptions", &classes)?;
-    let shape: Vec<_> = OPTIONS
+    files.section(FAILURE, "exceptions", &classes)?;
+    for (path, other) in [(CLIENT, UsedBy::Provider), (PROVIDER, UsedBy::Client)] {
+        files.between(path, "@param array{", "} $options", &shape(other))?;
+    }
+    Ok(())
+}
+
+/// The options that are not only for the `other` class.
+fn shape(other: UsedBy) -> Vec<String> {
+    OPTIONS
         .iter()
-        .filter(|row| row.name != "portal")
+        .filter(|row| row.name != "portal" && row.used_by != other)
         .map(|row| format!("     *     {}?: {},", row.name, type_of(row.kind)))
-        .collect();
-    files.between(CLIENT, "@param array{", "} $options", &shape)
+        .collect()
+}
+
+/// The default of an option. In PHP a drain starts no threads unless it is told to.
+pub(crate) fn default(row: &OptionRow) -> &'static str {
+    match row.name {
+        "workers" => "`0`",
+        _ => row.default,
+    }
 }
 
 /// The types in which a value is given naturally, and text, in which each can be given.

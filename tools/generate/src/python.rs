@@ -1,8 +1,8 @@
-//! For Python: the exceptions, and the keyword arguments of a client.
+//! For Python: the exceptions, and the keyword arguments of clients and providers.
 
 use crate::Files;
 use crate::markdown::{joined, restructured, sentence, wrap};
-use b24_messageservice::tables::{CALLBACKS, KINDS, OPTIONS, OptionKind, OptionRow};
+use b24_messageservice::tables::{CALLBACKS, KINDS, OPTIONS, OptionKind, OptionRow, UsedBy};
 use std::error::Error;
 
 const PACKAGE: &str = "bindings/python/b24_messageservice/__init__.py";
@@ -60,40 +60,60 @@ fn type_of(kind: OptionKind) -> &'static str {
     }
 }
 
-fn options() -> String {
-    let mut listed = String::new();
-    let mut keys = Vec::new();
-    let mut entry = |name: &str, type_of: &str, documentation: &str| {
+/// The keys of a `TypedDict`: what its docstring tells of them, and their types.
+#[derive(Default)]
+struct Keys {
+    documentation: String,
+    types: Vec<String>,
+}
+
+impl Keys {
+    fn add(&mut self, name: &str, type_of: &str, documentation: &str) {
         let documentation = format!("{name}: {}", restructured(documentation));
         let indented = wrap(&documentation, "        ", 100);
-        listed.push_str(joined(&indented).strip_prefix("    ").unwrap_or_default());
-        keys.push(format!("    {name}: {type_of}"));
-    };
-    for row in OPTIONS.iter().filter(|row| row.name != "portal") {
-        let unit = match row.kind {
-            OptionKind::Milliseconds => " In seconds.",
-            _ => "",
-        };
-        let default = match default(row).as_str() {
-            "none" => String::new(),
-            words if words.starts_with("required") => format!(" {}", sentence(words)),
-            value => format!(" The default is {value}."),
-        };
-        let documentation = format!("{}{unit}{default}", row.documentation);
-        entry(keyword(row), type_of(row.kind), &documentation);
+        let indented = joined(&indented);
+        self.documentation
+            .push_str(indented.strip_prefix("    ").unwrap_or_default());
+        self.types.push(format!("    {name}: {type_of}"));
     }
+
+    /// The options that one of the two takes. A portal is an argument of its own.
+    fn of(user: UsedBy) -> Self {
+        let mut keys = Self::default();
+        let rows = OPTIONS.iter().filter(|row| row.name != "portal");
+        for row in rows.filter(|row| row.used_by == user || row.used_by == UsedBy::Both) {
+            let unit = match row.kind {
+                OptionKind::Milliseconds => " In seconds.",
+                _ => "",
+            };
+            let default = match default(row).as_str() {
+                "none" => String::new(),
+                words if words.starts_with("required") => format!(" {}", sentence(words)),
+                value => format!(" The default is {value}."),
+            };
+            let documentation = format!("{}{unit}{default}", row.documentation);
+            keys.add(keyword(row), type_of(row.kind), &documentation);
+        }
+        keys
+    }
+}
+
+fn options() -> String {
+    let mut client = Keys::of(UsedBy::Client);
     for row in CALLBACKS
         .iter()
         .filter(|row| row.bindings.contains(&"Python"))
     {
-        entry(
+        client.add(
             row.name,
             "Callable[[Tokens], Any] | None",
             row.documentation,
         );
     }
+    let provider = Keys::of(UsedBy::Provider);
     format!(
-        r#""""The options of a client. Written by ``make generate`` from the table in ``src/options.rs``."""
+        r#""""The options of clients and providers. Written by ``make generate`` from the table in
+``src/options.rs``."""
 
 from __future__ import annotations
 
@@ -110,10 +130,23 @@ class Options(TypedDict, total=False):
     An option that is None is not set. A function that passes options on can declare them as
     ``**options: Unpack[Options]``.
 
-{listed}    """
+{}    """
+
+{}
+
+class ProviderOptions(TypedDict, total=False):
+    """The keyword arguments of ``Provider``.
+
+    ``store``, ``client_id`` and ``client_secret`` are required. An option that is None is not set.
+    A function that passes options on can declare them as ``**options: Unpack[ProviderOptions]``.
+
+{}    """
 
 {}"#,
-        joined(&keys)
+        client.documentation,
+        joined(&client.types),
+        provider.documentation,
+        joined(&provider.types),
     )
 }
 

@@ -41,7 +41,7 @@ pub(crate) fn call(
     })
 }
 
-fn nothing(outcome: Result<(), Error>) -> Result<Returned, Error> {
+pub(crate) fn nothing(outcome: Result<(), Error>) -> Result<Returned, Error> {
     outcome.map(|()| Returned::Nothing)
 }
 
@@ -66,7 +66,7 @@ fn sender(arguments: &Value) -> Result<Sender, Error> {
     Ok(sender)
 }
 
-fn updates(arguments: &Value) -> Vec<Update> {
+pub(crate) fn updates(arguments: &Value) -> Vec<Update> {
     let rows = arguments.get("updates").and_then(Value::as_array);
     rows.into_iter()
         .flatten()
@@ -74,6 +74,6 @@ fn updates(arguments: &Value) -> Vec<Update> {
         .collect()
 }
 
-fn text(value: Option<&Value>) -> String {
+pub(crate) fn text(value: Option<&Value>) -> String {
     value.and_then(Value::as_str).unwrap_or_default().to_owned()
 }

@@ -3,9 +3,11 @@
 //! `tests/README.md` describes the lines.
 
 mod calls;
+mod provider;
 
-use b24_messageservice::{Client, Config, Error, renewals_wait};
+use b24_messageservice::{Client, Config, Error, Provider, Request, renewals_wait};
 use calls::Returned;
+use provider::Left;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::{self, Write as _};
@@ -35,7 +37,12 @@ struct Adapter {
     config: Config,
     /// By name. The lines are about the current one.
     clients: HashMap<String, Client>,
+    providers: HashMap<String, Provider>,
     used: String,
+    /// The one that was received last.
+    request: Option<Request>,
+    /// That of the provider that was opened last.
+    provider_config: Config,
     renewals: Arc<AtomicU64>,
     last_error: Option<Error>,
 }
@@ -46,7 +53,10 @@ impl Adapter {
         Self {
             config: configuration(&renewals),
             clients: HashMap::new(),
+            providers: HashMap::new(),
             used: String::new(),
+            request: None,
+            provider_config: Config::new(),
             renewals,
             last_error: None,
         }
@@ -77,6 +87,23 @@ impl Adapter {
                 })?;
                 return Some(self.answer(outcome));
             }
+            ("provider", [options]) => return Some(self.open_provider(options)),
+            ("provider_call", [method, arguments]) => {
+                let outcome = self.provider_call(method.as_str()?, arguments)?;
+                return Some(self.answer(outcome));
+            }
+            ("cancelled_provider_call", [method, arguments]) => {
+                let provider = self.providers.get(&self.used)?.clone();
+                let outcome = std::thread::scope(|scope| {
+                    scope.spawn(|| {
+                        // The next line is `cancel`.
+                        drop(io::stdin().read_line(&mut String::new()));
+                        provider.cancel();
+                    });
+                    self.provider_call(method.as_str()?, arguments)
+                })?;
+                return Some(self.answer(outcome));
+            }
             ("renewals_wait", [milliseconds]) => {
                 let outcome = renewals_wait(Duration::from_millis(milliseconds.as_u64()?));
                 return Some(self.answer(outcome.map(|()| Returned::Nothing)));
@@ -100,8 +127,9 @@ impl Adapter {
             }
             ("dump", []) => {
                 let tokens: Vec<_> = self.clients.values().map(Client::tokens).collect();
-                let (config, clients) = (&self.config, &self.clients);
-                format!("{config:?} {clients:?} {tokens:?} {:?}", self.last_error).into()
+                let shown = (&self.config, &self.clients, tokens, &self.last_error);
+                let of_providers = (&self.provider_config, &self.providers, &self.request);
+                format!("{shown:?} {of_providers:?}").into()
             }
             ("reset", []) => {
                 log::set_max_level(log::LevelFilter::Off);
@@ -117,20 +145,63 @@ impl Adapter {
         self.clients.get(&self.used)
     }
 
+    fn provider_call(
+        &mut self,
+        method: &str,
+        arguments: &Value,
+    ) -> Option<Result<Returned, Error>> {
+        if method == "vocabulary" {
+            return Some(provider::vocabulary(arguments));
+        }
+        if method == "close" {
+            self.close_provider();
+            return Some(Ok(Returned::Nothing));
+        }
+        let mut left = Left::default();
+        let provider = self.providers.get(&self.used)?;
+        let outcome = provider::call(
+            provider,
+            method,
+            arguments,
+            self.request.as_ref(),
+            &mut left,
+        );
+        if let Some(client) = left.client {
+            self.clients.insert(self.used.clone(), client);
+        }
+        if left.request.is_some() {
+            self.request = left.request;
+        }
+        outcome
+    }
+
+    fn close_provider(&mut self) {
+        if let Some(provider) = self.providers.remove(&self.used) {
+            provider.close();
+        }
+    }
+
+    /// Closes the provider of this name, and opens another.
+    fn open_provider(&mut self, options: &Value) -> Value {
+        self.close_provider();
+        self.provider_config = Config::new();
+        let config = &mut self.provider_config;
+        let opened = set(config, options).and_then(|()| Provider::open(config));
+        let outcome = opened.map(|provider| {
+            self.providers.insert(self.used.clone(), provider);
+            Returned::Nothing
+        });
+        self.answer(outcome)
+    }
+
     /// Sets the options and makes the client. The first error is the answer.
     fn open(&mut self, kind: &Value, options: &Value) -> Value {
         // Clients that share state of the process must have one configuration.
         if kind == "new" {
             self.config = configuration(&self.renewals);
         }
-        for option in options.as_array().into_iter().flatten() {
-            let [name, value] = [0, 1].map(|at| option.get(at).and_then(Value::as_str));
-            if let Err(error) = self
-                .config
-                .set(name.unwrap_or_default(), value.unwrap_or_default())
-            {
-                return self.answer(Err(error));
-            }
+        if let Err(error) = set(&mut self.config, options) {
+            return self.answer(Err(error));
         }
         let made = match kind.as_str() {
             Some("shared") => Client::shared(&self.config),
@@ -175,6 +246,14 @@ impl Adapter {
         self.last_error = Some(error);
         json!({ "error": members })
     }
+}
+
+fn set(config: &mut Config, options: &Value) -> Result<(), Error> {
+    for option in options.as_array().into_iter().flatten() {
+        let [name, value] = [0, 1].map(|at| option.get(at).and_then(Value::as_str));
+        config.set(name.unwrap_or_default(), value.unwrap_or_default())?;
+    }
+    Ok(())
 }
 
 fn configuration(renewals: &Arc<AtomicU64>) -> Config {

@@ -1,0 +1,415 @@
+//! The `Provider` class.
+
+// The doc comments below are Python docstrings, without Markdown.
+#![allow(clippy::doc_markdown)]
+
+use crate::arguments::{self, Unsendable, type_name};
+use crate::batch::{self, Batch};
+use crate::client::Client;
+use crate::request::{self, Request};
+use crate::{errors, options, results, waiting};
+use b24_messageservice::{Error, ErrorKind, Provider as CoreProvider, Reference};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyMapping, PyString};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Does the whole job of a provider of messages, for any number of portals: keeps installations and
+/// their tokens, checks the portals' requests, and keeps receipts until the portals have them.
+///
+/// What report has taken is at the portal in the end, or is counted as waiting, held or refused.
+/// Receipts are sent by drain: call it in a loop, in one process or in several.
+///
+/// Any number of threads may use one provider at once, and any number of processes may have one on
+/// the same store. It also works in a forked child. Nothing is sent when it is made, and it has no
+/// thread of its own.
+///
+/// Options are keyword arguments; times are seconds. An option that is None is not set. store,
+/// client_id and client_secret are required. A wrong or unknown one raises InvalidConfig, which
+/// names it and what it takes. All are the keys of ProviderOptions: see
+/// help(b24_messageservice.ProviderOptions).
+#[pyclass(frozen, weakref, module = "b24_messageservice")]
+pub(crate) struct Provider {
+    inner: CoreProvider,
+    closed: AtomicBool,
+}
+
+#[pymethods]
+impl Provider {
+    #[new]
+    #[pyo3(signature = (**options))]
+    fn new(py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        let has_on_renewal = options::take_callback(options)?.is_some();
+        let settings = options::settings(options)?;
+        let inner = waiting::detached(py, || {
+            CoreProvider::open(&options::of_provider(&settings, has_on_renewal)?)
+        })?
+        .map_err(|error| errors::exception(py, &error))?;
+        Ok(Self {
+            inner,
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    /// Reads a request that a portal has posted, and checks that it is the portal's. Returns a
+    /// Request.
+    ///
+    /// content_type is the request's header of this name, or "" if it has none; body its body, as
+    /// bytes, bytearray, memoryview or str. Installations and uninstallations are carried out before
+    /// this returns. It answers nothing: the program answers the portal itself. Raises
+    /// InvalidArgument if the request cannot be read (answer 400), AccessDenied if it is not proven
+    /// to be the portal's (403), and any other B24Error, after which the portal should try again
+    /// (503).
+    #[pyo3(signature = (content_type, body))]
+    fn receive(
+        &self,
+        py: Python<'_>,
+        content_type: &Bound<'_, PyAny>,
+        body: &Bound<'_, PyAny>,
+    ) -> PyResult<Request> {
+        let content_type =
+            arguments::word("content_type", content_type).map_err(|fault| fault.raise(py))?;
+        let body = request::body(body)?;
+        let bytes = body.bytes();
+        let inner = self.call(py, || self.inner.receive(&content_type, bytes))?;
+        Ok(Request { inner })
+    }
+
+    /// Installs: keeps the tokens of an answer of the authorization server.
+    ///
+    /// auth is that answer, or the auth of an event, as JSON text or as a mapping;
+    /// application_token the portal's, if it is known. The authorization server is asked to confirm
+    /// it. Raises AccessDenied if it does not.
+    #[pyo3(
+        signature = (auth, application_token = None),
+        text_signature = "($self, auth, application_token=\"\")"
+    )]
+    fn install(
+        &self,
+        py: Python<'_>,
+        auth: &Bound<'_, PyAny>,
+        application_token: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let auth = json("auth", auth)?;
+        let token =
+            optional("application_token", application_token).map_err(|fault| fault.raise(py))?;
+        self.call(py, || self.inner.install(&auth, &token))
+    }
+
+    /// Installs with the tokens of a request of the kind "frame".
+    ///
+    /// Call this on the page of your application's installation wizard, and nowhere else: a later
+    /// opening brings the tokens of whoever opened it. Raises as install.
+    #[pyo3(signature = (frame))]
+    fn install_request(&self, py: Python<'_>, frame: &Bound<'_, Request>) -> PyResult<()> {
+        let frame = &frame.get().inner;
+        self.call(py, || self.inner.install_request(frame))
+    }
+
+    /// Moves the installations of a client's state_dir to the store, and returns how many. Plain
+    /// clients of that directory then fail, and say so.
+    #[pyo3(signature = (path))]
+    fn import_state_dir(&self, py: Python<'_>, path: PathBuf) -> PyResult<usize> {
+        self.call(py, move || self.inner.import_state_dir(&path))
+    }
+
+    /// Returns a Client of the portal with this member_id, with the tokens of the store. Raises
+    /// InvalidArgument if the portal is not installed.
+    #[pyo3(signature = (member_id))]
+    fn client(&self, py: Python<'_>, member_id: &Bound<'_, PyAny>) -> PyResult<Client> {
+        let member_id = arguments::word("member_id", member_id).map_err(|fault| fault.raise(py))?;
+        let inner = self.call(py, || self.inner.client(&member_id))?;
+        Ok(Client::new_of(inner, None))
+    }
+
+    /// Says which message an operator's reference stands for, so that report_reference finds it.
+    ///
+    /// reference is what the operator calls the message by, 1 to 255 bytes. If you have several
+    /// operators, operator says whose it is, at most 64 bytes. Several references may stand for one
+    /// message that was sent in parts.
+    #[pyo3(
+        signature = (reference, member_id, code, message_id, *, operator = None),
+        text_signature = "($self, reference, member_id, code, message_id, *, operator=\"\")"
+    )]
+    fn track(
+        &self,
+        py: Python<'_>,
+        reference: &Bound<'_, PyAny>,
+        member_id: &Bound<'_, PyAny>,
+        code: &Bound<'_, PyAny>,
+        message_id: &Bound<'_, PyAny>,
+        operator: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let words = (|| {
+            Ok((
+                arguments::word("reference", reference)?,
+                optional("operator", operator)?,
+                arguments::word("member_id", member_id)?,
+                arguments::word("code", code)?,
+                arguments::id(message_id)?,
+            ))
+        })();
+        let (reference, operator, member_id, code, message_id) =
+            words.map_err(|fault: Unsendable| fault.raise(py))?;
+        self.call(py, || {
+            let reference = Reference::new(&reference).of_operator(&operator);
+            self.inner.track(reference, &member_id, &code, &message_id)
+        })
+    }
+
+    /// Keeps the status of a message, for drain to send. When this returns, it is stored durably.
+    ///
+    /// member_id, code and message_id (a str or an int) are those of the portal's message; status is
+    /// a Status or its text in any case; at is when the status came about, an aware datetime or Unix
+    /// seconds, or None for now. A status never replaces one of a higher rank: queued, sent, then
+    /// delivered, undelivered and failed. Of the same rank the later one stands. Raises
+    /// StorageError if it cannot be stored: tell the operator to deliver the receipt again.
+    #[pyo3(signature = (member_id, code, message_id, status, at = None))]
+    fn report(
+        &self,
+        py: Python<'_>,
+        member_id: &Bound<'_, PyAny>,
+        code: &Bound<'_, PyAny>,
+        message_id: &Bound<'_, PyAny>,
+        status: &Bound<'_, PyAny>,
+        at: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let words = (|| {
+            Ok((
+                arguments::word("member_id", member_id)?,
+                arguments::word("code", code)?,
+                arguments::id(message_id)?,
+                arguments::word("status", status)?,
+                at.map_or(Ok(None), arguments::time)?,
+            ))
+        })();
+        let (member_id, code, message_id, status, at) =
+            words.map_err(|fault: Unsendable| fault.raise(py))?;
+        self.call(py, || {
+            self.inner
+                .report(&member_id, &code, &message_id, status, at)
+        })
+    }
+
+    /// Keeps the statuses of any number of messages of one portal, as report does.
+    ///
+    /// updates is an iterable of (code, message_id, status), read to its end before anything is
+    /// stored. Returns each update's outcome in the same order: None if it is stored, else the
+    /// B24Error that report would have raised. The outcome of an update of a wrong type or length is
+    /// InvalidArgument, and the others are stored nevertheless. Updates that failed for the same
+    /// reason may share one exception object.
+    #[pyo3(signature = (member_id, updates))]
+    fn report_batch<'py>(
+        &self,
+        py: Python<'py>,
+        member_id: &Bound<'py, PyAny>,
+        updates: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        self.check_open(py)?;
+        let member_id = arguments::word("member_id", member_id).map_err(|fault| fault.raise(py))?;
+        let Batch {
+            sendable,
+            unsendable,
+        } = batch::read(updates, "updates", arguments::update)?;
+        let stored = waiting::detached(py, || self.inner.report_batch(&member_id, sendable))?;
+        batch::outcomes(py, stored, unsendable)
+    }
+
+    /// Keeps the statuses of any number of messages of any portals, as report does.
+    ///
+    /// receipts is an iterable of (member_id, code, message_id, status) or
+    /// (member_id, code, message_id, status, at). Otherwise as report_batch.
+    #[pyo3(signature = (receipts))]
+    fn report_many<'py>(
+        &self,
+        py: Python<'py>,
+        receipts: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        self.check_open(py)?;
+        let Batch {
+            sendable,
+            unsendable,
+        } = batch::read(receipts, "receipts", arguments::receipt)?;
+        let stored = waiting::detached(py, || self.inner.report_many(sendable))?;
+        batch::outcomes(py, stored, unsendable)
+    }
+
+    /// Keeps the status of the message that an operator's reference stands for.
+    ///
+    /// It may come before track: it then waits for an hour. reference and operator are those of
+    /// track, status and at those of report, which it raises as.
+    #[pyo3(
+        signature = (reference, status, at = None, *, operator = None),
+        text_signature = "($self, reference, status, at=None, *, operator=\"\")"
+    )]
+    fn report_reference(
+        &self,
+        py: Python<'_>,
+        reference: &Bound<'_, PyAny>,
+        status: &Bound<'_, PyAny>,
+        at: Option<&Bound<'_, PyAny>>,
+        operator: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let words = (|| {
+            Ok((
+                arguments::word("reference", reference)?,
+                optional("operator", operator)?,
+                arguments::word("status", status)?,
+                at.map_or(Ok(None), arguments::time)?,
+            ))
+        })();
+        let (reference, operator, status, at) =
+            words.map_err(|fault: Unsendable| fault.raise(py))?;
+        self.call(py, || {
+            let reference = Reference::new(&reference).of_operator(&operator);
+            self.inner.report_reference(reference, status, at)
+        })
+    }
+
+    /// Sends receipts to the portals for so many seconds, or until nothing is due. Returns a Drained.
+    ///
+    /// No request starts later, and this returns within the option timeout after that. Call it in a
+    /// loop, from any number of threads, processes and machines: each portal is served by one of them
+    /// at a time. Raises StorageError if the store fails, Cancelled after cancel.
+    #[pyo3(signature = (seconds))]
+    fn drain<'py>(&self, py: Python<'py>, seconds: f64) -> PyResult<Bound<'py, PyAny>> {
+        let budget = arguments::seconds("seconds", seconds).map_err(|fault| fault.raise(py))?;
+        let drained = self.call(py, || self.inner.drain(budget))?;
+        results::drained(py, &drained)
+    }
+
+    /// Returns what the store has about each portal, a list of PortalState.
+    fn inspect<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let portals = self.call(py, || self.inner.inspect())?;
+        let list = PyList::empty(py);
+        for (index, portal) in portals.iter().enumerate() {
+            waiting::give_way(py, index)?;
+            list.append(results::portal_state(py, portal)?)?;
+        }
+        Ok(list)
+    }
+
+    /// Returns receipts that were given up, a list of RefusedReceipt in the order in which they were
+    /// given up: at most limit, those after the one with the cursor after.
+    #[pyo3(
+        signature = (after = None, limit = None),
+        text_signature = "($self, after=\"\", limit=1000)"
+    )]
+    fn refused<'py>(
+        &self,
+        py: Python<'py>,
+        after: Option<&Bound<'py, PyAny>>,
+        limit: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let after = optional("after", after).map_err(|fault| fault.raise(py))?;
+        let limit = limit.map_or(Ok(1000), |limit| arguments::count("limit", limit));
+        let limit = limit.map_err(|fault| fault.raise(py))?;
+        let receipts = self.call(py, || self.inner.refused(&after, limit))?;
+        let list = PyList::empty(py);
+        for (index, receipt) in receipts.iter().enumerate() {
+            waiting::give_way(py, index)?;
+            list.append(results::refused_receipt(py, receipt)?)?;
+        }
+        Ok(list)
+    }
+
+    /// Ends the hold of a portal, so that drain sends its receipts again. Raises InvalidArgument if
+    /// the store does not know the portal.
+    #[pyo3(signature = (member_id))]
+    fn resume(&self, py: Python<'_>, member_id: &Bound<'_, PyAny>) -> PyResult<()> {
+        let member_id = arguments::word("member_id", member_id).map_err(|fault| fault.raise(py))?;
+        self.call(py, || self.inner.resume(&member_id))
+    }
+
+    /// Removes refused receipts, and whatever else is done with, that are older than so many seconds.
+    #[pyo3(signature = (keep_seconds))]
+    fn prune(&self, py: Python<'_>, keep_seconds: f64) -> PyResult<()> {
+        let keep =
+            arguments::seconds("keep_seconds", keep_seconds).map_err(|fault| fault.raise(py))?;
+        self.call(py, || self.inner.prune(keep))
+    }
+
+    /// Ends drains and other calls of this provider that are under way, from any thread: they raise
+    /// Cancelled. Calls made later are not affected.
+    fn cancel(&self, py: Python<'_>) -> PyResult<()> {
+        waiting::detached(py, || self.inner.cancel())
+    }
+
+    /// Ends the use of this provider: later calls raise InvalidArgument. Drains that are under way
+    /// end after their requests, and this waits for them. What is stored stays stored.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        self.closed.store(true, Ordering::Relaxed);
+        waiting::detached(py, || self.inner.close())
+    }
+
+    fn __enter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
+        slf.get().check_open(slf.py())?;
+        Ok(slf)
+    }
+
+    #[pyo3(signature = (exc_type, exc_value, traceback))]
+    fn __exit__(
+        &self,
+        exc_type: &Bound<'_, PyAny>,
+        exc_value: &Bound<'_, PyAny>,
+        traceback: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let _ = (exc_type, exc_value);
+        self.close(traceback.py())
+    }
+
+    // The options are not shown, because the address of a store may contain a password.
+    fn __repr__(&self) -> &'static str {
+        if self.closed.load(Ordering::Relaxed) {
+            "<b24_messageservice.Provider closed>"
+        } else {
+            "<b24_messageservice.Provider>"
+        }
+    }
+}
+
+impl Provider {
+    /// Makes a call of the core.
+    fn call<T: Send>(
+        &self,
+        py: Python<'_>,
+        body: impl FnOnce() -> Result<T, Error> + Send,
+    ) -> PyResult<T> {
+        self.check_open(py)?;
+        waiting::detached(py, body)?.map_err(|error| errors::exception(py, &error))
+    }
+
+    fn check_open(&self, py: Python<'_>) -> PyResult<()> {
+        if self.closed.load(Ordering::Relaxed) {
+            let fault = "the provider is closed: make a new one";
+            return Err(errors::exception(
+                py,
+                &Error::new(ErrorKind::InvalidArgument, fault),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// An argument that is text, empty if it is not given.
+fn optional(name: &str, value: Option<&Bound<'_, PyAny>>) -> Result<String, Unsendable> {
+    value.map_or_else(|| Ok(String::new()), |value| arguments::word(name, value))
+}
+
+/// An argument that is JSON: its text, or a mapping.
+fn json(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
+    let py = value.py();
+    let text = if value.is_instance_of::<PyString>() {
+        value.clone()
+    } else if let Ok(mapping) = value.cast::<PyMapping>() {
+        let plain = py.get_type::<PyDict>().call1((mapping,))?;
+        py.import("json")?.call_method1("dumps", (plain,))?
+    } else {
+        return Err(PyTypeError::new_err(format!(
+            "{name} must be JSON, a str or a mapping, not {}",
+            type_name(value)
+        )));
+    };
+    arguments::word(name, &text).map_err(|fault| fault.raise(py))
+}
