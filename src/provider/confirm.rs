@@ -74,7 +74,11 @@ fn hash_of(application_token: &str) -> String {
         return String::new();
     }
     let digest = ring::digest::digest(&ring::digest::SHA256, application_token.as_bytes());
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    digest
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// Whether a token is the one with this hash. An empty one never is. It takes the same time whatever
@@ -113,7 +117,10 @@ fn denies(error: &Error) -> bool {
 }
 
 /// Calls a method once.
-fn ask<R: MethodRequest>(installation: &Arc<Installation>, request: &R) -> Result<R::Output, Error> {
+fn ask<R: MethodRequest>(
+    installation: &Arc<Installation>,
+    request: &R,
+) -> Result<R::Output, Error> {
     Operation::begin(installation, request.method())?.post(request)
 }
 
@@ -337,11 +344,12 @@ impl Context {
         }
         let outcome = self.confirm_and_store(pair, claim, mark, process, call);
         // What the server was not even asked about, because there are too many, leaves nothing behind.
-        let gives_up = |error: &Error| {
-            !error.is_retryable() || error.kind() == ErrorKind::RateLimited
-        };
+        let gives_up =
+            |error: &Error| !error.is_retryable() || error.kind() == ErrorKind::RateLimited;
         if outcome.as_ref().is_err_and(gives_up) {
-            self.run(call, Access::Write, |transaction| drop_delivery(transaction, mark))?;
+            self.run(call, Access::Write, |transaction| {
+                drop_delivery(transaction, mark)
+            })?;
         }
         outcome
     }
@@ -377,7 +385,8 @@ impl Context {
                             || stored.token_hash == claim.token_hash
                             || claim.token_hash.is_empty()) =>
                 {
-                    self.store.keep_second(transaction, member_id, &confirmed.pair)?;
+                    self.store
+                        .keep_second(transaction, member_id, &confirmed.pair)?;
                     if !claim.token_hash.is_empty() {
                         installations::set_token_hash(transaction, member_id, &claim.token_hash)?;
                     }
@@ -427,8 +436,9 @@ impl Context {
         if claim.from == Bringer::Host {
             return Ok(replaces);
         }
-        let portal = Origin::parse(&confirmed.pair.tokens.client_endpoint)
-            .map_err(|_| not_confirmed("the authorization server names no address of the portal"))?;
+        let portal = Origin::parse(&confirmed.pair.tokens.client_endpoint).map_err(|_| {
+            not_confirmed("the authorization server names no address of the portal")
+        })?;
         let settings = self.settings_for_confirmation();
         let place = Place::Server;
         let mut pair = confirmed.pair.clone();
@@ -450,7 +460,8 @@ impl Context {
     /// Whether the pair of a stored installation still works, renewed if necessary.
     fn works(&self, member_id: &str, stored: &StoredInstallation) -> Result<bool, Error> {
         let settings = self.settings.clone();
-        let Some(installation) = self.installation(settings, member_id, stored, &self.cancel)? else {
+        let Some(installation) = self.installation(settings, member_id, stored, &self.cancel)?
+        else {
             return Ok(false);
         };
         match ask(&Arc::new(installation), &AppInfo) {
@@ -490,7 +501,9 @@ impl Context {
         if !bare.tokens.access_token.is_empty() {
             let asked = self.at_authorization_server(&bare, Place::Server)?;
             match ask(&asked, &AppInfo) {
-                Ok(told) if !told.client_id.is_empty() && told.client_id != self.settings.client_id => {
+                Ok(told)
+                    if !told.client_id.is_empty() && told.client_id != self.settings.client_id =>
+                {
                     return Err(not_confirmed("its tokens are of another application"));
                 }
                 Ok(told) => {
@@ -509,7 +522,9 @@ impl Context {
                 Err(error) => return Err(error),
             }
         }
-        bare.tokens.refresh_token.clone_from(&pair.tokens.refresh_token);
+        bare.tokens
+            .refresh_token
+            .clone_from(&pair.tokens.refresh_token);
         let asked = self.at_authorization_server(&bare, Place::Delivery(mark))?;
         let fresh = match renewal::renew(&asked, process, call, &bare) {
             Ok(RenewalResult::Renewed(fresh) | RenewalResult::TakenOver(fresh)) => fresh,
@@ -527,7 +542,9 @@ impl Context {
             Err(error) => return Err(error),
         };
         let is_told = fresh.tokens.client_endpoint != self.settings.oauth_url.client_endpoint();
-        let endpoint = self.usable(&fresh.tokens.client_endpoint).filter(|_| is_told);
+        let endpoint = self
+            .usable(&fresh.tokens.client_endpoint)
+            .filter(|_| is_told);
         if fresh.tokens.member_id.is_empty() || endpoint.is_none() {
             return Err(not_confirmed(
                 "the authorization server does not say which portal its tokens are of",
@@ -561,7 +578,9 @@ impl Context {
         let (now, rows) = rows;
         for row in rows {
             let mark = row.integer(0);
-            let claim = row.blob(2).and_then(|claim| serde_json::from_slice(claim).ok());
+            let claim = row
+                .blob(2)
+                .and_then(|claim| serde_json::from_slice(claim).ok());
             let pair = row.blob(1).map(|sealed| {
                 let bound_to = Place::Delivery(mark).bound_to();
                 self.store.unseal(sealed, &bound_to)
@@ -603,7 +622,10 @@ fn is_known(
 
 fn drop_delivery(transaction: &mut dyn Transaction, mark: i64) -> Result<(), StoreError> {
     transaction
-        .execute("DELETE FROM b24_delivery WHERE mark = $1", parameters![mark])
+        .execute(
+            "DELETE FROM b24_delivery WHERE mark = $1",
+            parameters![mark],
+        )
         .map(drop)
 }
 
@@ -624,7 +646,8 @@ fn pair_of<'a>(member: impl Fn(&str) -> &'a str) -> Result<Credentials, Error> {
         ))
     };
     let expires_in: Option<i64> = member("expires_in").parse().ok();
-    let expires_here = expires_in.map(|seconds| unix_now().saturating_add(seconds.clamp(0, 86_400)));
+    let expires_here =
+        expires_in.map(|seconds| unix_now().saturating_add(seconds.clamp(0, 86_400)));
     Ok(Credentials {
         tokens: Tokens {
             access_token: token("access_token")?,

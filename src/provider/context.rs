@@ -86,12 +86,16 @@ impl Context {
             return Ok(None);
         };
         let mut pair = pair.clone();
-        pair.tokens.client_endpoint.clone_from(&stored.client_endpoint);
+        pair.tokens
+            .client_endpoint
+            .clone_from(&stored.client_endpoint);
         member_id.clone_into(&mut pair.tokens.member_id);
         let portal = Origin::parse(&stored.client_endpoint).map_err(|fault| {
             Error::new(
                 ErrorKind::Storage,
-                format!("the store has an address of portal {member_id} that cannot be used: {fault}"),
+                format!(
+                    "the store has an address of portal {member_id} that cannot be used: {fault}"
+                ),
             )
         })?;
         self.make(

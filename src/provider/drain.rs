@@ -152,7 +152,9 @@ pub(super) fn drain(context: &Context, budget: Duration) -> Result<Counts, Error
         process: Arc::clone(&process),
         cancel: Arc::clone(&cancel),
         settings,
-        until: now.checked_add(budget).unwrap_or(now + Duration::from_secs(365 * 86_400)),
+        until: now
+            .checked_add(budget)
+            .unwrap_or(now + Duration::from_secs(365 * 86_400)),
         workers: context.settings.workers as usize,
         counts: Counts::default(),
         schedule: Mutex::new(Schedule {
@@ -306,7 +308,11 @@ impl Drain<'_> {
             };
             if let Err(error) = outcome {
                 let passes = error.is_retryable() && !self.is_cancelled();
-                if passes && self.pause(call, Instant::now() + Duration::from_secs(1)).is_ok() {
+                if passes
+                    && self
+                        .pause(call, Instant::now() + Duration::from_secs(1))
+                        .is_ok()
+                {
                     log::warn!(target: LOG, "draining goes on: {error}");
                     continue;
                 }
@@ -385,11 +391,11 @@ impl Drain<'_> {
         while let Some((_, health)) = schedule.ready.get(at) {
             if *health == Health::Suspect {
                 let most = self.most_suspects();
-                let taken = self
-                    .suspects
-                    .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |busy| {
-                        (busy < most).then_some(busy + 1)
-                    });
+                let taken =
+                    self.suspects
+                        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |busy| {
+                            (busy < most).then_some(busy + 1)
+                        });
                 if taken.is_err() {
                     at += 1;
                     continue;
@@ -418,7 +424,10 @@ impl Drain<'_> {
     fn end_dead_leases(&self) -> Result<(), Error> {
         let owners = self.transact(Access::Read, lanes::owners)?;
         let database = &self.context.store.database;
-        for owner in owners.into_iter().filter(|owner| database.has_ended(*owner)) {
+        for owner in owners
+            .into_iter()
+            .filter(|owner| database.has_ended(*owner))
+        {
             self.transact(Access::Write, |transaction| {
                 lanes::end_leases(transaction, owner)
             })?;
@@ -429,14 +438,17 @@ impl Drain<'_> {
     /// Sends what is due of a portal, if nobody else does.
     fn serve(&self, member_id: &str) -> Result<(), Error> {
         let taken_at = Instant::now();
-        let mut job = match self.transact(Access::Write, |transaction| self.begin(transaction, member_id))? {
+        let mut job = match self.transact(Access::Write, |transaction| {
+            self.begin(transaction, member_id)
+        })? {
             Some(job) => job,
             None => return Ok(()),
         };
         let mut leased_at = taken_at;
         for left in (0..REQUESTS_IN_A_ROW).rev() {
             // After a long stop of this process, somebody else may have the lane already.
-            let too_late = leased_at.elapsed() > Duration::from_millis(LEASE_MARGIN.unsigned_abs() / 2);
+            let too_late =
+                leased_at.elapsed() > Duration::from_millis(LEASE_MARGIN.unsigned_abs() / 2);
             if self.is_over() || too_late {
                 return self.transact_surely(|transaction| job.lane.give_back(transaction, 0));
             }
@@ -466,8 +478,13 @@ impl Drain<'_> {
         let now = transaction.now();
         let stored = self.context.store.installation(transaction, member_id)?;
         let Some(stored) = stored else {
-            let refused =
-                receipts::refuse_older(transaction, member_id, now - UNKNOWN_FOR, "UNKNOWN_PORTAL: it has not installed the application within an hour", SLICE)?;
+            let refused = receipts::refuse_older(
+                transaction,
+                member_id,
+                now - UNKNOWN_FOR,
+                "UNKNOWN_PORTAL: it has not installed the application within an hour",
+                SLICE,
+            )?;
             self.counts.refused.fetch_add(refused, Ordering::Relaxed);
             let oldest = receipts::oldest(transaction, member_id)?;
             let wait_until = oldest.map_or(0, |oldest| oldest + UNKNOWN_FOR);
@@ -475,8 +492,13 @@ impl Drain<'_> {
             return Ok(None);
         };
         if stored.state == InstallationState::Removed {
-            let refused =
-                receipts::refuse_older(transaction, member_id, now, "UNINSTALLED: the portal has removed the application", SLICE)?;
+            let refused = receipts::refuse_older(
+                transaction,
+                member_id,
+                now,
+                "UNINSTALLED: the portal has removed the application",
+                SLICE,
+            )?;
             self.counts.refused.fetch_add(refused, Ordering::Relaxed);
             lane.give_back(transaction, 0)?;
             return Ok(None);
@@ -485,9 +507,9 @@ impl Drain<'_> {
             lane.give_back(transaction, 0)?;
             return Ok(None);
         }
-        let installation = self
-            .context
-            .installation(self.settings.clone(), member_id, &stored, &self.cancel);
+        let installation =
+            self.context
+                .installation(self.settings.clone(), member_id, &stored, &self.cancel);
         let installation = match installation {
             Ok(Some(installation)) => Arc::new(installation),
             Ok(None) => {
@@ -541,7 +563,12 @@ impl Drain<'_> {
         for (receipt, fate) in outcomes {
             let error = match &fate.outcome {
                 Ok(()) => {
-                    receipt.settle(transaction, &member_id, job.attempted_at, fate.may_still_run)?;
+                    receipt.settle(
+                        transaction,
+                        &member_id,
+                        job.attempted_at,
+                        fate.may_still_run,
+                    )?;
                     self.counts.sent.fetch_add(1, Ordering::Relaxed);
                     continue;
                 }
@@ -684,7 +711,9 @@ impl Job {
 /// How many of these can be sent in one request: an id that looks like a reference to another
 /// command is sent alone.
 fn together(due: &[DueReceipt]) -> usize {
-    let first = due.first().is_some_and(|due| has_reference(&due.message_id));
+    let first = due
+        .first()
+        .is_some_and(|due| has_reference(&due.message_id));
     if first {
         return 1;
     }

@@ -63,7 +63,10 @@ const FAILED: Verdict = Verdict::TryAgain {
 
 pub(super) fn judge(error: &Error, of_request: bool) -> Verdict {
     let code = error.portal_code();
-    if HOLDING.iter().any(|holding| holding.eq_ignore_ascii_case(code)) {
+    if HOLDING
+        .iter()
+        .any(|holding| holding.eq_ignore_ascii_case(code))
+    {
         return Verdict::Hold;
     }
     let throttled = code.eq_ignore_ascii_case("QUERY_LIMIT_EXCEEDED");

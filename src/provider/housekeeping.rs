@@ -114,7 +114,9 @@ fn use_idle_pairs(drain: &Drain<'_>) -> Result<(), Error> {
         let call = drain.call(drain.context.settings.timeout);
         let stale = installation.credentials.load_full();
         match renewal::renew(&installation, &process, &call, &stale) {
-            Ok(_) => log::info!(target: LOG, "portal {member_id}: renewed tokens that were not used for long"),
+            Ok(_) => {
+                log::info!(target: LOG, "portal {member_id}: renewed tokens that were not used for long")
+            }
             Err(error) if error.kind() == ErrorKind::Auth => {
                 drain.transact(Access::Write, |transaction| {
                     lanes::hold(transaction, &member_id, &reason_of(&error))

@@ -466,9 +466,7 @@ impl Provider {
         self.0.run(&call, Access::Read, |transaction| {
             let now = transaction.now();
             let mut portals: BTreeMap<String, PortalState> = BTreeMap::new();
-            for (member_id, installation) in
-                crate::store::installations::all(transaction)?
-            {
+            for (member_id, installation) in crate::store::installations::all(transaction)? {
                 let mut portal = PortalState::new(&member_id);
                 portal.client_endpoint = installation.0;
                 portal.state = match installation.1 {

@@ -108,8 +108,10 @@ impl ProviderStore {
         credentials: &Credentials,
         bound_to: &str,
     ) -> Result<Vec<u8>, StoreError> {
-        let plain = serde_json::to_vec(credentials)
-            .map_err(|e| self.database.error(&format!("cannot hold these tokens: {e}")))?;
+        let plain = serde_json::to_vec(credentials).map_err(|e| {
+            self.database
+                .error(&format!("cannot hold these tokens: {e}"))
+        })?;
         self.keys
             .load()
             .seal(&plain, bound_to)
@@ -143,7 +145,9 @@ impl ProviderStore {
         member_id: &str,
     ) -> Result<Option<StoredInstallation>, StoreError> {
         let rows = transaction.query(SELECT, parameters![member_id])?;
-        rows.first().map(|row| self.read(row, member_id)).transpose()
+        rows.first()
+            .map(|row| self.read(row, member_id))
+            .transpose()
     }
 
     fn read(&self, row: &Row, member_id: &str) -> Result<StoredInstallation, StoreError> {
@@ -250,10 +254,7 @@ pub(crate) fn set_token_hash(
 
 /// The application was removed from the portal: its tokens go. The hash of its `application_token`
 /// stays for a while, so that repeats of the request verify.
-pub(crate) fn remove(
-    transaction: &mut dyn Transaction,
-    member_id: &str,
-) -> Result<(), StoreError> {
+pub(crate) fn remove(transaction: &mut dyn Transaction, member_id: &str) -> Result<(), StoreError> {
     let now = transaction.now();
     transaction.execute(
         "UPDATE b24_installation SET state = 2, pair = NULL, second_pair = NULL, pair_mark = 0,

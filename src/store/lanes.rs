@@ -133,7 +133,10 @@ pub(crate) fn ready(
              ORDER BY next_at LIMIT $3"
         }
     };
-    let rows = transaction.query(sql, parameters![now, now.saturating_add(longest_lease), limit])?;
+    let rows = transaction.query(
+        sql,
+        parameters![now, now.saturating_add(longest_lease), limit],
+    )?;
     Ok(rows.iter().map(|row| row.text(0).to_owned()).collect())
 }
 
@@ -212,10 +215,7 @@ pub(crate) fn owners(transaction: &mut dyn Transaction) -> Result<Vec<i64>, Stor
 }
 
 /// Ends the leases of a process.
-pub(crate) fn end_leases(
-    transaction: &mut dyn Transaction,
-    owner: i64,
-) -> Result<(), StoreError> {
+pub(crate) fn end_leases(transaction: &mut dyn Transaction, owner: i64) -> Result<(), StoreError> {
     transaction
         .execute(
             "UPDATE b24_lane SET lease_until = 0, lease_owner = 0 WHERE lease_owner = $1",
@@ -241,7 +241,10 @@ impl Lane {
 
     /// Reads again what others may have changed during a request. Returns whether this process
     /// still has the lease.
-    pub(crate) fn refresh(&mut self, transaction: &mut dyn Transaction) -> Result<bool, StoreError> {
+    pub(crate) fn refresh(
+        &mut self,
+        transaction: &mut dyn Transaction,
+    ) -> Result<bool, StoreError> {
         let rows = transaction.query(
             "SELECT held, level, level_at, reason FROM b24_lane
              WHERE member_id = $1 AND lease_id = $2 AND lease_owner = $3",

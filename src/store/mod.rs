@@ -10,14 +10,14 @@ pub(crate) mod directory;
 pub(crate) mod directory;
 #[cfg(unix)]
 mod file_lock;
-#[cfg(unix)]
-mod level;
-#[cfg(unix)]
-mod links;
 #[cfg(feature = "provider")]
 pub(crate) mod installations;
 #[cfg(feature = "provider")]
 pub(crate) mod lanes;
+#[cfg(unix)]
+mod level;
+#[cfg(unix)]
+mod links;
 #[cfg(feature = "provider")]
 pub(crate) mod receipts;
 #[cfg(feature = "provider")]

@@ -457,7 +457,12 @@ pub(crate) fn waiting(
         .iter()
         .map(|row| {
             let count = u64::try_from(row.integer(1)).unwrap_or_default();
-            (row.text(0).to_owned(), count, row.integer(2), row.integer(3))
+            (
+                row.text(0).to_owned(),
+                count,
+                row.integer(2),
+                row.integer(3),
+            )
         })
         .collect())
 }

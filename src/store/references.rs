@@ -8,7 +8,6 @@ use super::receipts::{MessageKey, number_of, put, status_of};
 use super::token_store::StoreError;
 use crate::values::status::Status;
 
-
 /// Notes which message a reference stands for, and stores the receipt that came before. Returns
 /// `false` if it is another message's reference, which a receipt may still come for.
 pub(crate) fn track(
@@ -26,8 +25,8 @@ pub(crate) fn track(
     )?;
     let mut early = None;
     if let Some(row) = rows.first() {
-        let same = (row.text(0), row.text(1), row.text(2))
-            == (key.member_id, key.code, key.message_id);
+        let same =
+            (row.text(0), row.text(1), row.text(2)) == (key.member_id, key.code, key.message_id);
         if !same && !row.text(0).is_empty() && row.integer(3) > kept_since {
             return Ok(false);
         }
@@ -112,9 +111,7 @@ pub(crate) fn refuse_older(
 }
 
 /// How many receipts wait for their message, and since when.
-pub(crate) fn waiting(
-    transaction: &mut dyn Transaction,
-) -> Result<(u64, Option<i64>), StoreError> {
+pub(crate) fn waiting(transaction: &mut dyn Transaction) -> Result<(u64, Option<i64>), StoreError> {
     let rows = transaction.query(
         "SELECT count(*), min(arrived_at) FROM b24_reference WHERE state = 0",
         parameters![],

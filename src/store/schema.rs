@@ -120,7 +120,9 @@ const MIGRATIONS: &[&[&str]] = &[&[
 #[derive(Debug)]
 pub(crate) enum SchemaFault {
     /// It needs a newer library.
-    TooNew { min_version: i64 },
+    TooNew {
+        min_version: i64,
+    },
     /// It is another application's.
     OtherApplication,
     Storage(StoreError),

@@ -115,7 +115,11 @@ impl SharedTokens {
             .run(call, Access::Read, |transaction| self.query(transaction))
     }
 
-    fn record(&self, row: &Row, query: InstallationQuery<'_>) -> Result<Option<TokenRecord>, StoreError> {
+    fn record(
+        &self,
+        row: &Row,
+        query: InstallationQuery<'_>,
+    ) -> Result<Option<TokenRecord>, StoreError> {
         let Some(sealed) = row.blob(0) else {
             return Ok(None);
         };
@@ -144,7 +148,8 @@ impl SharedTokens {
             let now = transaction.now();
             let row = self.query(transaction)?.ok_or_else(|| self.gone())?;
             let until = row.integer(4);
-            let free = row.integer(2) == 0 || until <= now || until > now.saturating_add(self.lease);
+            let free =
+                row.integer(2) == 0 || until <= now || until > now.saturating_add(self.lease);
             if row.integer(3) != held_id || !(free || ended) {
                 return Ok(None);
             }
@@ -181,9 +186,11 @@ impl Store for SharedTokens {
             Ok(Some(row)) => self.record(&row, query),
             Ok(None) => Ok(None),
             Err(LockError::Storage(error)) => Err(error),
-            Err(LockError::Interrupted(_)) => {
-                Err(self.store.database.error("is being used for too long").that_passes())
-            }
+            Err(LockError::Interrupted(_)) => Err(self
+                .store
+                .database
+                .error("is being used for too long")
+                .that_passes()),
         }
     }
 
@@ -218,16 +225,15 @@ impl Store for SharedTokens {
         call: &CallContext,
         change: &mut dyn FnMut(&mut Level),
     ) -> Result<(), LockError> {
-        self.store.run(call, Access::Write, |transaction| {
-            match &self.place {
+        self.store
+            .run(call, Access::Write, |transaction| match &self.place {
                 Place::Installation(member_id) => {
                     super::lanes::change_level(transaction, member_id, rate, &mut *change)
                 }
                 Place::Delivery(_) | Place::Server => {
                     super::lanes::change_other_level(transaction, portal, rate, &mut *change)
                 }
-            }
-        })
+            })
     }
 }
 
@@ -250,9 +256,10 @@ impl Leased<'_> {
         match store.run(call, Access::Write, work) {
             Ok(done) => Ok(done),
             Err(LockError::Storage(error)) => Err(error),
-            Err(LockError::Interrupted(_)) => {
-                Err(store.database.error("is being used for too long").that_passes())
-            }
+            Err(LockError::Interrupted(_)) => Err(store
+                .database
+                .error("is being used for too long")
+                .that_passes()),
         }
     }
 

@@ -164,8 +164,8 @@ impl Sqlite {
         refuse_network(&directory)?;
         create(&path)?;
         // Another name of the same file would be another store to this process.
-        let path = std::fs::canonicalize(&path)
-            .map_err(|e| failed(format!("cannot be used: {e}")))?;
+        let path =
+            std::fs::canonicalize(&path).map_err(|e| failed(format!("cannot be used: {e}")))?;
         let store = Self {
             path,
             durability,
@@ -290,9 +290,8 @@ impl Sqlite {
             return Err(self.not_ours().into());
         }
         let mode = self.repeat(call, "be made", || {
-            connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| {
-                row.get::<_, String>(0)
-            })
+            connection
+                .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0))
         })?;
         if mode == "wal" {
             Ok(())
@@ -385,7 +384,10 @@ impl Sqlite {
         self.begin(opened, TransactionBehavior::Immediate, call, work)?;
         // If the file has been removed, what was just written is lost.
         let log = id_of(&beside(&self.path, "-wal"));
-        if check(&self.path)? != opened.file || log.is_none() || opened.log.is_some_and(|was| Some(was) != log) {
+        if check(&self.path)? != opened.file
+            || log.is_none()
+            || opened.log.is_some_and(|was| Some(was) != log)
+        {
             let what = "was replaced while it was open; try again, which opens the new one";
             return Err(self.fault(what).that_passes().into());
         }
@@ -442,9 +444,7 @@ impl Sqlite {
         let stored = self.repeat(call, "be read", || {
             let mut statement = opened.connection.prepare_cached(READ)?;
             let mut rows = statement.query([])?;
-            rows.next()?
-                .map(|row| row.get::<_, String>(0))
-                .transpose()
+            rows.next()?.map(|row| row.get::<_, String>(0)).transpose()
         })?;
         if let Some(clock) = stored.as_deref().and_then(StoreClock::read) {
             opened.clock = clock;
@@ -563,7 +563,9 @@ impl Transaction for UnderWay<'_> {
         parameters: &[Parameter<'_>],
     ) -> Result<usize, StoreError> {
         let run = || -> rusqlite::Result<usize> {
-            let sql = sql.replace("/*CLUSTERED*/", "WITHOUT ROWID").replace('$', "?");
+            let sql = sql
+                .replace("/*CLUSTERED*/", "WITHOUT ROWID")
+                .replace('$', "?");
             let mut statement = self.transaction.prepare_cached(&sql)?;
             statement.execute(rusqlite::params_from_iter(parameters))
         };
@@ -684,7 +686,11 @@ impl fmt::Display for StoreClock {
 fn boot_id() -> String {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let id = id.trim();
-    if id.is_empty() { "-".to_owned() } else { id.to_owned() }
+    if id.is_empty() {
+        "-".to_owned()
+    } else {
+        id.to_owned()
+    }
 }
 
 /// Milliseconds since the machine was started, sleep included.
