@@ -62,7 +62,6 @@ impl Stage {
         let request = self.portal.install(order).unwrap();
         receive(provider, &request)
     }
-
 }
 
 fn receive(provider: &Provider, request: &Value) -> Result<Request, ErrorKind> {

@@ -18,7 +18,7 @@ use crate::store::database::{Access, Transaction};
 use crate::store::installations::{self, InstallationState};
 use crate::store::lane_lease::{self, Lane, Turn};
 use crate::store::lanes::{self, Health};
-use crate::store::receipts::{self, DueReceipt, UNKNOWN_FOR};
+use crate::store::receipts::{self, DueReceipt, GIVE_UP_AFTER, UNKNOWN_FOR};
 use crate::store::token_store::StoreError;
 use crate::values::LOG;
 use crate::values::error::Error;
@@ -37,7 +37,7 @@ const LEASES: Duration = Duration::from_secs(2);
 /// So many requests in a row are made for one portal.
 const REQUESTS_IN_A_ROW: usize = 8;
 /// How many receipts are given up in one transaction.
-const SLICE: i64 = 1000;
+const SLICE: u64 = 1000;
 /// A lease lasts so much longer than a call, in milliseconds.
 const LEASE_MARGIN: i64 = 30_000;
 
@@ -493,11 +493,19 @@ impl Drain<'_> {
                 SLICE,
             )?;
             self.counts.refused.fetch_add(refused, Ordering::Relaxed);
-            let oldest = receipts::oldest(transaction, member_id)?;
+            let oldest = match refused {
+                // There may be more of them.
+                SLICE.. => None,
+                _ => receipts::oldest(transaction, member_id)?,
+            };
             let wait_until = oldest.map_or(0, |oldest| oldest + UNKNOWN_FOR);
             lane.give_back(transaction, wait_until)?;
             return Ok(None);
         };
+        if lane.oldest_at != 0 && lane.oldest_at <= now - GIVE_UP_AFTER {
+            let expired = lane_lease::expire(transaction, member_id, &lane.reason, SLICE)?;
+            self.counts.refused.fetch_add(expired, Ordering::Relaxed);
+        }
         if stored.state == InstallationState::Removed {
             let refused = receipts::refuse_older(
                 transaction,

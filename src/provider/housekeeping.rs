@@ -68,13 +68,7 @@ fn give_up(round: &Housekeeping<'_>) -> Result<(), Error> {
             let mut refused = 0;
             let lanes = lanes::with_older(transaction, before, 20)?;
             for (member_id, why) in &lanes {
-                let reason = if why.is_empty() {
-                    "EXPIRED: it could not be sent within 72 hours".to_owned()
-                } else {
-                    format!("EXPIRED: it could not be sent within 72 hours ({why})")
-                };
-                refused += receipts::refuse_older(transaction, member_id, before, &reason, SLICE)?;
-                lane_lease::note_oldest(transaction, member_id)?;
+                refused += lane_lease::expire(transaction, member_id, why, SLICE.unsigned_abs())?;
             }
             let before = transaction.now() - UNKNOWN_FOR;
             refused += references::refuse_older(

@@ -4,7 +4,7 @@
 
 use super::database::{Transaction, new_lease_id, parameters};
 use super::lanes::UNIT;
-use super::receipts::{self, DueReceipt, SECOND};
+use super::receipts::{self, DueReceipt, GIVE_UP_AFTER, SECOND};
 use super::token_store::StoreError;
 use crate::values::rate::{Level, Rate};
 use std::time::Duration;
@@ -29,6 +29,8 @@ pub(crate) struct Lane {
     level: Level,
     level_at: i64,
     held: bool,
+    /// When the oldest waiting receipt arrived, or one before it.
+    pub(crate) oldest_at: i64,
     /// Why it waits or is held.
     pub(crate) reason: String,
 }
@@ -41,7 +43,7 @@ pub(crate) fn take(
 ) -> Result<Option<Lane>, StoreError> {
     let now = transaction.now();
     let rows = transaction.query(
-        "SELECT failures, held, reason, partial_at, level, level_at, sending, lease_id, lease_until
+        "SELECT failures, held, reason, partial_at, level, level_at, sending, lease_id, lease_until, oldest_at
          FROM b24_lane WHERE member_id = $1",
         parameters![member_id],
     )?;
@@ -78,6 +80,7 @@ pub(crate) fn take(
         member_id: member_id.to_owned(),
         failures: row.integer(0),
         held: row.integer(1) != 0,
+        oldest_at: row.integer(9),
         reason: row.text(2).to_owned(),
         partial_at: row.integer(3),
         level,
@@ -271,11 +274,26 @@ impl Lane {
     }
 }
 
-/// Notes when the oldest waiting receipt of a portal arrived.
-pub(crate) fn note_oldest(
+/// Gives up receipts of a portal that could not be sent for too long, up to `limit` of them, because
+/// of `why`. Returns how many.
+pub(crate) fn expire(
     transaction: &mut dyn Transaction,
     member_id: &str,
-) -> Result<(), StoreError> {
+    why: &str,
+    limit: u64,
+) -> Result<u64, StoreError> {
+    let mut reason = "EXPIRED: it could not be sent within 72 hours".to_owned();
+    if !why.is_empty() {
+        reason = format!("{reason} ({why})");
+    }
+    let before = transaction.now() - GIVE_UP_AFTER;
+    let refused = receipts::refuse_older(transaction, member_id, before, &reason, limit)?;
+    note_oldest(transaction, member_id)?;
+    Ok(refused)
+}
+
+/// Notes when the oldest waiting receipt of a portal arrived.
+fn note_oldest(transaction: &mut dyn Transaction, member_id: &str) -> Result<(), StoreError> {
     let oldest = receipts::oldest(transaction, member_id)?;
     transaction
         .execute(
