@@ -15,8 +15,20 @@ const FORM: &str = "application/x-www-form-urlencoded";
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [store, secret, oauth_url, ca_file, resolve, installation, message] = &arguments[..] else {
-        return Err("usage: provider STORE CLIENT_SECRET OAUTH_URL CA_FILE RESOLVE INSTALLATION MESSAGE".into());
+    let [
+        store,
+        secret,
+        oauth_url,
+        ca_file,
+        resolve,
+        installation,
+        message,
+    ] = &arguments[..]
+    else {
+        return Err(
+            "usage: provider STORE CLIENT_SECRET OAUTH_URL CA_FILE RESOLVE INSTALLATION MESSAGE"
+                .into(),
+        );
     };
     let mut config = Config::new();
     config
@@ -33,7 +45,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         if request.kind() == RequestKind::Message {
             let field = |name| request.get(name).unwrap_or_default();
             // The operator knows the message by a number of its own.
-            provider.track("rust-1", request.member_id(), field("code"), field("message_id"))?;
+            provider.track(
+                "rust-1",
+                request.member_id(),
+                field("code"),
+                field("message_id"),
+            )?;
         }
     }
     send(&provider)?;

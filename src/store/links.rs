@@ -273,7 +273,7 @@ impl StateDir {
     }
 
     /// Where links lead: the link of the refresh token; or that of a host, if the refresh token
-    /// belongs to the installation there, or if there is no refresh token.
+    /// belongs to the installation there, if its tokens were moved, or if there is no refresh token.
     fn linked(&self, query: InstallationQuery<'_>) -> Result<Option<Place>, StoreError> {
         let InstallationQuery {
             client_id,
@@ -294,9 +294,9 @@ impl StateDir {
                 continue;
             }
             if refresh_token.is_empty()
-                || self
-                    .read_record(&place.name)?
-                    .is_some_and(|record| record.knows(client_id, refresh_token))
+                || self.read_record(&place.name)?.is_some_and(|record| {
+                    record.moved_to_store || record.knows(client_id, refresh_token)
+                })
             {
                 return Ok(Some(place));
             }
