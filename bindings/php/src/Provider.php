@@ -498,9 +498,10 @@ final class Provider
     }
 
     /**
-     * @param \Closure(\FFI\CData, \FFI\CData): int $call takes the provider and the place for its error
+     * @param \Closure(\FFI\CData, \FFI\CData): int $call takes the provider and the place for its error. A dump
+     *     of it shows the values that it uses
      */
-    private function call(\Closure $call): void
+    private function call(#[\SensitiveParameter] \Closure $call): void
     {
         $provider = $this->provider();
         $error = Failure::place($this->ffi);
@@ -566,7 +567,9 @@ final class Provider
         [$memberId, $code, $messageId, $status] = $receipt;
         $at = $receipt[4] ?? null;
         if (!is_string($memberId)) {
-            throw new InvalidArgument('the member id of a receipt is a ' . get_debug_type($memberId) . '; it takes text');
+            throw new InvalidArgument(
+                'the member id of a receipt is a ' . get_debug_type($memberId) . '; it takes text'
+            );
         }
         if ($at !== null && !$at instanceof \DateTimeInterface) {
             throw new InvalidArgument(
