@@ -627,19 +627,20 @@ enum b24_code b24_provider_report_reference_of(struct b24_provider *provider,
                                                int64_t at_ms,
                                                struct b24_error **error);
 
-// Sends the receipts that are due, for budget_ms, or until none is left that could be sent in that
-// time. A drain of any process sends the receipts of all. So a program calls it again and again, in
-// a thread or process of its own; to wait until something is due is part of it.
+// Sends receipts for budget_ms: those that are due, and those that become due meanwhile, of all
+// threads and processes that use the store. So a program calls it again and again, in a thread or
+// process of its own.
 //
-// No request starts after budget_ms, which must not be negative; with 0 only what is due at once is
-// sent. The call returns within timeout_ms more. Failures of a portal are no failure of the drain:
-// its receipts wait, are held or are refused, which the result counts. The option workers says how
-// many threads of the library send; all signals are blocked in them, and they have ended when the
-// call returns.
+// The call takes all of budget_ms, which must not be negative; no request starts afterwards, and it
+// returns within timeout_ms more. With 0 nothing is sent, only counted. Failures of a portal are no
+// failure of the drain: its receipts wait, are held or are refused, which the result counts. The
+// option workers says how many threads of the library send; all signals are blocked in them, and
+// they have ended when the call returns.
 //
 // The caller frees *drained with b24_drained_free; drained may be NULL. Any thread, any number at
-// once. B24_CANCELLED after b24_provider_cancel, B24_STORAGE if the store fails; *drained is NULL
-// after a failure. What was sent until then is settled.
+// once. It ends early, with B24_OK, at b24_provider_close. B24_CANCELLED after
+// b24_provider_cancel, B24_STORAGE if the store fails; *drained is NULL after a failure. What was
+// sent until then is settled.
 enum b24_code b24_provider_drain(struct b24_provider *provider,
                                  int64_t budget_ms,
                                  struct b24_drained **drained,

@@ -797,7 +797,7 @@ public:
         detail::raise(detail::take(code, failure));
     }
 
-    /// Sends receipts, for this long at most: see b24_provider_drain.
+    /// Sends receipts for this long: see b24_provider_drain.
     b24::drained drain(std::chrono::milliseconds budget) {
         b24_drained *made = nullptr;
         b24_error *failure = nullptr;

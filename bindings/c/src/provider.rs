@@ -502,19 +502,20 @@ pub unsafe extern "C" fn b24_provider_report_reference_of(
     }
 }
 
-/// Sends the receipts that are due, for budget_ms, or until none is left that could be sent in that
-/// time. A drain of any process sends the receipts of all. So a program calls it again and again, in
-/// a thread or process of its own; to wait until something is due is part of it.
+/// Sends receipts for budget_ms: those that are due, and those that become due meanwhile, of all
+/// threads and processes that use the store. So a program calls it again and again, in a thread or
+/// process of its own.
 ///
-/// No request starts after budget_ms, which must not be negative; with 0 only what is due at once is
-/// sent. The call returns within timeout_ms more. Failures of a portal are no failure of the drain:
-/// its receipts wait, are held or are refused, which the result counts. The option workers says how
-/// many threads of the library send; all signals are blocked in them, and they have ended when the
-/// call returns.
+/// The call takes all of budget_ms, which must not be negative; no request starts afterwards, and it
+/// returns within timeout_ms more. With 0 nothing is sent, only counted. Failures of a portal are no
+/// failure of the drain: its receipts wait, are held or are refused, which the result counts. The
+/// option workers says how many threads of the library send; all signals are blocked in them, and
+/// they have ended when the call returns.
 ///
 /// The caller frees *drained with b24_drained_free; drained may be NULL. Any thread, any number at
-/// once. B24_CANCELLED after b24_provider_cancel, B24_STORAGE if the store fails; *drained is NULL
-/// after a failure. What was sent until then is settled.
+/// once. It ends early, with B24_OK, at b24_provider_close. B24_CANCELLED after
+/// b24_provider_cancel, B24_STORAGE if the store fails; *drained is NULL after a failure. What was
+/// sent until then is settled.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_provider_drain(
     provider: *mut b24_provider,
@@ -728,6 +729,45 @@ mod tests {
         }
         for extreme in [i64::MIN, i64::MAX] {
             drop(read_time(extreme));
+        }
+    }
+
+    /// Every function that returns a code says so, before it looks at its arguments.
+    #[cfg(not(feature = "provider"))]
+    #[test]
+    fn without_the_feature_every_function_fails() {
+        use std::ptr::{null, null_mut};
+        let (provider, error) = (null_mut(), null_mut());
+        // SAFETY: NULL is allowed everywhere.
+        let codes = unsafe {
+            [
+                b24_provider_open(null(), null_mut(), error),
+                b24_provider_receive(provider, null(), null(), 0, null_mut(), error),
+                b24_provider_install(provider, null(), null(), error),
+                b24_provider_install_request(provider, null(), error),
+                b24_provider_import_state_dir(provider, null(), null_mut(), error),
+                b24_provider_client(provider, null(), null_mut(), error),
+                b24_provider_track(provider, null(), null(), null(), null(), error),
+                b24_provider_report(provider, null(), null(), null(), null(), 0, error),
+                b24_provider_report_reference(provider, null(), null(), 0, error),
+                b24_provider_drain(provider, 0, null_mut(), error),
+                b24_provider_inspect(provider, null_mut(), error),
+                b24_provider_refused(provider, null(), 0, null_mut(), error),
+                b24_provider_resume(provider, null(), error),
+                b24_provider_prune(provider, 0, error),
+            ]
+        };
+        for code in codes {
+            assert_eq!(code, b24_code::B24_INVALID_CONFIG);
+        }
+        let batch = crate::batch::b24_batch_new();
+        // SAFETY: `batch` was just given, and is freed once, after its last use.
+        unsafe {
+            let code = b24_provider_report_batch(provider, null(), batch, error);
+            assert_eq!(code, b24_code::B24_INVALID_CONFIG);
+            crate::batch::b24_batch_free(batch);
+            b24_provider_cancel(provider);
+            b24_provider_close(provider);
         }
     }
 }
