@@ -30,15 +30,9 @@ $sent = $refused = 0;
 try {
     $provider = provider();
     do {
-        $begun = microtime(true);
-        $drained = $provider->drain(max(0.0, min(PART, $end - $begun)));
+        $drained = $provider->drain(max(0.0, min(PART, $end - microtime(true))));
         $sent += $drained->sent;
         $refused += $drained->refused;
-        // A drain ends early if nothing can be sent in its time.
-        $rest = min($end, $begun + 1.0) - microtime(true);
-        if (!$stopped && $rest > 0) {
-            usleep((int) ($rest * 1e6));
-        }
     } while (!$stopped && microtime(true) < $end);
     echo "sent $sent, refused $refused, held $drained->held, waiting $drained->waiting\n";
     foreach ($provider->inspect() as $portal) {
