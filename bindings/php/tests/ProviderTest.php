@@ -274,8 +274,9 @@ final class ProviderTest extends TestCase
         self::assertIsFloat($state->nextDue);
 
         self::receive($provider, $portal->uninstall());
+        self::assertSame([0, 2500, 0, 0], self::counts($provider->drain(2)));
         $refused = iterator_to_array($provider->refused());
-        self::assertSame(range(0, 2499), array_keys($refused));
+        self::assertTrue(array_keys($refused) === range(0, 2499));
         $ids = array_column($refused, 'messageId');
         self::assertCount(2500, array_unique($ids));
         $one = $refused[1700];

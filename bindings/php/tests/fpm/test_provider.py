@@ -52,13 +52,13 @@ def test_the_whole_way_of_a_message(
     with web_server(ini, variables) as base:
         to = f"{base}/handler"
         # Nothing is known of the portal yet.
-        assert b24_portal.message(to=to)["status"] == 403
+        assert b24_portal.message(to=to)["reply"]["status"] == 403
         installed = b24_portal.install(to=to)
-        assert (installed["status"], installed["body"]) == (200, "installed\n")
+        assert (installed["reply"]["status"], installed["reply"]["body"]) == (200, "installed\n")
         assert b24_portal.senders()["provider1"]["handler"] == variables["B24_HANDLER"]
 
         message = b24_portal.message(to=to)
-        assert (message["status"], message["body"]) == (200, "accepted\n")
+        assert (message["reply"]["status"], message["reply"]["body"]) == (200, "accepted\n")
         name = f"id-of-{message['message_id']}"
         # Out of order, and twice.
         assert receipt(base, id=name, stat="DELIVRD") == (200, "stored\n")
@@ -78,12 +78,12 @@ def test_the_page_of_the_installation_wizard_installs(
         to = f"{base}/handler"
         # Any user may open the application, and that installs nothing.
         opened = b24_portal.install(to=to, as_="frame", pair="user")
-        assert opened["status"] == 200
-        assert b24_portal.message(to=to)["status"] == 403
+        assert opened["reply"]["status"] == 200
+        assert b24_portal.message(to=to)["reply"]["status"] == 403
         wizard = b24_portal.install(to=f"{to}?page=install", as_="frame")
-        assert wizard["status"] == 200, wizard
-        assert "installFinish" in wizard["body"]
-        assert b24_portal.message(to=to)["status"] == 200
+        assert wizard["reply"]["status"] == 200, wizard
+        assert "installFinish" in wizard["reply"]["body"]
+        assert b24_portal.message(to=to)["reply"]["status"] == 200
 
 
 def test_what_is_not_the_portals_or_the_operators_is_refused(
@@ -92,9 +92,9 @@ def test_what_is_not_the_portals_or_the_operators_is_refused(
     with web_server(preloaded, variables) as base:
         to = f"{base}/handler"
         b24_portal.install(to=to)
-        assert b24_portal.message(to=to, forge="token")["status"] == 403
-        assert b24_portal.message(to=to, forge="token_empty")["status"] == 403
-        assert b24_portal.message(to=to, forge="json_text")["status"] == 400
+        assert b24_portal.message(to=to, forge="token")["reply"]["status"] == 403
+        assert b24_portal.message(to=to, forge="token_empty")["reply"]["status"] == 403
+        assert b24_portal.message(to=to, forge="json_text")["reply"]["status"] == 400
         assert fetch(f"{base}/receipt", {"id": "x", "stat": "DELIVRD"})[0] == 403
         status, text = receipt(base, id="x", stat="LOST")
         assert (status, "LOST" in text) == (400, True)
@@ -107,7 +107,7 @@ def test_a_store_that_cannot_be_used_makes_them_come_later(
 ) -> None:
     variables["B24_STORE"] = "sqlite:/nowhere/b24.db"
     with web_server(preloaded, variables) as base:
-        assert b24_portal.install(to=f"{base}/handler")["status"] == 503
+        assert b24_portal.install(to=f"{base}/handler")["reply"]["status"] == 503
         assert receipt(base, id="x", stat="DELIVRD") == (503, "come back later\n")
 
 
@@ -117,12 +117,12 @@ def test_nothing_is_lost_between_the_workers_of_a_pool(
     """50 messages and their receipts over 4 workers, while two drains send."""
     with web_server(ini, variables) as base, ThreadPoolExecutor(2 * WORKERS) as clients:
         to = f"{base}/handler"
-        assert b24_portal.install(to=to)["status"] == 200
-        drains = [clients.submit(drain, variables, 8) for _ in range(2)]
+        assert b24_portal.install(to=to)["reply"]["status"] == 200
+        drains = [clients.submit(drain, variables, 5) for _ in range(2)]
 
         def one(_: int) -> str:
             message = b24_portal.message(to=to)
-            assert message["status"] == 200, message
+            assert message["reply"]["status"] == 200, message
             number: str = message["message_id"]
             assert receipt(base, id=f"id-of-{number}", stat="ACCEPTD")[0] == 200
             assert receipt(base, id=f"id-of-{number}", stat="DELIVRD")[0] == 200
