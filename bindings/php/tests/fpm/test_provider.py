@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -136,3 +137,28 @@ def test_nothing_is_lost_between_the_workers_of_a_pool(
     seen = b24_portal.seen()
     assert (seen["bad"], seen["renewals"]) == ([], 0)
     print(f"{MESSAGES} receipts: {counts} and then {last}, {seen['batches']} batches")
+
+
+def test_a_drain_ends_at_sigterm(b24_portal: Portal, variables: dict[str, str]) -> None:
+    """It was to send for ten minutes."""
+    variables = {**os.environ, **variables}
+    code = (
+        f"require '{PACKAGE}/examples/provider.php'; $posted = json_decode($argv[1]);"
+        "provider()->receive($posted->content_type, $posted->body);"
+        "provider()->report($posted->member_id, 'provider1', 'm1', 'sent');"
+    )
+    posted = b24_portal.install()
+    posted["member_id"] = b24_portal.tokens()["member_id"]
+    subprocess.run(["php", "-r", code, "--", json.dumps(posted)], env=variables, check=True)
+    before = b24_portal.seen()["requests"]
+    with subprocess.Popen(
+        ["php", PACKAGE / "examples/drain.php", "600"],
+        env=variables,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as running:
+        b24_portal.wait(before + 1, timeout=30)
+        running.terminate()
+        output, _ = running.communicate(timeout=60)
+    assert (running.returncode, output) == (0, "sent 1, refused 0, held 0, waiting 0\n")
+    assert b24_portal.messages() == {"provider1|m1": "sent"}
