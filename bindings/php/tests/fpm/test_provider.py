@@ -144,12 +144,11 @@ def test_a_drain_ends_at_sigterm(b24_portal: Portal, variables: dict[str, str]) 
     variables = {**os.environ, **variables}
     code = (
         f"require '{PACKAGE}/examples/provider.php'; $posted = json_decode($argv[1]);"
-        "provider()->receive($posted->content_type, $posted->body);"
-        "provider()->report($posted->member_id, 'provider1', 'm1', 'sent');"
+        "$installed = provider()->receive($posted->content_type, $posted->body);"
+        "provider()->report($installed->memberId, 'provider1', 'm1', 'sent');"
     )
-    posted = b24_portal.install()
-    posted["member_id"] = b24_portal.tokens()["member_id"]
-    subprocess.run(["php", "-r", code, "--", json.dumps(posted)], env=variables, check=True)
+    posted = json.dumps(b24_portal.install())
+    subprocess.run(["php", "-r", code, "--", posted], env=variables, check=True)
     before = b24_portal.seen()["requests"]
     with subprocess.Popen(
         ["php", PACKAGE / "examples/drain.php", "600"],
