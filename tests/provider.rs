@@ -63,10 +63,6 @@ impl Stage {
         receive(provider, &request)
     }
 
-    fn statuses(&self, message: &str) -> Value {
-        let all = self.portal.messages();
-        all["history"][format!("{CODE}|{message}")].clone()
-    }
 }
 
 fn receive(provider: &Provider, request: &Value) -> Result<Request, ErrorKind> {

@@ -5,8 +5,8 @@
 //! gets one request at a time, and a lane that waits holds no thread.
 
 use super::context::Context;
-use super::fate::{Verdict, judge};
-use super::housekeeping::housekeeping;
+use super::fate::{Verdict, judge, reason_of};
+use super::housekeeping::Housekeeping;
 use crate::engine::installation::Installation;
 use crate::methods::batch::{self, Fate, MAX_COMMANDS, has_reference};
 use crate::options::Settings;
@@ -15,8 +15,9 @@ use crate::process::pending::Pending;
 use crate::process::per_process::{PerProcess, Process};
 use crate::process::signals::without_signals;
 use crate::store::database::{Access, Transaction};
-use crate::store::installations::InstallationState;
-use crate::store::lanes::{self, Health, Lane, Turn};
+use crate::store::installations::{self, InstallationState};
+use crate::store::lane_lease::{self, Lane, Turn};
+use crate::store::lanes::{self, Health};
 use crate::store::receipts::{self, DueReceipt, UNKNOWN_FOR};
 use crate::store::token_store::StoreError;
 use crate::values::LOG;
@@ -301,7 +302,13 @@ impl Drain<'_> {
                     }
                     outcome
                 }
-                Ok(Task::Housekeeping) => housekeeping(self),
+                Ok(Task::Housekeeping) => Housekeeping {
+                    context: self.context,
+                    cancel: &self.cancel,
+                    refused: &self.counts.refused,
+                    is_over: &|| self.is_over(),
+                }
+                .run(),
                 Ok(Task::Leases) => self.end_dead_leases(),
                 Ok(Task::Wait(until)) => self.pause(call, until),
                 Err(error) => Err(error),
@@ -438,11 +445,11 @@ impl Drain<'_> {
     /// Sends what is due of a portal, if nobody else does.
     fn serve(&self, member_id: &str) -> Result<(), Error> {
         let taken_at = Instant::now();
-        let mut job = match self.transact(Access::Write, |transaction| {
+        let begun = self.transact(Access::Write, |transaction| {
             self.begin(transaction, member_id)
-        })? {
-            Some(job) => job,
-            None => return Ok(()),
+        })?;
+        let Some(mut job) = begun else {
+            return Ok(());
         };
         let mut leased_at = taken_at;
         for left in (0..REQUESTS_IN_A_ROW).rev() {
@@ -472,7 +479,7 @@ impl Drain<'_> {
         transaction: &mut dyn Transaction,
         member_id: &str,
     ) -> Result<Option<Job>, StoreError> {
-        let Some(mut lane) = lanes::take(transaction, member_id, self.lease())? else {
+        let Some(mut lane) = lane_lease::take(transaction, member_id, self.lease())? else {
             return Ok(None);
         };
         let now = transaction.now();
@@ -578,11 +585,12 @@ impl Drain<'_> {
                 receipt.note_unknown(transaction, &member_id)?;
             }
             match judge(error, fate.of_request) {
-                Verdict::Refuse => self.refuse(transaction, receipt, &member_id, error)?,
                 Verdict::TryAgain { most, pause } if receipt.tries + 1 < most => {
                     receipt.try_again(transaction, &member_id, now + pause(receipt.tries))?;
                 }
-                Verdict::TryAgain { .. } => self.refuse(transaction, receipt, &member_id, error)?,
+                Verdict::Refuse | Verdict::TryAgain { .. } => {
+                    self.refuse(transaction, receipt, &member_id, error)?;
+                }
                 verdict => {
                     let is_worse = stops
                         .as_ref()
@@ -595,9 +603,7 @@ impl Drain<'_> {
         }
         let endpoint = job.installation.tokens().client_endpoint;
         if endpoint != job.client_endpoint {
-            self.context
-                .store
-                .note_endpoint(transaction, &member_id, &endpoint)?;
+            installations::note_endpoint(transaction, &member_id, &endpoint)?;
             job.client_endpoint = endpoint;
         }
         if let Some((verdict, error)) = stops {
@@ -720,13 +726,4 @@ fn together(due: &[DueReceipt]) -> usize {
     due.iter()
         .position(|due| has_reference(&due.message_id))
         .unwrap_or(due.len())
-}
-
-/// A reason for people and programs: the portal's code, or the kind of error.
-pub(super) fn reason_of(error: &Error) -> String {
-    if error.portal_code().is_empty() {
-        error.kind().name().to_owned()
-    } else {
-        error.portal_code().to_owned()
-    }
 }

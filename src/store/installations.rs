@@ -219,22 +219,21 @@ impl ProviderStore {
             )
             .map(drop)
     }
+}
 
-    /// The portal has another address now, as a call found out.
-    pub(crate) fn note_endpoint(
-        &self,
-        transaction: &mut dyn Transaction,
-        member_id: &str,
-        client_endpoint: &str,
-    ) -> Result<(), StoreError> {
-        transaction
-            .execute(
-                "UPDATE b24_installation SET client_endpoint = $2
-                 WHERE member_id = $1 AND state = 1 AND client_endpoint <> $2",
-                parameters![member_id, client_endpoint],
-            )
-            .map(drop)
-    }
+/// The portal has another address now, as a call found out.
+pub(crate) fn note_endpoint(
+    transaction: &mut dyn Transaction,
+    member_id: &str,
+    client_endpoint: &str,
+) -> Result<(), StoreError> {
+    transaction
+        .execute(
+            "UPDATE b24_installation SET client_endpoint = $2
+             WHERE member_id = $1 AND state = 1 AND client_endpoint <> $2",
+            parameters![member_id, client_endpoint],
+        )
+        .map(drop)
 }
 
 /// The `application_token` became known.
@@ -269,19 +268,26 @@ pub(crate) fn remove(transaction: &mut dyn Transaction, member_id: &str) -> Resu
     super::lanes::wake(transaction, member_id)
 }
 
-/// All portals, with their addresses.
-pub(crate) fn all(
-    transaction: &mut dyn Transaction,
-) -> Result<Vec<(String, (String, InstallationState))>, StoreError> {
+/// A portal: its id and address.
+#[derive(Debug)]
+pub(crate) struct Portal {
+    pub(crate) member_id: String,
+    pub(crate) client_endpoint: String,
+    pub(crate) state: InstallationState,
+}
+
+/// All portals.
+pub(crate) fn all(transaction: &mut dyn Transaction) -> Result<Vec<Portal>, StoreError> {
     let rows = transaction.query(
         "SELECT member_id, client_endpoint, state FROM b24_installation ORDER BY member_id",
         parameters![],
     )?;
     Ok(rows
         .iter()
-        .map(|row| {
-            let state = InstallationState::of(row.integer(2));
-            (row.text(0).to_owned(), (row.text(1).to_owned(), state))
+        .map(|row| Portal {
+            member_id: row.text(0).to_owned(),
+            client_endpoint: row.text(1).to_owned(),
+            state: InstallationState::of(row.integer(2)),
         })
         .collect())
 }
