@@ -315,7 +315,9 @@ final class ProviderTest extends TestCase
         mkdir("$this->directory/state", 0700);
         $client = $portal->client($portal->renewable(['state_dir' => "$this->directory/state"]));
         $client->messageStatusUpdate('provider1', 'm1', 'sent');
-        $provider = $this->provider($portal);
+        // The client has called the portal without a port, and that is the address that was kept.
+        $resolve = [...$portal->resolve(), ...$portal->providerOptions()['resolve']];
+        $provider = $this->provider($portal, ['resolve' => $resolve]);
         self::assertSame(1, $provider->importStateDir("$this->directory/state"));
         self::assertSame(0, $provider->importStateDir("$this->directory/state"));
         $memberId = $provider->inspect()[0]->memberId;
