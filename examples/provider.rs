@@ -2,7 +2,7 @@
 //! stores the operator's receipt, and sends it.
 //!
 //! ```sh
-//! provider STORE CLIENT_SECRET OAUTH_URL CA_FILE RESOLVE INSTALLATION MESSAGE
+//! provider STORE CLIENT_ID CLIENT_SECRET OAUTH_URL CA_FILE RESOLVE INSTALLATION MESSAGE
 //! ```
 //!
 //! The last two are files with the bodies of the portal's requests. In a real provider these arrive
@@ -26,14 +26,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     ] = &arguments[..]
     else {
         return Err(
-            "usage: provider STORE CLIENT_SECRET OAUTH_URL CA_FILE RESOLVE INSTALLATION MESSAGE"
+            "usage: provider STORE CLIENT_ID CLIENT_SECRET OAUTH_URL CA_FILE RESOLVE INSTALLATION MESSAGE"
                 .into(),
         );
     };
     let mut config = Config::new();
     config
         .store(store)
-        .client_id("app.1")
+        .client_id(client_id)
         .client_secret(secret)
         .oauth_url(oauth_url)
         .ca_file(ca_file)
