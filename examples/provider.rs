@@ -17,18 +17,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [
         store,
+        client_id,
         secret,
         oauth_url,
         ca_file,
         resolve,
-        installation,
-        message,
+        requests @ ..,
     ] = &arguments[..]
     else {
-        return Err(
-            "usage: provider STORE CLIENT_ID CLIENT_SECRET OAUTH_URL CA_FILE RESOLVE INSTALLATION MESSAGE"
-                .into(),
-        );
+        return Err("give STORE CLIENT_ID CLIENT_SECRET OAUTH_URL CA_FILE RESOLVE REQUEST…".into());
     };
     let mut config = Config::new();
     config
@@ -40,7 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .resolve(resolve);
     let provider = Provider::open(&config)?;
 
-    for file in [installation, message] {
+    for file in requests {
         let request = provider.receive(FORM, &std::fs::read(file)?)?;
         if request.kind() == RequestKind::Message {
             let field = |name| request.get(name).unwrap_or_default();
