@@ -11,7 +11,7 @@ use super::sqlite_file::{
     FileId, Pauses, Turnstile, User, beside, check, check_room, create, id_of, refuse_network,
 };
 use super::token_store::{LockError, StoreError};
-use crate::options::Durability;
+use crate::options::{Durability, Settings};
 use crate::process::cancellation::CallContext;
 use crate::process::keyed_queue;
 use crate::process::per_process::{Local, PerProcess, Process};
@@ -34,7 +34,7 @@ const CHECKPOINT_PAGES: i64 = 2000;
 
 /// A store in a file.
 #[derive(Debug)]
-pub(crate) struct Sqlite {
+struct Sqlite {
     path: PathBuf,
     durability: Durability,
     max_megabytes: Option<u32>,
@@ -139,13 +139,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Checks the file, makes or updates it, and closes it again.
+pub(crate) fn open(
+    path: &Path,
+    settings: &Settings,
+    process: &Arc<Process>,
+    call: &CallContext,
+) -> Result<Arc<dyn Database>, LockError> {
+    Ok(Arc::new(Sqlite::open(path, settings, process, call)?))
+}
+
 impl Sqlite {
-    /// Checks the file, makes or updates it, and closes it again.
-    pub(crate) fn open(
+    fn open(
         path: &Path,
-        durability: Durability,
-        max_megabytes: Option<u32>,
-        client_id: &str,
+        settings: &Settings,
         process: &Arc<Process>,
         call: &CallContext,
     ) -> Result<Self, LockError> {
@@ -172,8 +179,8 @@ impl Sqlite {
             std::fs::canonicalize(&path).map_err(|e| failed(format!("cannot be used: {e}")))?;
         let store = Self {
             path,
-            durability,
-            max_megabytes,
+            durability: settings.durability,
+            max_megabytes: settings.store_max_mb,
         };
         let connections = CONNECTIONS.of(process);
         let slot = connections.slot(&store.path);
@@ -183,7 +190,7 @@ impl Sqlite {
         };
         let was_open = is_open();
         store.with_connection(&connections, process, call, |opened| {
-            store.migrate(opened, client_id, call)
+            store.migrate(opened, &settings.client_id, call)
         })?;
         if !was_open {
             // Most programs that fork open a provider before they do, and use it afterwards.
