@@ -177,12 +177,14 @@ mod hand {
                 let receipts = (number(4)..number(4) + number(5)).map(|n| {
                     Receipt::new(text(1), CODE, format!("{}{n}", text(2)), text(3))
                 });
-                let mut stored = 0_u64;
+                let (mut stored, mut faults) = (0_u64, Vec::new());
                 for outcome in provider.report_many(receipts) {
-                    outcome?;
-                    stored += 1;
+                    match outcome {
+                        Ok(()) => stored += 1,
+                        Err(fault) => faults.push(fault),
+                    }
                 }
-                stored.into()
+                json!({"stored": stored, "failed": faults.len(), "error": faults.first().map(shown)})
             }
             "drain" => {
                 let drained = provider.drain(Duration::from_millis(number(1)))?;

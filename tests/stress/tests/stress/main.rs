@@ -19,6 +19,8 @@ mod order;
 mod processes;
 #[cfg(unix)]
 mod provider_kills;
+#[cfg(unix)]
+mod provider_storage;
 mod renewal;
 mod senders;
 mod state_dir;
