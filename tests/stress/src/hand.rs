@@ -33,8 +33,9 @@ mod hand {
     ];
 
     pub(crate) fn main() -> Outcome<()> {
-        let (options, words): (Vec<String>, Vec<String>) =
-            std::env::args().skip(1).partition(|word| word.contains('='));
+        let (options, words): (Vec<String>, Vec<String>) = std::env::args()
+            .skip(1)
+            .partition(|word| word.contains('='));
         let options: Vec<(String, String)> = options
             .iter()
             .filter_map(|word| word.split_once('='))
@@ -174,9 +175,8 @@ mod hand {
             "report_reference" => provider.report_reference(text(1), text(2), at(3))?.into(),
             // Portal, prefix, status, first, count.
             "flood" => {
-                let receipts = (number(4)..number(4) + number(5)).map(|n| {
-                    Receipt::new(text(1), CODE, format!("{}{n}", text(2)), text(3))
-                });
+                let receipts = (number(4)..number(4) + number(5))
+                    .map(|n| Receipt::new(text(1), CODE, format!("{}{n}", text(2)), text(3)));
                 let (mut stored, mut faults) = (0_u64, Vec::new());
                 for outcome in provider.report_many(receipts) {
                     match outcome {
@@ -224,7 +224,15 @@ mod hand {
         }
         Ok(all
             .iter()
-            .map(|row| json!([row.member_id, row.message_id, row.status, row.reason, row.reference]))
+            .map(|row| {
+                json!([
+                    row.member_id,
+                    row.message_id,
+                    row.status,
+                    row.reason,
+                    row.reference
+                ])
+            })
             .collect())
     }
 
@@ -264,8 +272,8 @@ mod hand {
                     let (member, at) = (member(*portal), Some(milliseconds(*at)));
                     let reference = format!("r{portal}-{message}");
                     let tracked = provider.track(reference.as_str(), &member, CODE, message);
-                    let reported =
-                        tracked.and_then(|()| provider.report_reference(reference.as_str(), *status, at));
+                    let reported = tracked
+                        .and_then(|()| provider.report_reference(reference.as_str(), *status, at));
                     vec![reported]
                 }
                 [(portal, message, status, at)] => {
@@ -447,7 +455,6 @@ mod hand {
             }
         })
     }
-
 }
 
 #[cfg(unix)]

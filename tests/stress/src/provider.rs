@@ -58,7 +58,9 @@ impl Stage {
             portal,
             directory,
             // Another one while this is built again, for long runs.
-            program: std::env::var_os("B24_STRESS_PROVIDER").unwrap_or(program.into()).into(),
+            program: std::env::var_os("B24_STRESS_PROVIDER")
+                .unwrap_or(program.into())
+                .into(),
         }
     }
 
@@ -76,10 +78,7 @@ impl Stage {
             ("store", format!("sqlite:{}", self.store().display())),
             ("client_id", "app.1".to_owned()),
             ("client_secret", "secret-0000000000000001".to_owned()),
-            (
-                "oauth_url",
-                format!("https://oauth.bitrix24.test:{oauth}"),
-            ),
+            ("oauth_url", format!("https://oauth.bitrix24.test:{oauth}")),
             ("ca_file", self.portal.ca_file().display().to_string()),
             (
                 "resolve",
@@ -143,7 +142,11 @@ impl Stage {
     pub fn install_one(&self, hand: &mut Hand, order: Value) {
         let request = self.portal.install(order);
         let request = request.unwrap_or_else(|fault| panic!("{fault}"));
-        let kind = hand.done(&json!(["receive", request["content_type"], request["body"]]));
+        let kind = hand.done(&json!([
+            "receive",
+            request["content_type"],
+            request["body"]
+        ]));
         assert_eq!(kind, "install");
     }
 
@@ -187,7 +190,8 @@ impl Stage {
             let mut last = Value::Null;
             for _ in 0..200 {
                 last = hand.done(&json!(["drain", 300]));
-                let now = last["sent"].as_u64().unwrap_or(0) + last["refused"].as_u64().unwrap_or(0);
+                let now =
+                    last["sent"].as_u64().unwrap_or(0) + last["refused"].as_u64().unwrap_or(0);
                 sent += last["sent"].as_u64().unwrap_or(0);
                 if now == 0 {
                     break;
@@ -200,7 +204,8 @@ impl Stage {
             let step = if round < 3 { 62 } else { 901 };
             self.advance(Duration::from_secs(step));
         }
-        panic!("something waits for ever");
+        let inspected = self.hand(more).done(&json!(["inspect"]));
+        panic!("something waits for ever: {inspected}");
     }
 
     /// All statuses that a portal has stored for a message.
@@ -226,15 +231,16 @@ impl Stage {
     pub fn dump(&self) -> Vec<String> {
         let database = self.database();
         let read = || -> rusqlite::Result<Vec<String>> {
-            let mut tables =
-                database.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY 1")?;
+            let mut tables = database
+                .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY 1")?;
             let tables: Vec<String> = tables
                 .query_map([], |row| row.get(0))?
                 .collect::<rusqlite::Result<_>>()?;
             let mut all = Vec::new();
             for table in tables {
                 let mut rows = database.prepare(&format!("SELECT * FROM {table} ORDER BY 1, 2"))?;
-                let names: Vec<String> = rows.column_names().into_iter().map(str::to_owned).collect();
+                let names: Vec<String> =
+                    rows.column_names().into_iter().map(str::to_owned).collect();
                 let mut rows = rows.query([])?;
                 while let Some(row) = rows.next()? {
                     let mut text = table.clone();
@@ -372,7 +378,8 @@ impl Hand {
 
     /// Sends it a signal, if it still runs.
     pub fn signal(&self, signal: rustix::process::Signal) {
-        let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal);
+        let _ =
+            rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal);
     }
 
     /// Kills it without a warning.
@@ -393,7 +400,9 @@ impl Hand {
         while Instant::now() < give_up {
             let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id()));
             let stat = stat.unwrap_or_default();
-            let now = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+            let now = stat
+                .rsplit_once(") ")
+                .and_then(|(_, rest)| rest.chars().next());
             if now == Some(state) {
                 return;
             }
@@ -421,7 +430,10 @@ impl Journal {
     /// # Errors
     /// Those of the system.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+        let file = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path);
         file.map(Self)
     }
 

@@ -146,11 +146,18 @@ fn install_again(stage: &Stage, hand: &mut Hand) -> Vec<String> {
         for attempt in 0.. {
             let order = json!({"host": host(portal), "again": attempt == 0});
             let request = stage.portal.install(order).expect("an order");
-            let answer = hand.ask(&json!(["receive", request["content_type"], request["body"]]));
+            let answer = hand.ask(&json!([
+                "receive",
+                request["content_type"],
+                request["body"]
+            ]));
             if answer.get("ok").is_some() {
                 break;
             }
-            assert!(attempt < 10, "portal {portal} cannot be installed: {answer}");
+            assert!(
+                attempt < 10,
+                "portal {portal} cannot be installed: {answer}"
+            );
         }
     }
     reasons
@@ -169,7 +176,9 @@ fn killed_processes_lose_no_receipt() {
     let options = vec![("timeout_ms", "4000"), ("workers", "4")];
     let mut hand = stage.hand(&options);
     stage.install(&mut hand, 0..PORTALS);
-    let start = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time");
+    let start = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("a time");
     let mut fleet = Fleet {
         stage: &stage,
         journals: &journals,
@@ -179,10 +188,19 @@ fn killed_processes_lose_no_receipt() {
         options: options.clone(),
     };
     let began = Instant::now();
+    let mut batches = 0;
     let (mut lost, mut killed) = (BTreeMap::<String, u32>::new(), [0_u32; 3]);
     for round in 0..rounds() {
         fleet.fill();
-        let faults: Vec<Value> = (0..random.u32(0..6)).map(|_| fault(&mut random)).collect();
+        // Every third request fails.
+        let requests = stage.portal.seen().batches;
+        let mut faults = Vec::new();
+        for _ in batches..requests {
+            if random.u32(0..3) == 0 {
+                faults.push(fault(&mut random));
+            }
+        }
+        batches = requests;
         stage.fault(&Value::Array(faults));
         std::thread::sleep(Duration::from_millis(random.u64(20..400)));
         for _ in 0..random.usize(1..3) {
@@ -241,14 +259,21 @@ fn killed_processes_lose_no_receipt() {
         let (told, errors) = read_journal(file);
         failed.extend(errors);
         for one in told {
-            all.entry((one.portal, one.message.clone())).or_default().push(one);
+            all.entry((one.portal, one.message.clone()))
+                .or_default()
+                .push(one);
         }
     }
     let stored = stage.portal.all_messages();
-    let (mut acknowledged, mut wrong, mut given_up) = (0, Vec::new(), BTreeMap::<String, u32>::new());
+    let (mut acknowledged, mut wrong, mut given_up) =
+        (0, Vec::new(), BTreeMap::<String, u32>::new());
     for ((portal, message), told) in &all {
         acknowledged += told.iter().filter(|one| one.acknowledged).count();
-        let best = told.iter().filter(|one| one.acknowledged).map(Told::key).max();
+        let best = told
+            .iter()
+            .filter(|one| one.acknowledged)
+            .map(Told::key)
+            .max();
         let Some(best) = best else {
             continue;
         };
@@ -301,9 +326,9 @@ fn killed_processes_lose_no_receipt() {
         .map(|row| row["waiting"].as_u64().unwrap_or(0))
         .sum();
     assert_eq!(waiting, 0);
-    let check = stage.database().query_row("PRAGMA integrity_check", [], |row| {
-        row.get::<_, String>(0)
-    });
+    let check = stage
+        .database()
+        .query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
     assert_eq!(check.as_deref(), Ok("ok"));
 }
 
@@ -326,7 +351,10 @@ fn check_journals(stage: &Stage, journals: &Directory) -> (usize, Vec<String>) {
             match line.split_once(' ') {
                 Some(("A", message)) => {
                     acknowledged += 1;
-                    assert!(stored.contains(message), "{message} was acknowledged and is lost");
+                    assert!(
+                        stored.contains(message),
+                        "{message} was acknowledged and is lost"
+                    );
                 }
                 _ => errors.push(line.to_owned()),
             }
@@ -359,9 +387,9 @@ fn forked_children_and_their_masters_lose_no_receipt() {
         let (now, wrong) = check_journals(&stage, &journals);
         acknowledged += now;
         errors.extend(wrong);
-        let check = stage.database().query_row("PRAGMA integrity_check", [], |row| {
-            row.get::<_, String>(0)
-        });
+        let check = stage
+            .database()
+            .query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
         assert_eq!(check.as_deref(), Ok("ok"));
     }
     println!("{masters} masters: {acknowledged} receipts acknowledged, 0 lost");
