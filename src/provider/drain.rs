@@ -258,7 +258,8 @@ impl Drain<'_> {
     /// Waits for the threads. If the host program wants the call to end, so do they.
     fn wait(&self, done: &Pending<()>) {
         let call = self.call(FOR_EVER);
-        if let Err(Interrupt::Cancelled | Interrupt::NoDescriptor) = done.wait(&call) {
+        // Without a descriptor they are awaited nevertheless, when they are joined.
+        if let Err(Interrupt::Cancelled) = done.wait(&call) {
             self.stop();
             self.cancel.cancel(&self.process);
         }
