@@ -387,8 +387,8 @@ impl Drain<'_> {
             return Ok(task);
         }
         let wait = next
-            .map(|at| Duration::from_millis(u64::try_from(at - store_now).unwrap_or(1).max(1)))
-            .map_or(LOOK_AGAIN, |wait| wait.min(LOOK_AGAIN));
+            .map(|at| Duration::from_millis(u64::try_from(at - store_now).unwrap_or_default()))
+            .map_or(LOOK_AGAIN, |wait| wait.clamp(LOOK_AGAIN / 10, LOOK_AGAIN));
         schedule.look_at = now + wait;
         Ok(Task::Wait(schedule.look_at))
     }
