@@ -21,6 +21,8 @@ mod processes;
 mod provider_kills;
 #[cfg(unix)]
 mod provider_storage;
+#[cfg(unix)]
+mod provider_time;
 mod renewal;
 mod senders;
 mod state_dir;
