@@ -20,6 +20,8 @@ mod processes;
 #[cfg(unix)]
 mod provider_kills;
 #[cfg(unix)]
+mod provider_receipts;
+#[cfg(unix)]
 mod provider_storage;
 #[cfg(unix)]
 mod provider_time;
