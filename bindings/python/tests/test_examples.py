@@ -328,7 +328,7 @@ def test_celery_provider(
     assert portal.seen()["bad"] == []
 
 
-def test_celery_provider_tries_again_where_that_helps(
+def test_celery_provider_does_not_try_again_where_that_is_useless(
     portal: Portal, provider_environment: dict[str, str]
 ) -> None:
     pytest.importorskip("celery", reason="celery is not installed")
