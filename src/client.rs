@@ -44,6 +44,11 @@ impl Client {
         Ok(Self(Arc::new(Installation::new(config)?)))
     }
 
+    #[cfg(feature = "provider")]
+    pub(crate) fn of(installation: Installation) -> Self {
+        Self(Arc::new(installation))
+    }
+
     /// The client that the process keeps for an equal configuration. It is kept, with its tokens,
     /// even if nobody uses it, for programs that keep nothing between requests. If there are more
     /// than 256 such clients, those that were not asked for longest are dropped. Configurations

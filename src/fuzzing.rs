@@ -23,6 +23,7 @@ fn answer(status: u16, body: &[u8]) -> (Response, Source<'static>) {
         location: None,
         retry_after: None,
         body: body.to_vec(),
+        sent_before: false,
     };
     let source = Source {
         server: "https://portal.bitrix24.com",

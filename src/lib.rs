@@ -47,7 +47,9 @@ pub use engine::renewal::renewals_wait;
 pub use engine::renewal::renewals_wait_interruptible;
 pub use options::Config;
 #[cfg(feature = "provider")]
-pub use provider::{Drained, PortalState, Provider, RefusedReceipt, Request, request::RequestKind};
+pub use provider::{
+    Drained, PortalState, Provider, RefusedReceipt, request::Request, request::RequestKind,
+};
 #[cfg(feature = "provider")]
 #[doc(hidden)]
 pub use provider::{after_fork, before_fork};

@@ -13,6 +13,7 @@ use crate::listener;
 use crate::methods::{self, Caller};
 use crate::oauth;
 use crate::php::{Array, Key, Value, parse_str};
+use crate::settings::AppInfo;
 use crate::state::{LogEntry, Shared, State};
 use crate::tokens::Access;
 
@@ -365,24 +366,35 @@ fn call(
     if caller == Caller::Application {
         authorize(state, request, params)?;
     }
+    if let Some(page) = page_instead(state, method) {
+        return Ok(page);
+    }
     if method != "batch" {
         let method = methods::find(method);
         let result = methods::call(state, caller, method, params)?;
         let time = Time::since(start, state, method.map_or(At::Any, |method| method.at));
         return Ok(Answer::json(200, &Success { result, time }));
     }
-    if let Some(refusal) = state
-        .settings
-        .answer
-        .clone()
-        .filter(|refusal| refusal.html || refusal.body.is_some())
-    {
-        return Ok(refusal.into());
-    }
     let result = batch::run(state, caller, params);
     // A batch itself costs nothing; only its updates do.
     let time = Time::since(start, state, At::Update);
     Ok(Answer::json(200, &Success { result, time }))
+}
+
+/// The answer that the settings give a method, or a batch, if it is no error of the portal's: a batch
+/// has errors for each command.
+fn page_instead(state: &State, method: &str) -> Option<Answer> {
+    let refusal = if method == "batch" {
+        state.settings.answer.as_ref()
+    } else {
+        match (methods::find(method)?.at, &state.settings.app_info) {
+            (At::Update, _) => state.settings.answer.as_ref(),
+            (At::AppInfo, AppInfo::Refused(refusal)) => Some(refusal),
+            _ => None,
+        }
+    };
+    let refusal = refusal.filter(|refusal| refusal.html || refusal.body.is_some())?;
+    Some(refusal.clone().into())
 }
 
 fn too_many(state: &mut State) -> Problem {

@@ -83,10 +83,6 @@ impl Installation {
             .portal
             .clone()
             .ok_or_else(|| invalid("portal", "is missing"))?;
-        let own = concat!("b24-messageservice/", env!("CARGO_PKG_VERSION"));
-        let user_agent = format!("{} {own}", settings.user_agent);
-        let user_agent = HeaderValue::from_str(user_agent.trim_start())
-            .map_err(|_| invalid("user_agent", "cannot be sent in a header"))?;
         let store = match &settings.state_dir {
             Some(path) => Some(directory::open(path).map_err(|error| error.at_opening())?),
             None => None,
@@ -118,20 +114,35 @@ impl Installation {
                 "is missing, and state_dir holds none for this portal and client_id yet",
             ));
         }
+        let cancel = Arc::new(CancelSource::new(config.on_interrupt.clone()));
+        let on_renewal = config.on_renewal.clone();
+        let installation = Self::of(settings, portal, store, on_renewal, cancel, &credentials)?;
+        // So that a wrong ca_file or proxy is found now and not at the first call.
+        installation.endpoint(&process)?;
+        Ok(installation)
+    }
+
+    /// One whose tokens and settings are known.
+    pub(crate) fn of(
+        settings: Settings,
+        portal: Origin,
+        store: Option<Arc<dyn Store>>,
+        on_renewal: Option<OnRenewal>,
+        cancel: Arc<CancelSource>,
+        credentials: &Credentials,
+    ) -> Result<Self, Error> {
         let installation = Self {
-            cancel: Arc::new(CancelSource::new(config.on_interrupt.clone())),
-            on_renewal: config.on_renewal.clone(),
-            portal: portal.clone(),
-            user_agent,
+            user_agent: user_agent(&settings)?,
+            cancel,
+            on_renewal,
+            address: ArcSwap::from_pointee(Address::new(portal.clone())?),
+            portal,
             store,
             credentials: ArcSwap::from_pointee(Credentials::default()),
-            address: ArcSwap::from_pointee(Address::new(portal)?),
             endpoint: ArcSwapOption::empty(),
             settings,
         };
-        installation.adopt(&credentials);
-        // So that a wrong ca_file or proxy is found now and not at the first call.
-        installation.endpoint(&process)?;
+        installation.adopt(credentials);
         Ok(installation)
     }
 
@@ -188,7 +199,8 @@ impl Installation {
 
     /// Whether an expired token can perhaps be renewed.
     pub(crate) fn can_renew(&self) -> bool {
-        self.store.is_some() || !self.credentials.load().tokens.refresh_token.is_empty()
+        let may_have_some = self.store.as_ref().is_some_and(|store| store.has_tokens());
+        may_have_some || !self.credentials.load().tokens.refresh_token.is_empty()
     }
 
     /// The name under which the process knows an installation with these credentials.
@@ -240,6 +252,13 @@ impl Installation {
         }
         Ok(())
     }
+}
+
+fn user_agent(settings: &Settings) -> Result<HeaderValue, Error> {
+    let own = concat!("b24-messageservice/", env!("CARGO_PKG_VERSION"));
+    let user_agent = format!("{} {own}", settings.user_agent);
+    HeaderValue::from_str(user_agent.trim_start())
+        .map_err(|_| invalid("user_agent", "cannot be sent in a header"))
 }
 
 impl fmt::Debug for Installation {

@@ -125,6 +125,11 @@ impl<'c> Operation<'c> {
         self.may_have_run
     }
 
+    /// An answer has come that leaves it open for a part of the request.
+    pub(crate) fn note_may_have_run(&mut self) {
+        self.may_have_run = true;
+    }
+
     /// Posts a request until it succeeds or must not be repeated.
     pub(crate) fn post<R: Request>(&mut self, request: &R) -> Result<R::Output, Error> {
         let method = request.method();
@@ -238,7 +243,7 @@ impl<'c> Operation<'c> {
     }
 
     fn attempt<R: Request>(
-        &self,
+        &mut self,
         request: &R,
         body: &[u8],
     ) -> (u16, Result<(R::Output, Operating), AttemptError>) {
@@ -270,6 +275,8 @@ impl<'c> Operation<'c> {
                 return (0, Err(error.after(failed.was_sent)));
             }
         };
+        self.may_have_run |= response.sent_before;
+        let address = &self.endpoint.address;
         if is_move(response.status) {
             let location = response.location.unwrap_or_default();
             return (

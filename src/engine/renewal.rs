@@ -15,6 +15,7 @@ use crate::http::client::HttpRequest;
 use crate::options::{Settings, invalid};
 use crate::process::cancellation::{CallContext, CancelSource, Interrupt};
 use crate::process::per_process::Process;
+use crate::process::signals::without_signals;
 use crate::protocol::error_table::{RENEWAL, RetryAction};
 use crate::protocol::form::percent_encode;
 use crate::protocol::renewal_response::{Renewed, has_pair, read_renewal};
@@ -202,20 +203,23 @@ impl RenewalTask {
             installation.adopt(&stale);
             return Ok(RenewalResult::TakenOver(stale));
         }
-        let requested_with = requester_with(installation, &stale);
-        if let Some(refusal) = known_tokens(&self.process).refusal(self.key, requested_with) {
-            return Err(refusal);
-        }
-        if let Some(locked) = &mut locked {
-            locked.make_room().map_err(|error| error.in_a_call())?;
-        }
-        let Some(renewed) = self.ask(&stale).inspect_err(|error| {
-            if error.portal_code().eq_ignore_ascii_case("invalid_grant") {
-                known_tokens(&self.process).refuse(self.key, requested_with, error);
+        let renewed = loop {
+            let refused = match self.ask_once(&stale, locked.as_deref_mut()) {
+                Ok(Some(renewed)) => break renewed,
+                Ok(None) => return Ok(RenewalResult::Abandoned),
+                Err(error) if is_invalid_grant(&error) => error,
+                Err(error) => return Err(error),
+            };
+            let second = match &mut locked {
+                Some(locked) => locked.second_pair().map_err(|error| error.in_a_call())?,
+                None => None,
+            };
+            stale = second.ok_or(refused)?;
+            log::info!(target: LOG, "portal={} the second pair of tokens is used from now on", installation.portal);
+            if stale.are_good_after(&self.refused) {
+                installation.adopt(&stale);
+                return Ok(RenewalResult::TakenOver(stale));
             }
-        })?
-        else {
-            return Ok(RenewalResult::Abandoned);
         };
         let fresh = credentials(installation, &stale, renewed);
         if let Some(locked) = locked {
@@ -233,6 +237,28 @@ impl RenewalTask {
         installation.adopt(&fresh);
         log::info!(target: LOG, "portal={} token renewed", installation.portal);
         Ok(RenewalResult::Renewed(fresh))
+    }
+
+    /// Asks for a pair that replaces this one, unless the same was refused before. `None`: nobody
+    /// waits for it any more.
+    fn ask_once(
+        &self,
+        stale: &Credentials,
+        locked: Option<&mut (dyn LockedInstallation + '_)>,
+    ) -> Result<Option<Renewed>, Error> {
+        let requested_with = requester_with(&self.installation, stale);
+        let known = known_tokens(&self.process);
+        if let Some(refusal) = known.refusal(self.key, requested_with) {
+            return Err(refusal);
+        }
+        if let Some(locked) = locked {
+            locked.make_room().map_err(|error| error.in_a_call())?;
+        }
+        self.ask(stale).inspect_err(|error| {
+            if is_invalid_grant(error) {
+                known.refuse(self.key, requested_with, error);
+            }
+        })
     }
 
     /// Stores a pair in the state directory, and with it what could not be stored before.
@@ -383,6 +409,11 @@ impl Drop for Ending {
     }
 }
 
+/// Whether the refresh token was used before, or is too old.
+fn is_invalid_grant(error: &Error) -> bool {
+    error.portal_code().eq_ignore_ascii_case("invalid_grant")
+}
+
 /// Who asks the authorization server, whatever the token.
 fn requester_of(installation: &Installation) -> RequesterId {
     let settings = &installation.settings;
@@ -403,25 +434,6 @@ fn requester_with(installation: &Installation, stale: &Credentials) -> Requester
         &settings.client_secret,
         &stale.tokens.refresh_token,
     )
-}
-
-/// Runs `f` with all signals blocked. A thread that it starts keeps them blocked.
-#[cfg(unix)]
-fn without_signals<T>(f: impl FnOnce() -> T) -> T {
-    use nix::sys::signal::{SigSet, SigmaskHow};
-    let former = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
-    let done = f();
-    if let Ok(former) = former
-        && let Err(why) = former.thread_set_mask()
-    {
-        log::error!(target: LOG, "signals stay blocked on this thread: {why}");
-    }
-    done
-}
-
-#[cfg(not(unix))]
-fn without_signals<T>(f: impl FnOnce() -> T) -> T {
-    f()
 }
 
 fn credentials(installation: &Installation, stale: &Credentials, renewed: Renewed) -> Credentials {

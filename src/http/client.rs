@@ -199,7 +199,17 @@ impl HttpClient {
                     && was_closed(&error) =>
             {
                 log::debug!(target: LOG, "a pooled connection was closed by the server; opening another");
-                pool.exchange(request, true)
+                let sent_before =
+                    Exchange::with(|exchange| std::mem::take(&mut exchange.sent)).unwrap_or(true);
+                let outcome = pool.exchange(request, true);
+                if sent_before {
+                    // For the error as well.
+                    let _ = Exchange::with(|exchange| exchange.sent = true);
+                }
+                outcome.map(|response| Response {
+                    sent_before,
+                    ..response
+                })
             }
             outcome => outcome,
         }
@@ -286,6 +296,7 @@ impl Pool {
             location: hidden.location,
             retry_after: text(response.headers(), &RETRY_AFTER).and_then(|v| read_retry_after(&v)),
             body,
+            sent_before: false,
         })
     }
 }

@@ -29,17 +29,39 @@ pub(crate) static METHOD: Method = Method {
 };
 
 /// How many commands the portal accepts in one request.
-const MAX_COMMANDS: usize = 50;
+pub(crate) const MAX_COMMANDS: usize = 50;
 /// How many updates take their turns at once.
 const SLICE: usize = 10_000;
 
 type Outcome = Result<(), Error>;
+
+/// What became of one update.
+#[derive(Clone, Debug)]
+pub(crate) struct Fate {
+    pub(crate) outcome: Outcome,
+    /// Whether the portal may still execute an attempt of it: one whose answer did not come, or did
+    /// not say whether it was executed. A later attempt may have succeeded.
+    pub(crate) may_still_run: bool,
+    /// Whether the outcome is that of the whole request, and says nothing about the update.
+    pub(crate) of_request: bool,
+}
+
+/// Sends all updates, and returns what became of each, in their order.
+#[cfg(feature = "provider")]
+pub(crate) fn send(installation: &Arc<Installation>, updates: &[&Update]) -> Vec<Fate> {
+    fates(installation, updates)
+}
 
 /// Sends all updates and returns the outcome of each, in their order.
 ///
 /// Of several updates for one message only the last is sent, and all get its outcome. The portal
 /// keeps what arrives last, and an earlier one that is sent again must not arrive after it.
 pub(crate) fn update(installation: &Arc<Installation>, updates: &[&Update]) -> Vec<Outcome> {
+    let fates = fates(installation, updates).into_iter();
+    fates.map(|fate| fate.outcome).collect()
+}
+
+fn fates(installation: &Arc<Installation>, updates: &[&Update]) -> Vec<Fate> {
     if updates.is_empty() {
         return Vec::new();
     }
@@ -47,7 +69,11 @@ pub(crate) fn update(installation: &Arc<Installation>, updates: &[&Update]) -> V
     let operation = match Operation::begin(installation, &METHOD) {
         Ok(operation) => operation,
         Err(error) => {
-            let refused = |update: &&Update| update.check().and(Err(error.clone()));
+            let refused = |update: &&Update| Fate {
+                outcome: update.check().and(Err(error.clone())),
+                may_still_run: false,
+                of_request: true,
+            };
             return updates.iter().map(refused).collect();
         }
     };
@@ -78,7 +104,7 @@ struct Plan {
 
 /// The outcomes of the updates, by their positions.
 struct Outcomes {
-    all: Vec<Outcome>,
+    all: Vec<Fate>,
     /// The latest errors: equal ones are kept once.
     errors: Vec<Error>,
 }
@@ -89,15 +115,35 @@ impl Outcomes {
     fn new(count: usize) -> Self {
         let none = Error::new(ErrorKind::Internal, "an update has no outcome");
         Self {
-            all: vec![Err(none); count],
+            all: vec![
+                Fate {
+                    outcome: Err(none),
+                    may_still_run: false,
+                    of_request: true,
+                };
+                count
+            ],
             errors: Vec::new(),
         }
     }
 
-    fn set(&mut self, at: usize, outcome: Outcome) {
+    /// Sets the outcome of an update itself.
+    fn set(&mut self, at: usize, outcome: Outcome, may_still_run: bool) {
         let outcome = outcome.map_err(|error| self.shared(error));
         if let Some(place) = self.all.get_mut(at) {
-            *place = outcome;
+            *place = Fate {
+                outcome,
+                may_still_run,
+                of_request: false,
+            };
+        }
+    }
+
+    /// Sets the error of a request as the outcome of one of its updates.
+    fn fail(&mut self, at: usize, error: &Error, may_still_run: bool) {
+        self.set(at, Err(error.clone()), may_still_run);
+        if let Some(place) = self.all.get_mut(at) {
+            place.of_request = true;
         }
     }
 
@@ -153,7 +199,7 @@ impl<'a> Chunk<'a> {
 
 /// Whether the portal might take a part of the id for a reference to the result of another command.
 /// It does so only in batches, so such an id is sent alone.
-fn has_reference(message_id: &str) -> bool {
+pub(crate) fn has_reference(message_id: &str) -> bool {
     const NAMES: [&str; 5] = ["result", "next", "total", "time", "error"];
     message_id.split('$').skip(1).any(|after| {
         NAMES.iter().any(|name| {
@@ -186,12 +232,12 @@ impl<'u> BatchOperation<'_, 'u> {
                 && let Err(interrupt) = self.operation.call.check()
             {
                 let error = self.operation.call.error(interrupt, "checking the updates");
-                (0..=at).for_each(|at| self.outcomes.set(at, Err(error.clone())));
+                (0..=at).for_each(|at| self.outcomes.fail(at, &error, false));
                 self.given_up = Some(error);
                 break;
             }
             match update.check() {
-                Err(error) => self.outcomes.set(at, Err(error)),
+                Err(error) => self.outcomes.set(at, Err(error), false),
                 Ok(_) => match last.entry(update.message()) {
                     Entry::Occupied(last) => plan.earlier.push((at, *last.get())),
                     Entry::Vacant(place) => {
@@ -212,7 +258,7 @@ impl<'u> BatchOperation<'_, 'u> {
         }
         if let Some(error) = &self.given_up {
             for at in places {
-                self.outcomes.set(*at, Err(error.clone()));
+                self.outcomes.fail(*at, error, false);
             }
             return;
         }
@@ -245,8 +291,9 @@ impl<'u> BatchOperation<'_, 'u> {
     }
 
     fn fail(&mut self, updates: &[(usize, ValidUpdate<'_>)], error: &Error) {
+        let may_still_run = self.operation.may_have_run();
         for (at, _) in updates {
-            self.outcomes.set(*at, Err(error.clone()));
+            self.outcomes.fail(*at, error, may_still_run);
         }
     }
 
@@ -257,15 +304,21 @@ impl<'u> BatchOperation<'_, 'u> {
             let doing = "waiting for earlier updates of the same messages";
             self.given_up = Some(self.operation.call.error(interrupt, doing));
         }
+        self.operation.next_request();
         if let Some(error) = self.given_up.clone() {
             self.fail(&chunk.updates(), &error);
             return;
         }
-        self.operation.next_request();
         match chunk {
             Chunk::Alone(at, update) => {
                 let outcome = self.operation.post(update);
-                self.outcomes.set(*at, outcome);
+                let may_still_run = self.operation.may_have_run();
+                match outcome {
+                    Err(error) if !is_of_update(&error) => {
+                        self.outcomes.fail(*at, &error, may_still_run);
+                    }
+                    outcome => self.outcomes.set(*at, outcome, may_still_run),
+                }
             }
             Chunk::Batch(updates) => self.send_batch(updates.clone()),
         }
@@ -287,12 +340,19 @@ impl<'u> BatchOperation<'_, 'u> {
                     return;
                 }
             };
-            let mut failed = Vec::new();
+            let mut failed: Vec<FailedUpdate<'_>> = Vec::new();
             for (update, outcome) in pending.into_iter().zip(outcomes) {
                 match outcome {
-                    Ok(()) => self.outcomes.set(update.0, Ok(())),
+                    Ok(()) => {
+                        let may_still_run = self.operation.may_have_run();
+                        self.outcomes.set(update.0, Ok(()), may_still_run);
+                    }
                     Err(error) => failed.push((update, error)),
                 }
+            }
+            // The answer says that a command failed, and for some not whether before or after.
+            if failed.iter().any(|(_, error)| error.may_have_run) {
+                self.operation.note_may_have_run();
             }
             pending = self.retry_failed(failed);
         }
@@ -317,7 +377,8 @@ impl<'u> BatchOperation<'_, 'u> {
                     let wait = error.retry_after();
                     for ((at, _), failed) in these {
                         let error = failed.error.with_retry_after(wait);
-                        self.outcomes.set(at, Err(error));
+                        let may_still_run = self.operation.may_have_run();
+                        self.outcomes.set(at, Err(error), may_still_run);
                     }
                     if !matches!(action, RetryAction::Never | RetryAction::AfterBackoff) {
                         self.given_up = Some(error);
@@ -335,6 +396,15 @@ impl<'u> BatchOperation<'_, 'u> {
         }
         again
     }
+}
+
+/// Whether the error of a single update says something about the update, and not only about the
+/// request.
+fn is_of_update(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::MessageNotFound | ErrorKind::InvalidArgument | ErrorKind::AccessDenied
+    )
 }
 
 /// Whether a request failed as a whole for a reason that applies to the next one as well.
@@ -491,6 +561,7 @@ mod tests {
             location: None,
             retry_after: None,
             body: body.as_bytes().to_vec(),
+            sent_before: false,
         }
     }
 

@@ -1,6 +1,8 @@
 //! The REST methods, one file each: a method's name, whether it is idempotent, how its request is
 //! written, how its answer is read, and what its error codes mean.
 
+#[cfg(feature = "provider")]
+pub(crate) mod application;
 pub(crate) mod batch;
 pub(crate) mod sender;
 pub(crate) mod status_get;

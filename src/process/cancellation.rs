@@ -31,6 +31,12 @@ impl CancelSource {
         }
     }
 
+    /// Whether calls were ever cancelled.
+    #[cfg(feature = "provider")]
+    pub(crate) fn was_cancelled(&self) -> bool {
+        self.epoch.load(Ordering::SeqCst) > 0
+    }
+
     /// Ends the client's calls that are under way. The epoch changes first, so that a call that
     /// starts to wait after the wake-ups sees it before it waits.
     pub(crate) fn cancel(&self, process: &Arc<Process>) {

@@ -6,3 +6,4 @@ pub(crate) mod keyed_queue;
 pub(crate) mod pending;
 pub(crate) mod per_process;
 pub(crate) mod registry;
+pub(crate) mod signals;

@@ -71,7 +71,11 @@ impl Drop for InFlightGuard {
 }
 
 /// A static cell with one value for each process.
-pub(crate) struct PerProcess<T>(ArcSwapOption<Content<T>>);
+pub(crate) struct PerProcess<T> {
+    content: ArcSwapOption<Content<T>>,
+    /// Makes the value of a process. A forked child has that of its parent, which may be torn.
+    make: fn(Option<&T>) -> T,
+}
 
 #[derive(Debug)]
 struct Content<T> {
@@ -85,13 +89,24 @@ pub(crate) struct Local<T>(Arc<Content<T>>);
 
 impl<T: Default> PerProcess<T> {
     pub(crate) const fn new() -> Self {
-        Self(ArcSwapOption::const_empty())
+        Self::made_by(|_| T::default())
+    }
+}
+
+impl<T> PerProcess<T> {
+    /// A cell whose value in a child depends on that of the parent. `make` may be called more than
+    /// once, by several threads of the child at the same time.
+    pub(crate) const fn made_by(make: fn(Option<&T>) -> T) -> Self {
+        Self {
+            content: ArcSwapOption::const_empty(),
+            make,
+        }
     }
 
     /// The value of this process, which must be the current one.
     pub(crate) fn of(&self, process: &Arc<Process>) -> Local<T> {
         loop {
-            let present = self.0.load();
+            let present = self.content.load();
             if let Some(content) = present.as_ref()
                 && content.process.id == process.id
             {
@@ -99,9 +114,9 @@ impl<T: Default> PerProcess<T> {
             }
             let fresh = Arc::new(Content {
                 process: Arc::clone(process),
-                value: T::default(),
+                value: (self.make)(present.as_ref().map(|content| &content.value)),
             });
-            self.0.compare_and_swap(&*present, Some(fresh));
+            self.content.compare_and_swap(&*present, Some(fresh));
             if let Some(inherited) = present.as_ref() {
                 inherited.keep_if_torn();
             }

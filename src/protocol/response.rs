@@ -18,6 +18,8 @@ pub(crate) struct Response {
     pub(crate) location: Option<String>,
     pub(crate) retry_after: Option<Duration>,
     pub(crate) body: Vec<u8>,
+    /// Whether the request was sent before as well, on a connection that broke then.
+    pub(crate) sent_before: bool,
 }
 
 /// Who answered, and the secrets that must not be passed on from the answer.
@@ -226,6 +228,7 @@ mod tests {
             location: None,
             retry_after: None,
             body: body.as_bytes().to_vec(),
+            sent_before: false,
         }
     }
 

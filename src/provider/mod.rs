@@ -1,57 +1,72 @@
 //! The provider's handle: installations, the portals' requests, and receipts that are kept until the
 //! portals have them.
 
+mod confirm;
+mod context;
+mod drain;
+mod fate;
+mod housekeeping;
+mod import;
 pub(crate) mod request;
 
 use crate::Client;
-use crate::options::Config;
+use crate::engine::installation::Installation;
+use crate::options::{Config, StoreUrl, invalid};
+use crate::process::cancellation::{CallContext, CancelSource};
+use crate::process::per_process::Process;
+use crate::store::database::{Access, Database};
+use crate::store::installations::{InstallationState, ProviderStore};
+use crate::store::lanes;
+use crate::store::receipts::{self, GIVE_UP_AFTER, MessageKey, REFUSED, SETTLED};
+use crate::store::references;
+use crate::store::sqlite::{self, Sqlite};
+use crate::store::token_store::LockError;
 use crate::values::error::{Error, ErrorKind};
 use crate::values::receipt::{Receipt, Reference};
-use crate::values::status::Update;
-use request::RequestKind;
+use crate::values::status::{Status, Update, ValidUpdate, shorten};
+use context::Context;
+use request::Request;
 use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Does the whole job of a provider of messages, for any number of portals.
-#[derive(Clone, Debug)]
-pub struct Provider {}
+/// How many receipts are stored in one transaction.
+const RECEIPTS_AT_ONCE: usize = 10_000;
 
-fn later() -> Error {
-    Error::new(ErrorKind::Internal, "not built yet")
-}
-
-/// A request of a portal, which was checked to be the portal's.
-#[derive(Clone, Debug)]
-pub struct Request {}
-
-impl Request {
-    /// What the portal wants.
-    pub fn kind(&self) -> RequestKind {
-        RequestKind::Message
-    }
-
-    /// The portal's permanent id; empty if a frame does not say it.
-    pub fn member_id(&self) -> &str {
-        ""
-    }
-
-    /// The portal's REST address as the request says it; empty if it does not.
-    pub fn client_endpoint(&self) -> &str {
-        ""
-    }
-
-    /// A field of the request under the portal's own name, such as `message_id` or
-    /// `auth[user_id]`. `None` if there is none.
-    pub fn get(&self, _name: &str) -> Option<&str> {
-        None
-    }
-
-    /// All fields, in their order.
-    pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
-        std::iter::empty()
-    }
-}
+/// Does the whole job of a provider of messages, for any number of portals: keeps installations,
+/// checks the portals' requests, and keeps receipts until the portals have them.
+///
+/// Everything is in a store, which any number of processes of one machine share. Cheap to clone. Any
+/// number of threads may use one provider at once. A provider that was opened before a `fork` works
+/// in parent and child, if no thread was using its store at that moment.
+///
+/// What [`report`](Self::report) has acknowledged is at the portal in the end, the newest status last, or
+/// is counted as waiting, held or refused, with the reason.
+///
+/// ```no_run
+/// use b24_messageservice::{Config, Provider, RequestKind, Status};
+/// use std::time::Duration;
+///
+/// let mut config = Config::new();
+/// config.store("sqlite:/var/lib/sms/b24.db").client_id("app.1").client_secret("SECRET");
+/// let provider = Provider::open(&config)?;
+/// # let (content_type, body) = ("", b"");
+/// let request = provider.receive(content_type, body)?;
+/// if request.kind() == RequestKind::Message {
+///     let (code, id) = (request.get("code").unwrap_or(""), request.get("message_id").unwrap_or(""));
+///     provider.track("operator-1", request.member_id(), code, id)?;
+/// }
+/// provider.report_reference("operator-1", Status::Delivered, None)?;
+/// let drained = provider.drain(Duration::from_secs(60))?;
+/// println!("{} sent, {} waiting", drained.sent, drained.waiting);
+/// # Ok::<(), b24_messageservice::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Provider(Arc<Context>);
 
 /// What a drain has done, and what is left.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,6 +118,8 @@ pub struct RefusedReceipt {
     pub code: String,
     /// The portal's id of the message.
     pub message_id: String,
+    /// The operator of `reference`.
+    pub operator: String,
     /// The operator's reference, if it was reported by that and never tracked.
     pub reference: String,
     /// The status that was not sent.
@@ -114,165 +131,636 @@ pub struct RefusedReceipt {
 }
 
 impl Provider {
-    /// Opens the store: checks it, and makes or updates it.
+    /// Opens the store: checks it, and makes it or adds what its tables lack. It is closed again
+    /// until it is used.
     ///
     /// # Errors
-    /// `InvalidConfig`, naming the option.
-    pub fn open(_config: &Config) -> Result<Self, Error> {
-        Err(later())
+    /// `InvalidConfig`, naming the option: one that is missing, or a store that this user may not
+    /// use or that is another application's. `Storage` if the store cannot be used at the moment.
+    pub fn open(config: &Config) -> Result<Self, Error> {
+        let process = Process::current();
+        let _active = process.enter();
+        let settings = config.check_provider()?.clone();
+        let cancel = Arc::new(CancelSource::new(config.on_interrupt.clone()));
+        let Some(StoreUrl::Sqlite(path)) = &settings.store else {
+            return Err(invalid("store", "is missing"));
+        };
+        let call = CallContext::new(
+            &process,
+            Arc::clone(&cancel),
+            settings.timeout,
+            settings.connect_timeout,
+            "try again",
+        );
+        let opened = Sqlite::open(
+            path,
+            settings.durability,
+            settings.store_max_mb,
+            &settings.client_id,
+            &process,
+            &call,
+        );
+        let database: Arc<dyn Database> = Arc::new(opened.map_err(|error| match error {
+            LockError::Storage(error) => error.at_opening(),
+            other => context::storage_error(&call, other),
+        })?);
+        let key_file = settings.store_key_file.clone();
+        let store = ProviderStore::new(database, &settings.client_id, key_file)?;
+        Ok(Self(Arc::new(Context {
+            settings,
+            on_interrupt: config.on_interrupt.clone(),
+            store: Arc::new(store),
+            cancel,
+            closed: AtomicBool::new(false),
+        })))
     }
 
-    /// Reads a request of a portal and checks that it is the portal's.
+    /// Reads a request of a portal, checks that it is the portal's, and does what it asks for if
+    /// that is an installation or an uninstallation. `content_type` and `body` are those of the
+    /// HTTP request. No answer is sent: that is for the host program.
+    ///
+    /// A message is the portal's if it has the `application_token` of the installation. For an
+    /// installation the authorization server is asked. A frame is returned as it is; see
+    /// [`Provider::install_request`].
     ///
     /// # Errors
-    /// `InvalidArgument` if it cannot be read, `AccessDenied` if it is not proven to be the portal's.
-    pub fn receive(&self, _content_type: &str, _body: &[u8]) -> Result<Request, Error> {
-        Err(later())
+    /// `InvalidArgument` if it cannot be read (answer 400), `AccessDenied` if it is not proven to be
+    /// the portal's (403); any other means that it was not decided (503).
+    pub fn receive(&self, content_type: &str, body: &[u8]) -> Result<Request, Error> {
+        self.0.receive(content_type, body)
     }
 
-    /// Installs.
+    /// Installs with an answer of the authorization server, or the `auth` of an event, as JSON.
+    /// `application_token` is that of the installation; empty if it is not known, then the first
+    /// message that the authorization server confirms sets it.
+    ///
+    /// It is believed when the authorization server confirms it. Tokens that are known already change
+    /// nothing. If the portal has a pair already, this one is kept and used when the other is refused.
     ///
     /// # Errors
-    /// `AccessDenied` if the authorization server does not confirm it.
-    pub fn install(&self, _auth_json: &str, _application_token: &str) -> Result<(), Error> {
-        Err(later())
+    /// `InvalidArgument`, `AccessDenied` if it is not confirmed; others if nobody could be asked.
+    pub fn install(&self, auth_json: &str, application_token: &str) -> Result<(), Error> {
+        self.0.install(auth_json, application_token)
     }
 
-    /// Installs from the page of the installation wizard.
+    /// Installs with the tokens of a frame. Only for the page of the installation wizard: a later
+    /// opening of the application brings the tokens of whoever opened it.
     ///
     /// # Errors
     /// As [`Provider::install`].
-    pub fn install_request(&self, _frame: &Request) -> Result<(), Error> {
-        Err(later())
+    pub fn install_request(&self, frame: &Request) -> Result<(), Error> {
+        self.0.install_request(frame)
     }
 
-    /// Moves the installations of a `state_dir` to the store. Returns how many.
+    /// Moves the installations that a `state_dir` has of this application to the store. The
+    /// directory's files then say so, and clients that use them fail and say so as well. Returns how many were moved.
     ///
     /// # Errors
+    /// `Storage` or those of [`Provider::install`] for the first that could not be moved; it stays
+    /// where it is.
+    pub fn import_state_dir(&self, path: &Path) -> Result<usize, Error> {
+        self.0.import_state_dir(path)
+    }
+
+    /// A client of a portal, whose tokens are those of the store. It waits for the same rate limit
+    /// as drains.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if the portal has not installed the application.
+    pub fn client(&self, member_id: &str) -> Result<Client, Error> {
+        let process = Process::current();
+        let _active = process.enter();
+        let call = self.call(&process)?;
+        let context = &self.0;
+        let stored = context.run(&call, Access::Read, |transaction| {
+            context.store.installation(transaction, member_id)
+        })?;
+        let cancel = Arc::new(CancelSource::new(context.on_interrupt.clone()));
+        let installation: Option<Installation> = match stored {
+            Some(stored) => {
+                context.installation(context.settings.clone(), member_id, &stored, &cancel)?
+            }
+            None => None,
+        };
+        let installation = installation.ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidArgument,
+                format!(
+                    "portal {:?} has not installed the application, or has removed it: give the \
+                     member_id of an installation in the store",
+                    shorten(member_id)
+                ),
+            )
+        })?;
+        Ok(Client::of(installation))
+    }
+
+    /// Says which message an operator's reference stands for. A receipt by that reference that came
+    /// before is reported now. Doing it again is harmless. Several references may stand for one message.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if the reference stands for another message since less than 72 hours;
     /// `Storage`.
-    pub fn import_state_dir(&self, _path: &Path) -> Result<usize, Error> {
-        Err(later())
-    }
-
-    /// A client of a portal, with the tokens of the store.
-    ///
-    /// # Errors
-    /// `InvalidArgument` if the portal is not installed.
-    pub fn client(&self, _member_id: &str) -> Result<Client, Error> {
-        Err(later())
-    }
-
-    /// Says which message an operator's reference stands for.
-    ///
-    /// # Errors
-    /// `InvalidArgument`, `Storage`.
     pub fn track<'a>(
         &self,
-        _reference: impl Into<Reference<'a>>,
-        _member_id: &str,
-        _code: &str,
-        _message_id: &str,
+        reference: impl Into<Reference<'a>>,
+        member_id: &str,
+        code: &str,
+        message_id: &str,
     ) -> Result<(), Error> {
-        Err(later())
+        let reference = reference.into();
+        reference.check()?;
+        check_member_id(member_id)?;
+        ValidUpdate::new(code, message_id, Status::Sent.as_str())?;
+        let key = MessageKey {
+            member_id,
+            code,
+            message_id,
+        };
+        let tracked = self.add(|transaction| {
+            let kept_since = transaction.now() - GIVE_UP_AFTER;
+            references::track(
+                transaction,
+                reference.operator,
+                reference.reference,
+                key,
+                kept_since,
+            )
+        })?;
+        if tracked {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!(
+                "reference {:?} stands for another message: give each message a reference of its \
+                 own, and name the operator if several have the same",
+                shorten(reference.reference)
+            ),
+        ))
     }
 
-    /// Stores a receipt, to be sent by a drain.
+    /// Stores a receipt: the status of a message, and when it came about (`None`: now). When this
+    /// returns, it is not lost. A drain sends it.
+    ///
+    /// The status with the highest rank counts: `queued`, then `sent`, then the final ones
+    /// `delivered`, `undelivered` and `failed`; of two with the same rank the later. So receipts
+    /// may come twice and in any order. A time in the future counts as now.
     ///
     /// # Errors
-    /// `InvalidArgument`, `Storage`.
+    /// `InvalidArgument`; `Storage`, for which it is not stored: let the operator send it again
+    /// later.
     pub fn report(
         &self,
-        _member_id: &str,
-        _code: &str,
-        _message_id: &str,
-        _status: impl AsRef<str>,
-        _at: Option<SystemTime>,
+        member_id: &str,
+        code: &str,
+        message_id: &str,
+        status: impl AsRef<str>,
+        at: Option<SystemTime>,
     ) -> Result<(), Error> {
-        Err(later())
+        check_member_id(member_id)?;
+        let update = ValidUpdate::new(code, message_id, status.as_ref())?;
+        let at = at.map(unix_milliseconds);
+        let key = MessageKey {
+            member_id,
+            code: update.code,
+            message_id: update.message_id,
+        };
+        self.add(|transaction| receipts::put(transaction, key, update.status, at))
     }
 
-    /// Stores the receipts of one portal.
+    /// Stores receipts of one portal, in one commit for every 10,000. The outcomes are in their
+    /// order; the outcome of one that cannot be stored says why, and the others are stored.
     pub fn report_batch<U: Borrow<Update>>(
         &self,
-        _member_id: &str,
+        member_id: &str,
         updates: impl IntoIterator<Item = U>,
     ) -> Vec<Result<(), Error>> {
-        updates.into_iter().map(|_| Err(later())).collect()
+        self.report_many(
+            updates
+                .into_iter()
+                .map(|update| Receipt::of(member_id, update.borrow().clone())),
+        )
     }
 
-    /// Stores receipts of any portals.
+    /// Stores receipts of any portals, as [`Provider::report_batch`].
     pub fn report_many<R: Borrow<Receipt>>(
         &self,
         receipts: impl IntoIterator<Item = R>,
     ) -> Vec<Result<(), Error>> {
-        receipts.into_iter().map(|_| Err(later())).collect()
+        let mut outcomes = Vec::new();
+        let mut receipts = receipts.into_iter();
+        loop {
+            let slice: Vec<R> = receipts.by_ref().take(RECEIPTS_AT_ONCE).collect();
+            if slice.is_empty() {
+                return outcomes;
+            }
+            outcomes.extend(self.report_slice(&slice));
+        }
     }
 
-    /// Stores a receipt under the operator's reference.
+    fn report_slice<R: Borrow<Receipt>>(&self, slice: &[R]) -> Vec<Result<(), Error>> {
+        let checked: Vec<Result<_, Error>> = slice
+            .iter()
+            .map(|receipt| {
+                let receipt: &Receipt = receipt.borrow();
+                check_member_id(&receipt.member_id)?;
+                let update = receipt.update.check()?;
+                let key = MessageKey {
+                    member_id: &receipt.member_id,
+                    code: update.code,
+                    message_id: update.message_id,
+                };
+                Ok((key, update.status, receipt.at.map(unix_milliseconds)))
+            })
+            .collect();
+        let stored = self.add(|transaction| {
+            for (key, status, at) in checked.iter().flatten() {
+                receipts::put(transaction, *key, *status, *at)?;
+            }
+            Ok(())
+        });
+        checked
+            .into_iter()
+            .map(|checked| checked.and_then(|_| stored.clone()))
+            .collect()
+    }
+
+    /// Stores a receipt under an operator's reference, as [`Provider::report`]. If the reference is
+    /// not tracked yet, the receipt waits for that for an hour.
     ///
     /// # Errors
-    /// `InvalidArgument`, `Storage`.
+    /// As [`Provider::report`].
     pub fn report_reference<'a>(
         &self,
-        _reference: impl Into<Reference<'a>>,
-        _status: impl AsRef<str>,
-        _at: Option<SystemTime>,
+        reference: impl Into<Reference<'a>>,
+        status: impl AsRef<str>,
+        at: Option<SystemTime>,
     ) -> Result<(), Error> {
-        Err(later())
+        let reference = reference.into();
+        reference.check()?;
+        let status: Status = status.as_ref().parse()?;
+        let at = at.map(unix_milliseconds);
+        self.add(|transaction| {
+            references::report(
+                transaction,
+                reference.operator,
+                reference.reference,
+                status,
+                at,
+            )
+        })
     }
 
-    /// Sends receipts for so long.
+    /// Sends receipts for so long, and returns within the timeout after that: no request is started
+    /// later. Any number of drains may run at once, in any processes.
+    ///
+    /// `workers` threads send; with 0 only the calling thread does. A portal that fails is tried
+    /// again later, and delays no other.
     ///
     /// # Errors
-    /// `Storage`, `Cancelled`.
-    pub fn drain(&self, _budget: Duration) -> Result<Drained, Error> {
-        Err(later())
+    /// `Storage` if the store cannot be used, `Cancelled` after [`Provider::cancel`]. What was sent
+    /// until then is noted.
+    pub fn drain(&self, budget: Duration) -> Result<Drained, Error> {
+        self.0.check_open()?;
+        let counts = drain::drain(&self.0, budget)?;
+        let process = Process::current();
+        let _active = process.enter();
+        let call = self.0.call(&process);
+        let (held, waiting, next_due) = self.0.run(&call, Access::Read, |transaction| {
+            let now = transaction.now();
+            let lanes: BTreeMap<_, _> = lanes::all(transaction)?.into_iter().collect();
+            let (early, oldest_early) = references::waiting(transaction)?;
+            let mut held = 0;
+            let mut waiting = early;
+            let mut next_due = oldest_early.map(|at| at + receipts::UNKNOWN_FOR);
+            for (member_id, count, _, due_at) in receipts::waiting(transaction)? {
+                match lanes.get(&member_id) {
+                    Some(lane) if lane.held => held += count,
+                    lane => {
+                        waiting += count;
+                        let due_at = lane.map_or(due_at, |lane| due_at.max(lane.wait_until));
+                        next_due = Some(next_due.map_or(due_at, |next| next.min(due_at)));
+                    }
+                }
+            }
+            Ok((held, waiting, next_due.map(|at| until(at, now))))
+        })?;
+        Ok(Drained {
+            sent: counts.sent.into_inner(),
+            refused: counts.refused.into_inner(),
+            held,
+            waiting,
+            next_due,
+        })
     }
 
-    /// What the store has about each portal.
+    /// What the store has about each portal, in the order of their ids.
     ///
     /// # Errors
     /// `Storage`.
     pub fn inspect(&self) -> Result<Vec<PortalState>, Error> {
-        Err(later())
+        let process = Process::current();
+        let _active = process.enter();
+        let call = self.call(&process)?;
+        self.0.run(&call, Access::Read, |transaction| {
+            let now = transaction.now();
+            let mut portals: BTreeMap<String, PortalState> = BTreeMap::new();
+            for (member_id, installation) in crate::store::installations::all(transaction)? {
+                let mut portal = PortalState::new(&member_id);
+                portal.client_endpoint = installation.0;
+                portal.state = match installation.1 {
+                    InstallationState::Active => "active",
+                    InstallationState::Removed => "uninstalled",
+                };
+                portals.insert(member_id, portal);
+            }
+            let mut waits = BTreeMap::new();
+            for (member_id, lane) in lanes::all(transaction)? {
+                let portal = portals
+                    .entry(member_id.clone())
+                    .or_insert_with(|| PortalState::new(&member_id));
+                if portal.state == "active" && lane.held {
+                    portal.state = "held";
+                } else if portal.state == "active" && lane.failures > 0 {
+                    portal.state = "waiting";
+                }
+                portal.reason = lane.reason;
+                waits.insert(member_id, lane.wait_until);
+            }
+            for (member_id, count, oldest, due_at) in receipts::waiting(transaction)? {
+                let portal = portals
+                    .entry(member_id.clone())
+                    .or_insert_with(|| PortalState::new(&member_id));
+                portal.waiting = count;
+                portal.oldest = Some(until(now, oldest));
+                if portal.state != "held" {
+                    let wait_until = waits.get(&member_id).copied().unwrap_or_default();
+                    portal.next_due = Some(until(due_at.max(wait_until), now));
+                }
+            }
+            for (member_id, count) in receipts::refused_counts(transaction)? {
+                portals
+                    .entry(member_id.clone())
+                    .or_insert_with(|| PortalState::new(&member_id))
+                    .refused = count;
+            }
+            Ok(portals.into_values().collect())
+        })
     }
 
-    /// The receipts that were given up, in order; those after the one with the cursor `after`.
+    /// Receipts that were given up, in a fixed order: at most `limit` of those after the one with the
+    /// cursor `after`, which is empty for the first.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if `after` is no cursor; `Storage`.
+    pub fn refused(&self, after: &str, limit: usize) -> Result<Vec<RefusedReceipt>, Error> {
+        let cursor = Cursor::read(after)?;
+        let process = Process::current();
+        let _active = process.enter();
+        let call = self.call(&process)?;
+        let limit = limit.clamp(1, 100_000);
+        self.0.run(&call, Access::Read, |transaction| {
+            let mut all = Vec::new();
+            let mut after_reference = ("", "");
+            match &cursor {
+                Cursor::Message(member_id, code, message_id) => {
+                    let after = MessageKey {
+                        member_id,
+                        code,
+                        message_id,
+                    };
+                    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+                    let refused = receipts::refused(transaction, after, limit)?;
+                    all.extend(refused.into_iter().map(RefusedReceipt::of_message));
+                }
+                Cursor::Reference(operator, reference) => after_reference = (operator, reference),
+            }
+            let left = limit.saturating_sub(all.len());
+            if left > 0 {
+                let limit = i64::try_from(left).unwrap_or(i64::MAX);
+                let (operator, reference) = after_reference;
+                let refused = references::refused(transaction, operator, reference, limit)?;
+                all.extend(refused.into_iter().map(RefusedReceipt::of_reference));
+            }
+            Ok(all)
+        })
+    }
+
+    /// Sends the receipts of a portal again that is held, or that waits after a failure.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if the store does not know the portal; `Storage`.
+    pub fn resume(&self, member_id: &str) -> Result<(), Error> {
+        let process = Process::current();
+        let _active = process.enter();
+        let call = self.call(&process)?;
+        let known = self.0.run(&call, Access::Write, |transaction| {
+            lanes::release_hold(transaction, member_id)
+        })?;
+        if known {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!(
+                "the store knows no portal {:?}: inspect lists them",
+                shorten(member_id)
+            ),
+        ))
+    }
+
+    /// Removes refused receipts, and references, that are older than `keep`. Settled messages are
+    /// remembered for 72 hours in any case.
     ///
     /// # Errors
     /// `Storage`.
-    pub fn refused(&self, _after: &str, _limit: usize) -> Result<Vec<RefusedReceipt>, Error> {
-        Err(later())
+    pub fn prune(&self, keep: Duration) -> Result<(), Error> {
+        const SLICE: i64 = 1000;
+        let process = Process::current();
+        let _active = process.enter();
+        let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX / 4);
+        loop {
+            let call = self.call(&process)?;
+            let removed = self.0.run(&call, Access::Write, |transaction| {
+                let now = transaction.now();
+                let kept = keep.max(GIVE_UP_AFTER);
+                Ok(receipts::forget(transaction, REFUSED, now - keep, SLICE)?
+                    + receipts::forget(transaction, SETTLED, now - kept, SLICE)?
+                    + references::forget(transaction, now - kept, now - keep, SLICE)?)
+            })?;
+            if removed == 0 {
+                return Ok(());
+            }
+        }
     }
 
-    /// Sends the receipts of a portal again that is held.
-    ///
-    /// # Errors
-    /// `Storage`, `InvalidArgument`.
-    pub fn resume(&self, _member_id: &str) -> Result<(), Error> {
-        Err(later())
+    /// Ends drains and calls of this provider that are under way, with
+    /// [`Cancelled`](ErrorKind::Cancelled). Clients that it gave are not affected. For any thread;
+    /// calls made later are not affected.
+    pub fn cancel(&self) {
+        let process = Process::current();
+        let _active = process.enter();
+        self.0.cancel.cancel(&process);
+        drain::cancel(&self.0, &process);
     }
 
-    /// Removes what is older.
-    ///
-    /// # Errors
-    /// `Storage`.
-    pub fn prune(&self, _keep: Duration) -> Result<(), Error> {
-        Err(later())
+    /// Ends drains after the requests that they are making, and waits for them. After that every call
+    /// fails; clients that it gave still work.
+    pub fn close(&self) {
+        self.0.closed.store(true, Ordering::SeqCst);
+        let process = Process::current();
+        let _active = process.enter();
+        let patience = self.0.settings.timeout.saturating_mul(2);
+        let own = Arc::new(CancelSource::new(None));
+        let call = self.0.call_of(&process, &own, patience);
+        drain::wait_for_all(&self.0, &process, &call);
     }
 
-    /// Ends drains and calls that are under way, with `Cancelled`.
-    pub fn cancel(&self) {}
+    fn call(&self, process: &Arc<Process>) -> Result<CallContext, Error> {
+        self.0.check_open()?;
+        Ok(self.0.call(process))
+    }
 
-    /// Ends drains after their requests, and waits for them.
-    pub fn close(&self) {}
+    /// Adds something to the store.
+    fn add<T>(
+        &self,
+        work: impl FnMut(
+            &mut dyn crate::store::database::Transaction,
+        ) -> Result<T, crate::store::token_store::StoreError>,
+    ) -> Result<T, Error> {
+        let process = Process::current();
+        let _active = process.enter();
+        let call = self.call(&process)?;
+        self.0.run(&call, Access::Add, work)
+    }
+}
+
+impl PortalState {
+    fn new(member_id: &str) -> Self {
+        Self {
+            member_id: member_id.to_owned(),
+            client_endpoint: String::new(),
+            state: "unknown",
+            reason: String::new(),
+            waiting: 0,
+            refused: 0,
+            oldest: None,
+            next_due: None,
+        }
+    }
+}
+
+impl RefusedReceipt {
+    fn of_message(refused: receipts::Refusal) -> Self {
+        Self {
+            cursor: Cursor::message(&refused.member_id, &refused.code, &refused.message_id),
+            member_id: refused.member_id,
+            code: refused.code,
+            message_id: refused.message_id,
+            operator: String::new(),
+            reference: String::new(),
+            status: refused.status.as_str(),
+            at_ms: refused.happened_at,
+            reason: refused.reason,
+        }
+    }
+
+    fn of_reference(refused: references::RefusedReference) -> Self {
+        Self {
+            cursor: Cursor::reference(&refused.operator, &refused.reference),
+            member_id: String::new(),
+            code: String::new(),
+            message_id: String::new(),
+            operator: refused.operator,
+            reference: refused.reference,
+            status: refused.status.as_str(),
+            at_ms: refused.happened_at,
+            reason: refused.reason,
+        }
+    }
+}
+
+/// A place in the list of refused receipts: first those of messages, then those of references.
+enum Cursor {
+    Message(String, String, String),
+    Reference(String, String),
+}
+
+impl Cursor {
+    fn message(member_id: &str, code: &str, message_id: &str) -> String {
+        // Texts can always be written as JSON.
+        serde_json::to_string(&[member_id, code, message_id]).unwrap_or_default()
+    }
+
+    fn reference(operator: &str, reference: &str) -> String {
+        serde_json::to_string(&[operator, reference]).unwrap_or_default()
+    }
+
+    fn read(text: &str) -> Result<Self, Error> {
+        if text.is_empty() {
+            return Ok(Self::Message(String::new(), String::new(), String::new()));
+        }
+        let parts: Vec<String> = serde_json::from_str(text).unwrap_or_default();
+        match <[String; 3]>::try_from(parts) {
+            Ok([member_id, code, message_id]) => Ok(Self::Message(member_id, code, message_id)),
+            Err(parts) => match <[String; 2]>::try_from(parts) {
+                Ok([operator, reference]) => Ok(Self::Reference(operator, reference)),
+                Err(_) => Err(Error::new(
+                    ErrorKind::InvalidArgument,
+                    "after is not the cursor of a refused receipt: give that of the last one of the \
+                     list before, or an empty text",
+                )),
+            },
+        }
+    }
+}
+
+fn check_member_id(member_id: &str) -> Result<(), Error> {
+    const MAX: usize = 64;
+    let problem = if member_id.is_empty() {
+        "is empty"
+    } else if member_id.len() > MAX {
+        "is longer than 64 characters"
+    } else if !member_id.bytes().all(|byte| byte.is_ascii_graphic()) {
+        "may contain only printable ASCII characters"
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(
+        ErrorKind::InvalidArgument,
+        format!("member_id {:?} {problem}", shorten(member_id)),
+    ))
+}
+
+fn unix_milliseconds(at: SystemTime) -> i64 {
+    let since = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX / 4);
+    match at.duration_since(UNIX_EPOCH) {
+        Ok(after) => since(after),
+        Err(before) => -since(before.duration()),
+    }
+}
+
+/// The time between two times of the store.
+fn until(at: i64, now: i64) -> Duration {
+    Duration::from_millis(u64::try_from(at - now).unwrap_or_default())
+}
+
+impl fmt::Debug for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 /// For language bindings that are told of a fork beforehand: waits until no thread uses a store, and
-/// keeps it so until [`after_fork`].
+/// keeps it so until [`after_fork`], for at most 5 s.
 #[doc(hidden)]
-pub fn before_fork() {}
+pub fn before_fork() {
+    sqlite::before_fork();
+}
 
 /// For language bindings, after a fork, in the parent as in the child.
 #[doc(hidden)]
-pub fn after_fork() {}
+pub fn after_fork() {
+    sqlite::after_fork();
+}

@@ -1,6 +1,8 @@
 //! What is kept after the process has ended: the tokens of installations and the levels of rate
 //! limits.
 
+#[cfg(feature = "provider")]
+pub(crate) mod database;
 #[cfg(unix)]
 pub(crate) mod directory;
 #[cfg(not(unix))]
@@ -8,12 +10,28 @@ pub(crate) mod directory;
 pub(crate) mod directory;
 #[cfg(unix)]
 mod file_lock;
+#[cfg(feature = "provider")]
+pub(crate) mod installations;
+#[cfg(feature = "provider")]
+pub(crate) mod lanes;
 #[cfg(unix)]
 mod level;
 #[cfg(unix)]
 mod links;
-#[allow(dead_code, reason = "the provider's store seals with it")]
+#[cfg(feature = "provider")]
+pub(crate) mod receipts;
+#[cfg(feature = "provider")]
+pub(crate) mod references;
+#[cfg(feature = "provider")]
+pub(crate) mod schema;
+#[cfg(feature = "provider")]
 pub(crate) mod seal;
+#[cfg(feature = "provider")]
+pub(crate) mod shared_tokens;
+#[cfg(all(unix, feature = "provider"))]
+pub(crate) mod sqlite;
+#[cfg(all(unix, feature = "provider"))]
+mod sqlite_file;
 #[cfg(unix)]
 mod state_dir;
 pub(crate) mod token_record;

@@ -231,23 +231,26 @@ impl Drop for ReservedFile<'_> {
     }
 }
 
+/// Whether an error may disappear without anybody changing the directory.
+pub(super) fn passes(errno: Errno) -> bool {
+    [
+        Errno::NOSPC,
+        Errno::DQUOT,
+        Errno::FBIG,
+        Errno::IO,
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOMEM,
+        Errno::NOBUFS,
+        Errno::AGAIN,
+        Errno::NOLCK,
+    ]
+    .contains(&errno)
+}
+
 /// An error that the system reported.
 pub(super) fn io_error(path: &Path, what: &str, error: &std::io::Error) -> StoreError {
-    let passing = Errno::from_io_error(error).is_some_and(|errno| {
-        [
-            Errno::NOSPC,
-            Errno::DQUOT,
-            Errno::FBIG,
-            Errno::IO,
-            Errno::MFILE,
-            Errno::NFILE,
-            Errno::NOMEM,
-            Errno::NOBUFS,
-            Errno::AGAIN,
-            Errno::NOLCK,
-        ]
-        .contains(&errno)
-    });
+    let passing = Errno::from_io_error(error).is_some_and(passes);
     let removed = error.kind() == std::io::ErrorKind::NotFound;
     let advice = if passing {
         "free disk space, or raise the limit that was reached, and try again"
@@ -257,6 +260,7 @@ pub(super) fn io_error(path: &Path, what: &str, error: &std::io::Error) -> Store
         "use a directory that this process may write to"
     };
     StoreError {
+        option: "state_dir",
         path: path.to_owned(),
         what: format!("{what}: {error}; {advice}"),
         passing,
@@ -264,16 +268,8 @@ pub(super) fn io_error(path: &Path, what: &str, error: &std::io::Error) -> Store
 }
 
 /// On a file system that several machines share, locks and renames do not work as on a local one.
-#[cfg(any(target_os = "linux", target_os = "android"))]
 fn refuse_network(path: &Path) -> Result<(), StoreError> {
-    let stat = sys::statfs(path).map_err(|e| io_error(path, "cannot be used", &e.into()))?;
-    // Some systems extend the sign.
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "the magic numbers have 32 bits"
-    )]
-    match network_name(stat.f_type as u32) {
+    match network_of(path).map_err(|e| io_error(path, "cannot be used", &e.into()))? {
         None => Ok(()),
         Some(kind) => Err(StoreError::new(
             path,
@@ -285,9 +281,22 @@ fn refuse_network(path: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// The kind of file system that a path is on, if several machines may share it.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn network_of(path: &Path) -> rustix::io::Result<Option<&'static str>> {
+    let stat = sys::statfs(path)?;
+    // Some systems extend the sign.
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the magic numbers have 32 bits"
+    )]
+    Ok(network_name(stat.f_type as u32))
+}
+
 #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
-fn refuse_network(_: &Path) -> Result<(), StoreError> {
-    Ok(())
+pub(super) fn network_of(_: &Path) -> rustix::io::Result<Option<&'static str>> {
+    Ok(None)
 }
 
 /// The file systems of Linux that are, or may be, a network's (`linux/magic.h` and their sources).

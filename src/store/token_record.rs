@@ -46,6 +46,17 @@ struct Head {
 impl TokenRecord {
     const VERSION: u32 = 2;
 
+    /// A record of the present pair, which is of the same installation as another refresh token.
+    #[cfg(feature = "provider")]
+    pub(super) fn of(credentials: Credentials, client_id: &str, other_token: &str) -> Self {
+        let mut record = Self {
+            credentials,
+            replaced: ReplacedTokens::default(),
+        };
+        record.replace(client_id, [fingerprint(client_id, other_token)]);
+        record
+    }
+
     /// The newest refresh token as a fingerprint, if there is one.
     pub(super) fn newest(&self, client_id: &str) -> Option<u64> {
         let token = &self.credentials.tokens.refresh_token;

@@ -15,6 +15,11 @@ pub(crate) trait Store: fmt::Debug + Send + Sync {
     /// Where it is, which tells it from other stores.
     fn path(&self) -> &Path;
 
+    /// Whether it has tokens, and not only the levels of rate limits.
+    fn has_tokens(&self) -> bool {
+        true
+    }
+
     /// The record of an installation, if anybody has stored one. Nothing is locked: it may be
     /// replaced at any moment.
     fn look_up(&self, query: InstallationQuery<'_>) -> Result<Option<TokenRecord>, StoreError>;
@@ -44,6 +49,12 @@ pub(crate) trait LockedInstallation {
     /// What is stored about it.
     fn record(&self) -> Option<&TokenRecord>;
 
+    /// A further pair of the installation, to be used from now on instead of the first, whose refresh
+    /// token the authorization server has refused. Most stores have none.
+    fn second_pair(&mut self) -> Result<Option<Credentials>, StoreError> {
+        Ok(None)
+    }
+
     /// Reserves space for the answer, before the refresh token is used for it.
     fn make_room(&mut self) -> Result<(), StoreError>;
 
@@ -67,10 +78,12 @@ pub(crate) struct InstallationQuery<'a> {
     pub(crate) portals: &'a [Origin],
 }
 
-/// An error of the directory or of a file in it.
+/// An error of a store or of a file in it.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("state_dir {}: {what}", path.display())]
+#[error("{option} {}: {what}", path.display())]
 pub(crate) struct StoreError {
+    /// The option that names the store.
+    pub(super) option: &'static str,
     pub(super) path: PathBuf,
     pub(super) what: String,
     /// Whether it may disappear without anybody changing the directory.
@@ -80,9 +93,28 @@ pub(crate) struct StoreError {
 impl StoreError {
     pub(super) fn new(path: &Path, what: impl Into<String>) -> Self {
         Self {
+            option: "state_dir",
             path: path.to_owned(),
             what: what.into(),
             passing: false,
+        }
+    }
+
+    /// The same of a provider's store.
+    #[cfg(feature = "provider")]
+    pub(crate) fn of_database(path: &Path, what: impl Into<String>) -> Self {
+        Self {
+            option: "store",
+            ..Self::new(path, what)
+        }
+    }
+
+    /// The same, if it may disappear without anybody changing the store.
+    #[cfg(feature = "provider")]
+    pub(crate) fn that_passes(self) -> Self {
+        Self {
+            passing: true,
+            ..self
         }
     }
 

@@ -1,6 +1,10 @@
 //! A receipt: the status of a message of a portal, and when it came about.
 
+#[cfg(feature = "provider")]
+use super::error::{Error, ErrorKind};
 use super::status::Update;
+#[cfg(feature = "provider")]
+use super::status::shorten;
 use std::time::SystemTime;
 
 /// The status of one message of one portal, as a provider reports it. A clone is cheap.
@@ -22,6 +26,15 @@ impl Receipt {
         Self {
             member_id: member_id.into(),
             update: Update::new(code, message_id, status),
+            at: None,
+        }
+    }
+
+    #[cfg(feature = "provider")]
+    pub(crate) fn of(member_id: &str, update: Update) -> Self {
+        Self {
+            member_id: member_id.to_owned(),
+            update,
             at: None,
         }
     }
@@ -55,6 +68,33 @@ impl<'a> Reference<'a> {
     pub fn of_operator(mut self, operator: &'a str) -> Self {
         self.operator = operator;
         self
+    }
+}
+
+#[cfg(feature = "provider")]
+impl Reference<'_> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let fault = |what: &str, text: &str, problem: &str| {
+            Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("{what} {:?} {problem}", shorten(text)),
+            ))
+        };
+        for (what, text, max) in [
+            ("reference", self.reference, 255),
+            ("operator", self.operator, 64),
+        ] {
+            if text.len() > max {
+                return fault(what, text, &format!("is longer than {max} bytes"));
+            }
+            if text.chars().any(char::is_control) {
+                return fault(what, text, "contains a control character");
+            }
+        }
+        if self.reference.is_empty() {
+            return fault("reference", "", "is empty");
+        }
+        Ok(())
     }
 }
 

@@ -197,7 +197,7 @@ fn check_message_id(message_id: &str) -> Result<(), Error> {
 }
 
 /// Shortens a value, so that an error message stays readable.
-pub(super) fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     const SHOWN: usize = 40;
     match text.char_indices().nth(SHOWN) {
         None => text.to_owned(),

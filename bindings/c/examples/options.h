@@ -23,15 +23,22 @@ static void check(b24_code code, b24_error *error)
 }
 
 /* A configuration from the leading NAME=VALUE arguments, such as portal=portal.bitrix24.com; *next
- * is the index of the first other argument. The access token may also come from the environment,
- * because other users of the machine can read command lines. */
+ * is the index of the first other argument. Secrets may also come from the environment, because other
+ * users of the machine can read command lines: a client's access token from B24_ACCESS_TOKEN, the
+ * application's secret from B24_CLIENT_SECRET. */
 static b24_config *read_options(int argc, char **argv, int *next)
 {
+    static const char *const secrets[][2] = {
+        {"B24_ACCESS_TOKEN", "access_token"},
+        {"B24_CLIENT_SECRET", "client_secret"},
+    };
     b24_config *config = b24_config_new();
     b24_error *error = NULL;
-    const char *token = getenv("B24_ACCESS_TOKEN");
-    if (token != NULL) {
-        check(b24_config_set(config, "access_token", token, &error), error);
+    for (size_t i = 0; i < sizeof secrets / sizeof secrets[0]; i++) {
+        const char *secret = getenv(secrets[i][0]);
+        if (secret != NULL) {
+            check(b24_config_set(config, secrets[i][1], secret, &error), error);
+        }
     }
     for (*next = 1; *next < argc; ++*next) {
         char *value = strchr(argv[*next], '=');

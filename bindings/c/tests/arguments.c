@@ -4,6 +4,7 @@
 #include <b24_messageservice.h>
 
 #include "check.h"
+#include "portal.h"
 
 enum { HUGE_LENGTH = 1 << 20 };
 
@@ -11,6 +12,7 @@ static const char invalid_utf8[] = "\xC3\x28\xFF";
 
 static b24_config *config;
 static b24_client *client;
+static b24_provider *provider;
 
 /* Expects B24_INVALID_ARGUMENT whose message names the argument, and frees the error. (Taken by its
  * place: the call that sets it may be an argument beside it.) */
@@ -54,6 +56,11 @@ static void frees_take_null(void)
     b24_tokens_free(NULL);
     b24_error_free(NULL);
     b24_client_cancel(NULL);
+    b24_provider_close(NULL);
+    b24_provider_cancel(NULL);
+    b24_request_free(NULL);
+    b24_drained_free(NULL);
+    b24_vocabulary_free(NULL);
     CHECK(true);
 }
 
@@ -78,6 +85,14 @@ static void questions_take_null(void)
     CHECK_NUMBER(b24_list_len(NULL), 0);
     CHECK_TEXT(b24_list_get(NULL, 0, "code"), "");
     CHECK_TEXT(b24_list_get(NULL, 0, NULL), "");
+    CHECK_NUMBER(b24_request_kind_of(NULL), B24_REQUEST_MESSAGE);
+    CHECK_TEXT(b24_request_get(NULL, "code"), "");
+    CHECK_TEXT(b24_request_get(NULL, NULL), "");
+    CHECK_NUMBER(b24_drained_sent(NULL), 0);
+    CHECK_NUMBER(b24_drained_refused(NULL), 0);
+    CHECK_NUMBER(b24_drained_held(NULL), 0);
+    CHECK_NUMBER(b24_drained_waiting(NULL), 0);
+    CHECK_NUMBER(b24_drained_next_due_ms(NULL), -1);
 }
 
 static void config_set_takes_null(void)
@@ -307,6 +322,200 @@ static void lists_take_null(void)
     CHECK_NUMBER(b24_message_status_get(NULL, 0, NULL, NULL), B24_INVALID_ARGUMENT);
 }
 
+/* A place for a handle that is not NULL, to see it overwritten. */
+#define OVERWRITTEN(type, name) type *name = (type *)&name
+
+static void providers_take_null(void)
+{
+    b24_error *error = NULL;
+    OVERWRITTEN(b24_provider, made);
+    refused(b24_provider_open(NULL, &made, &error), &error, "config");
+    CHECK(made == NULL);
+    CHECK_NUMBER(b24_provider_open(NULL, NULL, NULL), B24_INVALID_ARGUMENT);
+    made = (b24_provider *)&made;
+    CHECK_NUMBER(b24_provider_open(config, &made, &error), B24_INVALID_CONFIG);
+    CHECK(made == NULL);
+    b24_error_free(error);
+
+    OVERWRITTEN(b24_request, request);
+    static const char body[] = "a=b";
+    refused(b24_provider_receive(NULL, "", body, 3, &request, &error), &error, "provider");
+    CHECK(request == NULL);
+    request = (b24_request *)&request;
+    refused(b24_provider_receive(provider, NULL, body, 3, &request, &error), &error, "content_type");
+    CHECK(request == NULL);
+    refused(b24_provider_receive(provider, invalid_utf8, body, 3, NULL, &error), &error,
+            "content_type");
+    refused(b24_provider_receive(provider, "", NULL, 3, NULL, &error), &error, "body");
+    refused(b24_provider_receive(provider, "", body, (size_t)-1, NULL, &error), &error, "body");
+    CHECK_NUMBER(b24_provider_receive(provider, "", NULL, 0, NULL, NULL), B24_INVALID_ARGUMENT);
+    CHECK_NUMBER(b24_provider_receive(provider, "text/html", "<p>", 3, NULL, NULL),
+                 B24_INVALID_ARGUMENT);
+    CHECK_NUMBER(b24_provider_receive(NULL, NULL, NULL, 0, NULL, NULL), B24_INVALID_ARGUMENT);
+
+    refused(b24_provider_install(NULL, "{}", "", &error), &error, "provider");
+    refused(b24_provider_install(provider, NULL, "", &error), &error, "auth_json");
+    refused(b24_provider_install(provider, invalid_utf8, "", &error), &error, "auth_json");
+    refused(b24_provider_install(provider, "{}", NULL, &error), &error, "application_token");
+    CHECK_NUMBER(b24_provider_install(provider, "no JSON", "", NULL), B24_INVALID_ARGUMENT);
+    refused(b24_provider_install_request(NULL, NULL, &error), &error, "provider");
+    refused(b24_provider_install_request(provider, NULL, &error), &error, "frame");
+
+    int64_t imported = 7;
+    refused(b24_provider_import_state_dir(NULL, "/tmp", &imported, &error), &error, "provider");
+    CHECK_NUMBER(imported, 0);
+    imported = 7;
+    refused(b24_provider_import_state_dir(provider, NULL, &imported, &error), &error, "path");
+    CHECK_NUMBER(imported, 0);
+    CHECK_NUMBER(b24_provider_import_state_dir(NULL, NULL, NULL, NULL), B24_INVALID_ARGUMENT);
+
+    OVERWRITTEN(b24_client, of_provider);
+    refused(b24_provider_client(NULL, "member", &of_provider, &error), &error, "provider");
+    CHECK(of_provider == NULL);
+    of_provider = (b24_client *)&of_provider;
+    refused(b24_provider_client(provider, NULL, &of_provider, &error), &error, "member_id");
+    CHECK(of_provider == NULL);
+    CHECK_NUMBER(b24_provider_client(provider, "unknown", NULL, NULL), B24_INVALID_ARGUMENT);
+}
+
+static void reports_take_null(void)
+{
+    b24_error *error = NULL;
+    /* What is given in each call: a good argument in all places but one. */
+    static const char *const names[] = {"operator_name", "reference", "member_id", "code",
+                                        "message_id"};
+    static const char *const wrong[] = {NULL, invalid_utf8};
+    for (size_t place = 0; place < 5; place++) {
+        for (size_t i = 0; i < 2; i++) {
+            const char *given[] = {"operator", "r1", "member", "provider1", "m1"};
+            given[place] = wrong[i];
+            refused(b24_provider_track_of(provider, given[0], given[1], given[2], given[3], given[4],
+                                          &error),
+                    &error, names[place]);
+            if (place > 0) {
+                refused(b24_provider_track(provider, given[1], given[2], given[3], given[4], &error),
+                        &error, names[place]);
+            }
+            if (place > 1) {
+                refused(b24_provider_report(provider, given[2], given[3], given[4], "sent", 0, &error),
+                        &error, names[place]);
+            }
+        }
+    }
+    refused(b24_provider_track(NULL, "r1", "member", "provider1", "m1", &error), &error, "provider");
+    refused(b24_provider_track(provider, "", "member", "provider1", "m1", &error), &error,
+            "reference");
+    CHECK_NUMBER(b24_provider_track_of(NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+                 B24_INVALID_ARGUMENT);
+
+    refused(b24_provider_report(NULL, "member", "p", "m", "sent", 0, &error), &error, "provider");
+    refused(b24_provider_report(provider, "member", "p", "m", NULL, 0, &error), &error, "status");
+    refused(b24_provider_report(provider, "member", "p", "m", "lost", 0, &error), &error, "status");
+    CHECK_NUMBER(b24_provider_report(NULL, NULL, NULL, NULL, NULL, 0, NULL), B24_INVALID_ARGUMENT);
+
+    refused(b24_provider_report_reference(NULL, "r", "sent", 0, &error), &error, "provider");
+    refused(b24_provider_report_reference(provider, NULL, "sent", 0, &error), &error, "reference");
+    refused(b24_provider_report_reference(provider, "r", NULL, 0, &error), &error, "status");
+    refused(b24_provider_report_reference(provider, "r", "lost", 0, &error), &error, "status");
+    refused(b24_provider_report_reference_of(provider, NULL, "r", "sent", 0, &error), &error,
+            "operator_name");
+    CHECK_NUMBER(b24_provider_report_reference_of(NULL, NULL, NULL, NULL, 0, NULL),
+                 B24_INVALID_ARGUMENT);
+
+    b24_batch *batch = b24_batch_new();
+    b24_batch_add(batch, "provider1", "m1", "sent");
+    b24_batch_add(batch, "provider1", NULL, "sent");
+    CHECK(strstr(b24_error_message(b24_batch_error(batch, 0)), "not sent yet") != NULL);
+    refused(b24_provider_report_batch(provider, "member", NULL, &error), &error, "batch");
+    refused(b24_provider_report_batch(NULL, "member", batch, &error), &error, "provider");
+    CHECK(strstr(b24_error_message(b24_batch_error(batch, 0)), "provider") != NULL);
+    CHECK(strstr(b24_error_message(b24_batch_error(batch, 1)), "message_id") != NULL);
+    refused(b24_provider_report_batch(provider, NULL, batch, &error), &error, "member_id");
+    CHECK(strstr(b24_error_message(b24_batch_error(batch, 0)), "member_id") != NULL);
+    CHECK_NUMBER(b24_provider_report_batch(NULL, NULL, NULL, NULL), B24_INVALID_ARGUMENT);
+    b24_batch_free(batch);
+}
+
+static void stores_take_null(void)
+{
+    b24_error *error = NULL;
+    OVERWRITTEN(b24_drained, drained);
+    refused(b24_provider_drain(NULL, 0, &drained, &error), &error, "provider");
+    CHECK(drained == NULL);
+    drained = (b24_drained *)&drained;
+    refused(b24_provider_drain(provider, -1, &drained, &error), &error, "budget_ms");
+    CHECK(drained == NULL);
+    refused(b24_provider_drain(provider, INT64_MIN, NULL, &error), &error, "budget_ms");
+    CHECK_NUMBER(b24_provider_drain(NULL, 0, NULL, NULL), B24_INVALID_ARGUMENT);
+
+    OVERWRITTEN(b24_list, list);
+    refused(b24_provider_inspect(NULL, &list, &error), &error, "provider");
+    CHECK(list == NULL);
+    CHECK_NUMBER(b24_provider_inspect(provider, NULL, NULL), B24_OK);
+    list = (b24_list *)&list;
+    refused(b24_provider_refused(NULL, "", 1, &list, &error), &error, "provider");
+    CHECK(list == NULL);
+    list = (b24_list *)&list;
+    refused(b24_provider_refused(provider, NULL, 1, &list, &error), &error, "after");
+    CHECK(list == NULL);
+    CHECK_NUMBER(b24_provider_refused(provider, "", 1, NULL, NULL), B24_OK);
+    list = (b24_list *)&list;
+    refused(b24_request_fields(NULL, &list, &error), &error, "request");
+    CHECK(list == NULL);
+    CHECK_NUMBER(b24_request_fields(NULL, NULL, NULL), B24_INVALID_ARGUMENT);
+
+    refused(b24_provider_resume(NULL, "member", &error), &error, "provider");
+    refused(b24_provider_resume(provider, NULL, &error), &error, "member_id");
+    refused(b24_provider_prune(NULL, 0, &error), &error, "provider");
+    refused(b24_provider_prune(provider, -1, &error), &error, "keep_seconds");
+    CHECK_NUMBER(b24_provider_prune(provider, INT64_MAX, NULL), B24_OK);
+    b24_provider_cancel(provider);
+}
+
+static void vocabularies_take_null(void)
+{
+    b24_error *error = NULL;
+    OVERWRITTEN(b24_vocabulary, words);
+    refused(b24_vocabulary_named(NULL, &words, &error), &error, "name");
+    CHECK(words == NULL);
+    words = (b24_vocabulary *)&words;
+    refused(b24_vocabulary_named("klingon", &words, &error), &error, "smpp");
+    CHECK(words == NULL);
+    CHECK_NUMBER(b24_vocabulary_named("smpp", NULL, NULL), B24_OK);
+    CHECK_NUMBER(b24_vocabulary_named(invalid_utf8, NULL, NULL), B24_INVALID_ARGUMENT);
+
+    CHECK_NUMBER(b24_vocabulary_named("smpp", &words, &error), B24_OK);
+    CHECK(error == NULL);
+    const char *status = "before";
+    CHECK_NUMBER(b24_vocabulary_status(words, " delivrd", &status, NULL), B24_OK);
+    CHECK_TEXT(status, "delivered");
+    refused(b24_vocabulary_status(words, "no such word", &status, &error), &error, "no such word");
+    CHECK(status == NULL);
+    refused(b24_vocabulary_status(words, NULL, &status, &error), &error, "word");
+    refused(b24_vocabulary_status(words, invalid_utf8, &status, &error), &error, "word");
+    refused(b24_vocabulary_status(NULL, "DELIVRD", &status, &error), &error, "vocabulary");
+    CHECK_NUMBER(b24_vocabulary_status(words, "DELIVRD", NULL, NULL), B24_OK);
+
+    refused(b24_vocabulary_set(NULL, "OK", "sent", &error), &error, "vocabulary");
+    refused(b24_vocabulary_set(words, NULL, "sent", &error), &error, "word");
+    refused(b24_vocabulary_set(words, invalid_utf8, "sent", &error), &error, "word");
+    refused(b24_vocabulary_set(words, "OK", NULL, &error), &error, "status");
+    refused(b24_vocabulary_set(words, "OK", "lost", &error), &error, "status");
+    CHECK_NUMBER(b24_vocabulary_set(words, "Delivrd", "Sent", NULL), B24_OK);
+    CHECK_NUMBER(b24_vocabulary_status(words, "DELIVRD", &status, NULL), B24_OK);
+    CHECK_TEXT(status, "sent");
+    b24_vocabulary_free(words);
+
+    static const char *const names[] = {NULL, invalid_utf8};
+    for (size_t i = 0; i < 2; i++) {
+        words = b24_vocabulary_new(names[i]);
+        CHECK(words != NULL);
+        refused(b24_vocabulary_set(words, "OK", "sent", &error), &error, "name");
+        refused(b24_vocabulary_status(words, "OK", &status, &error), &error, "name");
+        b24_vocabulary_free(words);
+    }
+}
+
 static void log_takes_null(void)
 {
     b24_log_set(NULL, NULL, 0);
@@ -375,6 +584,22 @@ int main(void)
         return summary("arguments");
     }
 
+    char store[128];
+    snprintf(store, sizeof store, "sqlite:%s/arguments.db", portal_directory());
+    b24_config *of_provider = b24_config_new();
+    b24_config_set(of_provider, "store", store, NULL);
+    b24_config_set(of_provider, "client_id", "app.1", NULL);
+    b24_config_set(of_provider, "client_secret", "secret", NULL);
+    b24_config_set(of_provider, "oauth_url", "https://127.0.0.1:1", NULL);
+    b24_config_set(of_provider, "proxy", "none", NULL);
+    b24_error *error = NULL;
+    if (!CHECK_NUMBER(b24_provider_open(of_provider, &provider, &error), B24_OK)) {
+        fprintf(stderr, "    %s\n", b24_error_message(error));
+        return summary("arguments");
+    }
+    CHECK_NUMBER(b24_provider_open(of_provider, NULL, NULL), B24_OK);
+    b24_config_free(of_provider);
+
     frees_take_null();
     questions_take_null();
     config_set_takes_null();
@@ -387,8 +612,14 @@ int main(void)
     a_sender_remembers_its_code();
     senders_take_null();
     lists_take_null();
+    providers_take_null();
+    reports_take_null();
+    stores_take_null();
+    vocabularies_take_null();
     log_takes_null();
     huge_texts();
+
+    b24_provider_close(provider);
 
     b24_client_free(client);
     client = NULL;

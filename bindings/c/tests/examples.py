@@ -38,6 +38,83 @@ class Checks:
             print(f"{what}: got {got!r}, wanted {wanted!r}", file=sys.stderr)
 
 
+def provider_examples(examples: Path, portal: Portal, checks: Checks) -> None:
+    """Those that keep what they do in a store."""
+
+    def run(name: str, store: Path, stdin: str, *arguments: str) -> str:
+        options = portal.provider_options()
+        options["resolve"] = ",".join(options["resolve"])
+        secret = options.pop("client_secret")
+        done = subprocess.run(
+            [examples / name, f"store=sqlite:{store}", *map("=".join, options.items()), *arguments],
+            env={**os.environ, "B24_CLIENT_SECRET": secret},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return f"{done.returncode} {done.stdout}{done.stderr}"
+
+    with tempfile.TemporaryDirectory() as directory:
+        portal.reset()
+        store = Path(directory) / "provider.db"
+        member_id = portal.tokens()["member_id"]
+        message = portal.message(message_id="m1", phone="+15550100", text="Hi")["body"]
+        output = run("provider", store, message)
+        checks.equal("provider, unknown portal", "answer 403" in output, True)
+
+        output = run("provider", store, portal.install()["body"])
+        checks.equal("provider, installed", output, f"0 installed on {member_id}\nanswer 200\n")
+        output = run("provider", store, message)
+        told = "message m1 to +15550100: Hi\n1 sent, 0 refused, 0 held, 0 waiting\nanswer 200\n"
+        checks.equal("provider, message", output, f"0 {told}")
+        checks.equal("provider, stored", portal.history(), {"provider1|m1": ["delivered"]})
+        message = portal.message(message_id="m2", json=True)
+        output = run("provider", store, message["body"], message["content_type"])
+        checks.equal("provider, JSON", output[:13], "0 message m2 ")
+
+        forged = portal.message(forge="token")["body"]
+        output = run("provider", store, forged)
+        checks.equal("provider, forged", (output[0], "answer 403" in output), ("1", True))
+        output = run("provider", store, "", "text/plain")
+        checks.equal("provider, unreadable", (output[0], "answer 400" in output), ("1", True))
+        output = run("provider", store, portal.uninstall()["body"])
+        checks.equal("provider, removed", output, f"0 removed from {member_id}\nanswer 200\n")
+
+    with tempfile.TemporaryDirectory() as directory:
+        portal.reset()
+        store = Path(directory) / "gateway.db"
+        requests = [portal.install()["body"]]
+        requests += [
+            portal.message(message_id=f"m{n}", phone=f"+1555010{n}")["body"] for n in range(4)
+        ]
+        handler = "handler=https://gateway.example.com/sms"
+        output = run("smpp_gateway", store, "\n".join(requests), handler, "operator=smsc1")
+        checks.equal("smpp_gateway, answers", output.count("answer 200\n"), 5)
+        checks.equal("smpp_gateway, end", "0 waiting, 0 held\n" in output, True)
+        checks.equal("smpp_gateway, unknown word", output.count("receipt: "), 2)
+        stored = portal.messages()
+        wanted = {
+            "provider1|m0": "delivered",
+            "provider1|m1": "undelivered",
+            "provider1|m2": "failed",
+            "provider1|m3": "sent",
+        }
+        checks.equal("smpp_gateway, stored", stored, wanted)
+        late = {statuses[-1] for statuses in portal.history().values()}
+        checks.equal("smpp_gateway, last", late, set(wanted.values()))
+        checks.equal("smpp_gateway, senders", list(portal.senders()), ["provider1"])
+        checks.equal("smpp_gateway, good", portal.seen()["bad"], [])
+
+        # Another program with the same store.
+        requests = [portal.install()["body"], portal.message(forge="member")["body"]]
+        output = run("smpp_gateway", store, "\n".join(requests), handler, "operator=smsc1")
+        checks.equal("smpp_gateway, again", output[0], "1")
+        checks.equal("smpp_gateway, again", output.count("answer 200\n"), 1)
+        checks.equal("smpp_gateway, forged", output.count("answer 403\n"), 1)
+        checks.equal("smpp_gateway, stored again", portal.messages(), stored)
+
+
 def main(examples: Path) -> int:
     checks = Checks()
     with Portal() as portal:
@@ -90,6 +167,8 @@ def main(examples: Path) -> int:
         output = run("threads", "rate_limit=off", "provider1", "8", "200")
         checks.equal("threads", output, "0 200 stored, 0 not, by 8 threads\n")
         checks.equal("threads, stored", len(portal.messages()), 200)
+
+        provider_examples(examples, portal, checks)
 
         output = run("gateway", "code=provider1", stdin=RECEIPTS)
         checks.equal("gateway", "4 stored, 0 not" in output, True)

@@ -1,8 +1,9 @@
-#define _POSIX_C_SOURCE 200809L
+#define _XOPEN_SOURCE 700
 
 #include "portal.h"
 
 #include <arpa/inet.h>
+#include <ftw.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,8 @@ static struct {
     int control_port;
     char ca_file[4096];
     char resolve[256];
+    char provider_resolve[64];
+    char provider_oauth_url[64];
 } portal;
 
 static void give_up(const char *what)
@@ -56,6 +59,11 @@ static void read_addresses(FILE *output)
     snprintf(portal.resolve, sizeof portal.resolve,
              "portal.bitrix24.test:443:127.0.0.1:%ld,oauth.bitrix24.test:443:127.0.0.1:%ld",
              https_port, oauth_port);
+    /* The address of an installation, and that of its authorization server, name the port. */
+    snprintf(portal.provider_resolve, sizeof portal.provider_resolve,
+             "*:%ld:127.0.0.1,*:%ld:127.0.0.1", https_port, oauth_port);
+    snprintf(portal.provider_oauth_url, sizeof portal.provider_oauth_url,
+             "https://oauth.bitrix24.test:%ld", oauth_port);
 }
 
 void portal_start(void)
@@ -155,6 +163,12 @@ const char *portal_option(const char *name)
     if (strcmp(name, "resolve") == 0) {
         return portal.resolve;
     }
+    if (strcmp(name, "provider_resolve") == 0) {
+        return portal.provider_resolve;
+    }
+    if (strcmp(name, "provider_oauth_url") == 0) {
+        return portal.provider_oauth_url;
+    }
     return strcmp(name, "oauth_url") == 0 ? "https://oauth.bitrix24.test" : "portal.bitrix24.test";
 }
 
@@ -181,4 +195,69 @@ b24_client *portal_client(void)
     }
     b24_config_free(config);
     return client;
+}
+
+b24_config *portal_provider_config(const char *store)
+{
+    char address[4096];
+    snprintf(address, sizeof address, "sqlite:%s", store);
+    const char *const options[][2] = {
+        {"store", address},
+        {"oauth_url", portal.provider_oauth_url},
+        {"resolve", portal.provider_resolve},
+        {"ca_file", portal.ca_file},
+        {"proxy", "none"},
+        {"rate_limit", "off"},
+        {"client_id", "app.1"},
+        {"client_secret", "secret-0000000000000001"},
+    };
+    b24_config *config = b24_config_new();
+    for (size_t i = 0; i < sizeof options / sizeof options[0]; i++) {
+        b24_error *error = NULL;
+        if (b24_config_set(config, options[i][0], options[i][1], &error) != B24_OK) {
+            give_up(b24_error_message(error));
+        }
+    }
+    return config;
+}
+
+/* A form has no character that JSON would escape. */
+const char *portal_request(const char *path, const char *order)
+{
+    char *answer = (char *)portal_ask("POST", path, order);
+    char *body = strstr(answer, "\"body\":\"");
+    if (body == NULL) {
+        give_up("it has made no request");
+        return "";
+    }
+    body += strlen("\"body\":\"");
+    body[strcspn(body, "\"")] = '\0';
+    return body;
+}
+
+static char directory[64];
+
+static int remove_one(const char *path, const struct stat *status, int type, struct FTW *place)
+{
+    (void)status;
+    (void)type;
+    (void)place;
+    return remove(path);
+}
+
+static void remove_directory(void)
+{
+    nftw(directory, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+const char *portal_directory(void)
+{
+    if (directory[0] == '\0') {
+        snprintf(directory, sizeof directory, "/tmp/b24-c-tests-XXXXXX");
+        if (mkdtemp(directory) == NULL) {
+            give_up("no directory");
+        }
+        atexit(remove_directory);
+    }
+    return directory;
 }

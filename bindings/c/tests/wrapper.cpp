@@ -211,8 +211,121 @@ void a_shared_client_keeps_its_connection() {
     CHECK_NUMBER(portal_seen("connections"), 1);
 }
 
+void a_provider_does_its_job() {
+    portal_reset("{}");
+    const std::string member = "a223c6b3710f85df22e9377d6c4f7553";
+    const std::string form = "application/x-www-form-urlencoded";
+    const std::string host = R"({"host":"portal.bitrix24.test"})";
+    b24::config made;
+    made.set("store", std::string("sqlite:") + portal_directory() + "/wrapper.db");
+    made.set("client_id", "app.1").set("client_secret", "secret-0000000000000001");
+    made.set("proxy", "none").set("rate_limit", "off").set("ca_file", portal_option("ca_file"));
+    made.set("oauth_url", portal_option("provider_oauth_url"));
+    made.set("resolve", portal_option("provider_resolve"));
+    b24::provider opened(made);
+    b24::provider provider = std::move(opened);
+    CHECK_NUMBER(thrown([] { b24::provider nowhere{b24::config()}; }), B24_INVALID_CONFIG);
+
+    CHECK_NUMBER(thrown([&] { provider.receive("text/html", "<p>"); }), B24_INVALID_ARGUMENT);
+    CHECK_NUMBER(thrown([&] { provider.receive(form, portal_request("/message", host.c_str())); }),
+                 B24_ACCESS_DENIED);
+    b24::request installed = provider.receive(form, portal_request("/install", host.c_str()));
+    CHECK(installed.kind() == b24::request_kind::install);
+    b24::request message = provider.receive(
+        form, portal_request("/message", R"({"host":"portal.bitrix24.test","message_id":"m1"})"));
+    CHECK(message.kind() == b24::request_kind::message);
+    CHECK(message.member_id() == member);
+    CHECK(message.client_endpoint().find("https://portal.bitrix24.test") == 0);
+    CHECK(message.get("message_id") == "m1");
+    CHECK(message.get("no such field").empty());
+    CHECK(message.get(std::string("message_id\0", 11)).empty());
+    std::size_t found = 0;
+    for (const auto &[name, value] : message.fields()) {
+        found += name == "message_id" && value == "m1";
+    }
+    CHECK_NUMBER(found, 1);
+
+    const auto then = std::chrono::system_clock::now() - std::chrono::hours(1);
+    provider.report(member, "provider1", "m1", b24::status::delivered, then);
+    provider.report(member, "provider1", "m1", b24::status::sent);
+    const auto outcomes = provider.report_batch(
+        member, {{"provider1", "m2", "sent"},
+                 {"provider1", std::string("m\0", 2), "sent"},
+                 {"provider1", "m3", "lost"}});
+    CHECK(!outcomes[0]);
+    CHECK(outcomes[1] && outcomes[1]->code() == B24_INVALID_ARGUMENT);
+    CHECK(outcomes[2] && outcomes[2]->code() == B24_INVALID_ARGUMENT);
+    const auto words = b24::vocabulary::named("smpp");
+    provider.track("r1", member, "provider1", "m4");
+    provider.track("r1", member, "provider1", "m5", "smsc1");
+    provider.report_reference("r1", words.status("UNDELIV"));
+    provider.report_reference("r1", words.status("DELIVRD"), then, "smsc1");
+
+    const auto portals = provider.inspect();
+    if (CHECK_NUMBER(portals.size(), 1)) {
+        CHECK(portals[0].member_id == member && portals[0].state == "active");
+        CHECK_NUMBER(portals[0].waiting, 4);
+        CHECK(portals[0].oldest.has_value());
+    }
+    const b24::drained drained = provider.drain(std::chrono::seconds(2));
+    CHECK_NUMBER(drained.sent, 4);
+    CHECK(drained.waiting == 0 && drained.held == 0 && drained.refused == 0 && !drained.next_due);
+    const std::string stored = portal_ask("GET", "/messages", "");
+    for (const char *one : {R"("provider1|m1":"delivered")", R"("provider1|m2":"sent")",
+                            R"("provider1|m4":"undelivered")", R"("provider1|m5":"delivered")"}) {
+        CHECK(stored.find(one) != std::string::npos);
+    }
+    CHECK(!provider.inspect().at(0).oldest);
+
+    b24::client client = provider.client(member);
+    client.message_status_update("provider1", "m6", "sent");
+    CHECK_NUMBER(thrown([&] { provider.client("nobody"); }), B24_INVALID_ARGUMENT);
+    CHECK_NUMBER(thrown([&] { provider.import_state_dir("/nowhere/at/all"); }), B24_STORAGE);
+    CHECK_NUMBER(thrown([&] { provider.install("{}"); }), B24_INVALID_ARGUMENT);
+    CHECK_NUMBER(thrown([&] { provider.install_request(message); }), B24_INVALID_ARGUMENT);
+    provider.resume(member);
+    provider.prune(std::chrono::hours(24));
+
+    provider.report(member, "provider1", "m7", b24::status::failed, then);
+    provider.receive(form, portal_request("/uninstall", host.c_str()));
+    CHECK_NUMBER(provider.drain(std::chrono::milliseconds(500)).refused, 1);
+    const auto refused = provider.refused();
+    if (CHECK_NUMBER(refused.size(), 1)) {
+        CHECK(refused[0].message_id == "m7" && refused[0].status == "failed");
+        CHECK(refused[0].at == std::chrono::floor<std::chrono::milliseconds>(then));
+        CHECK(provider.refused(refused[0].cursor).empty());
+    }
+
+    const std::string cut("a\0b", 3);
+    CHECK_NUMBER(thrown([&] { provider.report(cut, "provider1", "m", "sent"); }),
+                 B24_INVALID_ARGUMENT);
+    CHECK_NUMBER(thrown([&] { provider.report_reference("r", "sent", {}, cut); }),
+                 B24_INVALID_ARGUMENT);
+    CHECK_NUMBER(thrown([&] { provider.track(cut, member, "provider1", "m"); }),
+                 B24_INVALID_ARGUMENT);
+    CHECK_NUMBER(thrown([&] { provider.refused(cut); }), B24_INVALID_ARGUMENT);
+    CHECK_NUMBER(thrown([&] { provider.drain(std::chrono::milliseconds(-1)); }),
+                 B24_INVALID_ARGUMENT);
+    provider.cancel();
+}
+
+void a_vocabulary_knows_words() {
+    b24::vocabulary words("mine");
+    words.set("OK", b24::status::delivered).set("NOK", "failed");
+    b24::vocabulary moved = std::move(words);
+    CHECK(moved.status("ok") == "delivered" && moved.status(" NOK ") == "failed");
+    CHECK_NUMBER(thrown([&] { moved.status("other"); }), B24_INVALID_ARGUMENT);
+    CHECK_NUMBER(thrown([&] { moved.set("OK", "lost"); }), B24_INVALID_ARGUMENT);
+    CHECK_NUMBER(thrown([&] { moved.set(std::string("O\0K", 3), "sent"); }), B24_INVALID_ARGUMENT);
+    CHECK_NUMBER(thrown([] { b24::vocabulary::named("klingon"); }), B24_INVALID_ARGUMENT);
+    CHECK(b24::vocabulary::named("twilio").status("read") == "delivered");
+}
+
 static_assert(std::is_nothrow_move_constructible<b24::client>::value, "clients move");
 static_assert(!std::is_copy_constructible<b24::client>::value, "clients have one owner");
+static_assert(std::is_nothrow_move_constructible<b24::provider>::value, "providers move");
+static_assert(!std::is_copy_constructible<b24::provider>::value, "providers have one owner");
+static_assert(std::is_nothrow_move_constructible<b24::request>::value, "requests move");
 static_assert(std::is_base_of<std::runtime_error, b24::error>::value, "errors are exceptions");
 
 }  // namespace
@@ -227,6 +340,8 @@ int main() {
     renewed_tokens_reach_a_function();
     a_function_outlives_the_client_that_renews();
     a_shared_client_keeps_its_connection();
+    a_vocabulary_knows_words();
+    a_provider_does_its_job();
     portal_stop();
     return summary("wrapper");
 }

@@ -67,6 +67,12 @@ fn each_portal_has_what_is_its_own() -> Outcome {
         assert_eq!(error, "invalid_token", "{named} {token}");
     }
     assert_eq!(client.report(&host(20_001), TOKEN, "main")?, "");
+    portal.set(&json!({"expired": true}))?;
+    let own = client.report(&host(1), &access(1), "m")?;
+    assert_eq!(own, "expired_token");
+    let foreign = client.report(&host(1), &access(2), "m")?;
+    assert_eq!(foreign, "invalid_token");
+    portal.set(&json!({"expired": false}))?;
     let stored = |statuses: &[&str]| json!({"c|m": "sent", "history": {"c|m": statuses}});
     assert_eq!(portal.messages_of(&host(2)), stored(&["sent", "sent"]));
     assert_eq!(portal.messages_of(&host(3)), json!({"history": {}}));
@@ -295,6 +301,23 @@ fn a_portal_tells_who_calls() -> Outcome {
 }
 
 #[test]
+fn an_answer_may_be_a_page() -> Outcome {
+    let page = json!({"status": 502, "html": true});
+    let (portal, mut client) = start(&json!({"answer": page, "app_info": page}))?;
+    let update = super::update("m", "sent");
+    for path in [UPDATE, "/rest/app.info", "/rest/batch"] {
+        let answer = client.ask("x.test", path, &update)?;
+        assert_eq!(answer.status, 502, "{path}");
+        assert!(answer.body.starts_with(b"<html>"), "{path}: {answer:?}");
+    }
+    portal.set(&json!({"answer": {"status": 200, "body": "text"}}))?;
+    assert_eq!(client.ask("x.test", UPDATE, &update)?.body, b"text");
+    let admin = client.ask("x.test", "/rest/user.admin", &json!({ "auth": TOKEN }))?;
+    assert_eq!(admin.json()["result"], true);
+    Ok(())
+}
+
+#[test]
 fn faults_find_the_new_methods_and_one_host() -> Outcome {
     let (portal, mut client) = start(&json!({"portals": 1}))?;
     portal.fault(faults(json!([
@@ -325,6 +348,8 @@ fn await_late(portal: &Portal, late: u64) -> Outcome {
         if portal.seen().late == late {
             return Ok(());
         }
+        // It may still be on the way to where it waits, so one release may be too early.
+        portal.release();
         std::thread::sleep(Duration::from_millis(10));
     }
     Err("the request is not executed".into())
@@ -350,10 +375,7 @@ fn a_request_is_executed_after_its_answer() -> Outcome {
         portal.messages_of(&host(1))["history"],
         json!({"c|m": ["delivered"]})
     );
-    // Both may still be on the way to where they wait.
-    while portal.seen().late < 2 {
-        portal.release();
-    }
+    await_late(&portal, 2)?;
     assert_eq!(
         portal.messages_of(&host(1))["history"],
         json!({"c|m": ["delivered", "sent"], "c|b": ["failed"]})

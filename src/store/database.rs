@@ -1,0 +1,183 @@
+//! What a provider's store asks of a database: transactions with statements in SQL that SQLite and
+//! PostgreSQL have in common. Parameters are `$1`, `$2` and so on.
+
+use super::token_store::{LockError, StoreError};
+use crate::process::cancellation::CallContext;
+use crate::process::per_process::Process;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A parameter of a statement.
+#[derive(Clone, Copy)]
+pub(crate) enum Parameter<'a> {
+    Null,
+    Integer(i64),
+    Text(&'a str),
+    Blob(&'a [u8]),
+}
+
+impl From<i64> for Parameter<'_> {
+    fn from(value: i64) -> Self {
+        Self::Integer(value)
+    }
+}
+
+impl<'a> From<&'a str> for Parameter<'a> {
+    fn from(value: &'a str) -> Self {
+        Self::Text(value)
+    }
+}
+
+impl<'a> From<&'a String> for Parameter<'a> {
+    fn from(value: &'a String) -> Self {
+        Self::Text(value)
+    }
+}
+
+impl<'a> From<&'a [u8]> for Parameter<'a> {
+    fn from(value: &'a [u8]) -> Self {
+        Self::Blob(value)
+    }
+}
+
+impl<'a> From<&'a Vec<u8>> for Parameter<'a> {
+    fn from(value: &'a Vec<u8>) -> Self {
+        Self::Blob(value)
+    }
+}
+
+impl<'a, T: Into<Parameter<'a>>> From<Option<T>> for Parameter<'a> {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Into::into)
+    }
+}
+
+/// The parameters of a statement, each converted.
+macro_rules! parameters {
+    ($($value:expr),* $(,)?) => {
+        &[$($crate::store::database::Parameter::from($value)),*]
+    };
+}
+pub(crate) use parameters;
+
+/// A value of a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Value {
+    Null,
+    Integer(i64),
+    Text(String),
+    Blob(Vec<u8>),
+}
+
+/// A row of a result.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Row(pub(crate) Vec<Value>);
+
+impl Row {
+    /// A number; 0 for what is none.
+    pub(crate) fn integer(&self, column: usize) -> i64 {
+        self.integer_or_none(column).unwrap_or_default()
+    }
+
+    pub(crate) fn integer_or_none(&self, column: usize) -> Option<i64> {
+        match self.0.get(column) {
+            Some(Value::Integer(value)) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// A text; empty for what is none.
+    pub(crate) fn text(&self, column: usize) -> &str {
+        match self.0.get(column) {
+            Some(Value::Text(value)) => value,
+            _ => "",
+        }
+    }
+
+    pub(crate) fn blob(&self, column: usize) -> Option<&[u8]> {
+        match self.0.get(column) {
+            Some(Value::Blob(value)) => Some(value),
+            _ => None,
+        }
+    }
+}
+
+/// What a transaction is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    /// Of what is in the store already. It is allowed when the disk is nearly full.
+    Write,
+    /// Of something new, for which there must be room.
+    Add,
+}
+
+/// A transaction under way. It is rolled back if its work fails.
+pub(crate) trait Transaction {
+    /// Runs a statement, and returns how many rows it changed.
+    fn execute(
+        &mut self,
+        sql: &'static str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<usize, StoreError>;
+
+    /// Runs a query, and returns its rows.
+    fn query(
+        &mut self,
+        sql: &'static str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, StoreError>;
+
+    /// The time by the clock of the store, in milliseconds, about those since 1970. Everybody who
+    /// uses the store has the same one, and it does not jump while the machine runs.
+    fn now(&self) -> i64;
+
+    /// Stands for this process in leases.
+    fn process(&self) -> i64;
+}
+
+/// The work of a transaction.
+pub(crate) type Work<'w> = dyn FnMut(&mut dyn Transaction) -> Result<(), StoreError> + 'w;
+
+/// A database.
+pub(crate) trait Database: fmt::Debug + Send + Sync {
+    /// Where it is, which tells it from others.
+    fn path(&self) -> &Path;
+
+    /// Does the work in a transaction, once. When this returns `Ok`, what was written is kept as
+    /// the option `durability` says.
+    fn transact(
+        &self,
+        process: &Arc<Process>,
+        call: &CallContext,
+        access: Access,
+        work: &mut Work<'_>,
+    ) -> Result<(), LockError>;
+
+    /// Whether a process that has leases is known to have ended.
+    fn has_ended(&self, process: i64) -> bool;
+
+    /// An error of the content of the store.
+    fn error(&self, what: &str) -> StoreError {
+        StoreError::of_database(self.path(), what)
+    }
+}
+
+impl dyn Database {
+    /// [`Database::transact`] with a result.
+    pub(crate) fn run<T>(
+        &self,
+        process: &Arc<Process>,
+        call: &CallContext,
+        access: Access,
+        mut work: impl FnMut(&mut dyn Transaction) -> Result<T, StoreError>,
+    ) -> Result<T, LockError> {
+        let mut result = None;
+        self.transact(process, call, access, &mut |transaction| {
+            result = Some(work(transaction)?);
+            Ok(())
+        })?;
+        result.ok_or_else(|| LockError::Storage(self.error("did not do its work")))
+    }
+}

@@ -1,0 +1,289 @@
+//! The file of a SQLite store: who may use it, that it is still the same one, and locks beside it.
+//!
+//! SQLite's own locks are lost when any descriptor of the file is closed in the process. So nothing
+//! here opens the file itself: it is looked at by its name.
+
+use super::state_dir::{network_of, passes};
+use super::token_store::{LockError, StoreError};
+use crate::process::cancellation::{CallContext, Event, Interrupt};
+use crate::values::tokens::fingerprint;
+use nix::errno::Errno as FcntlErrno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+use rustix::fs as sys;
+use rustix::io::Errno;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// So much of the disk stays free for sending what is in the store, and for others.
+const MIN_FREE: u64 = 64 << 20;
+
+/// A file that may be replaced by another of the same name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+/// The path of a file beside the store.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// An error that the system reported.
+pub(super) fn system_error(path: &Path, what: &str, error: &io::Error) -> StoreError {
+    let store_error = StoreError::of_database(path, format!("{what}: {error}"));
+    match Errno::from_io_error(error) {
+        Some(errno) if passes(errno) => store_error.that_passes(),
+        _ => store_error,
+    }
+}
+
+/// Makes an empty file if there is none, which only this user may use.
+pub(super) fn create(path: &Path) -> Result<(), StoreError> {
+    let failed = |e: &io::Error| system_error(path, "cannot be made", e);
+    if path.symlink_metadata().is_ok() {
+        return Ok(());
+    }
+    // Under another name first. If another thread has made the file in the meantime, it has it open
+    // perhaps, and its descriptor must not be the one that is closed here.
+    let made = beside(path, &format!("-new-{}", std::process::id()));
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&made);
+    drop(file.map_err(|e| failed(&e))?);
+    let linked = std::fs::hard_link(&made, path);
+    // If this fails, an empty file is left, which does no harm.
+    let _ = std::fs::remove_file(&made);
+    match linked {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(failed(&e)),
+        _ => Ok(()),
+    }
+}
+
+/// Checks that the file is a plain one that only this user may use.
+pub(super) fn check(path: &Path) -> Result<FileId, StoreError> {
+    let wrong = |what: String| StoreError::of_database(path, what);
+    let file = match std::fs::metadata(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            return Err(wrong(
+                "was removed: restore it, or open a new provider, which makes it anew".to_owned(),
+            ));
+        }
+        Err(e) => return Err(system_error(path, "cannot be used", &e)),
+    };
+    if !file.is_file() {
+        return Err(wrong(
+            "is not a plain file; give the path of a file".to_owned(),
+        ));
+    }
+    let user = rustix::process::geteuid().as_raw();
+    if file.uid() != user {
+        return Err(wrong(format!(
+            "belongs to user {}, and this process runs as user {user}; use a file of its own",
+            file.uid()
+        )));
+    }
+    if file.mode() & 0o077 != 0 {
+        return Err(wrong(format!(
+            "may be used by others (mode {:o}), and has tokens in it; give it mode 0600 (chmod 600)",
+            file.mode() & 0o7777
+        )));
+    }
+    Ok(FileId {
+        device: file.dev(),
+        inode: file.ino(),
+    })
+}
+
+/// Which file has this name, if any.
+pub(super) fn id_of(path: &Path) -> Option<FileId> {
+    let file = std::fs::metadata(path).ok()?;
+    Some(FileId {
+        device: file.dev(),
+        inode: file.ino(),
+    })
+}
+
+pub(super) fn refuse_network(path: &Path) -> Result<(), StoreError> {
+    match network_of(path).map_err(|e| system_error(path, "cannot be used", &e.into()))? {
+        None => Ok(()),
+        Some(kind) => Err(StoreError::of_database(
+            path,
+            format!("is on {kind}, where locks do not hold; use a local file system"),
+        )),
+    }
+}
+
+/// Checks that there is room for something new.
+pub(super) fn check_room(path: &Path, max_megabytes: Option<u32>) -> Result<(), StoreError> {
+    let full = |what: String| StoreError::of_database(path, what).that_passes();
+    let disk =
+        sys::statvfs(path).map_err(|e| system_error(path, "cannot be measured", &e.into()))?;
+    if disk.f_bavail.saturating_mul(disk.f_frsize) < MIN_FREE {
+        return Err(full(format!(
+            "less than {} MB of its disk are free: free some, or let a drain send what is in it",
+            MIN_FREE >> 20
+        )));
+    }
+    let Some(max) = max_megabytes else {
+        return Ok(());
+    };
+    let size_of = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+    let size = size_of(path) + size_of(&beside(path, "-wal"));
+    if size >= u64::from(max) << 20 {
+        return Err(full(format!(
+            "is as large as store_max_mb allows ({max} MB): let a drain send what is in it and \
+             prune it, or raise store_max_mb"
+        )));
+    }
+    Ok(())
+}
+
+/// Opens a file that has nothing but locks.
+fn lock_file(store: &Path, suffix: &str) -> Result<File, StoreError> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(beside(store, suffix))
+        .map_err(|e| system_error(store, "has a lock file that cannot be opened", &e))
+}
+
+/// The one user of the store in this process. Others can see that the process lives.
+#[derive(Debug)]
+pub(super) struct User {
+    file: File,
+    number: i64,
+}
+
+impl User {
+    /// Two copies of SQLite in one process would lose each other's locks. So a second copy of this
+    /// library is refused.
+    pub(super) fn enter(store: &Path) -> Result<Self, StoreError> {
+        let user = Self {
+            file: lock_file(store, "-users")?,
+            number: process_number(),
+        };
+        match fcntl(&user.file, FcntlArg::F_OFD_SETLK(&write_lock(user.number))) {
+            Ok(_) => Ok(user),
+            Err(FcntlErrno::EAGAIN | FcntlErrno::EACCES) => Err(StoreError::of_database(
+                store,
+                "is open in this process already, by another copy of this library, and the two \
+                 would lose each other's locks; use one copy",
+            )),
+            Err(e) => Err(system_error(store, "cannot be locked", &e.into())),
+        }
+    }
+
+    pub(super) fn number(&self) -> i64 {
+        self.number
+    }
+
+    /// Whether the process with this number has ended, or at least has closed the store.
+    pub(super) fn has_ended(&self, number: i64) -> bool {
+        if number == self.number || number <= 0 {
+            return false;
+        }
+        let mut lock = write_lock(number);
+        let asked = fcntl(&self.file, FcntlArg::F_OFD_GETLK(&mut lock));
+        asked.is_ok() && i32::from(lock.l_type) == libc::F_UNLCK
+    }
+}
+
+/// A lock of one byte.
+fn write_lock(at: i64) -> libc::flock {
+    #[allow(clippy::cast_possible_truncation, reason = "both are small constants")]
+    libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: at,
+        l_len: 1,
+        l_pid: 0,
+    }
+}
+
+/// A number that no other process of this machine has or had, containers included.
+fn process_number() -> i64 {
+    let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The 22nd field is the time of its start. The second is the program's name in brackets, which
+    // may contain anything.
+    let started = stat
+        .rsplit_once(')')
+        .and_then(|(_, fields)| fields.split_whitespace().nth(19))
+        .unwrap_or_default();
+    let who = format!("{}\0{}", namespace.display(), std::process::id());
+    #[allow(clippy::cast_possible_wrap, reason = "two bits are cut off")]
+    let number = (fingerprint(&who, started) >> 2) as i64;
+    number.max(1)
+}
+
+/// A lock that one process at a time has while it writes. SQLite excludes the others anyway; this
+/// is so that they do not disturb it, and none of them waits too long.
+#[derive(Debug)]
+pub(super) struct Turnstile(File);
+
+impl Turnstile {
+    pub(super) fn open(store: &Path) -> Result<Self, StoreError> {
+        lock_file(store, "-turn").map(Self)
+    }
+
+    /// Waits for the lock.
+    pub(super) fn pass(&self, store: &Path, call: &CallContext) -> Result<Passed<'_>, LockError> {
+        let mut pauses = Pauses::new();
+        loop {
+            match sys::fcntl_lock(&self.0, sys::FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Passed(self)),
+                Err(Errno::AGAIN | Errno::ACCESS) => pauses.next(call)?,
+                Err(e) => return Err(system_error(store, "cannot be locked", &e.into()).into()),
+            }
+        }
+    }
+}
+
+/// The lock of a turnstile, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Passed<'a>(&'a Turnstile);
+
+impl Drop for Passed<'_> {
+    fn drop(&mut self) {
+        // If this fails, the lock ends with the process, and the others go on without it.
+        let _ = sys::fcntl_lock(&self.0.0, sys::FlockOperation::Unlock);
+    }
+}
+
+/// Short pauses while another process writes. The kernel cannot wait for a lock with a time limit,
+/// so it is tried again.
+#[derive(Debug)]
+pub(super) struct Pauses {
+    event: Option<std::sync::Arc<Event>>,
+}
+
+impl Pauses {
+    pub(super) fn new() -> Self {
+        Self { event: None }
+    }
+
+    pub(super) fn next(&mut self, call: &CallContext) -> Result<(), Interrupt> {
+        let event = match &self.event {
+            Some(event) => event,
+            None => self
+                .event
+                .insert(Event::new().map_err(|_| Interrupt::NoDescriptor)?),
+        };
+        let pause = Duration::from_micros(fastrand::u64(50..300));
+        call.wait(event, Instant::now() + pause).map(drop)
+    }
+}
