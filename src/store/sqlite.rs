@@ -162,7 +162,11 @@ impl Sqlite {
             .ok_or_else(|| failed("is not the path of a file".to_owned()))?;
         let path = directory.join(name);
         refuse_network(&directory)?;
-        create(&path)?;
+        {
+            let turnstile = Turnstile::open(&path)?;
+            let _passed = turnstile.pass(&path, call)?;
+            create(&path)?;
+        }
         // Another name of the same file would be another store to this process.
         let path =
             std::fs::canonicalize(&path).map_err(|e| failed(format!("cannot be used: {e}")))?;
@@ -172,9 +176,20 @@ impl Sqlite {
             max_megabytes,
         };
         let connections = CONNECTIONS.of(process);
+        let slot = connections.slot(&store.path);
+        let is_open = || {
+            let _using = connections.enter();
+            lock(&slot).is_some()
+        };
+        let was_open = is_open();
         store.with_connection(&connections, process, call, |opened| {
             store.migrate(opened, client_id, call)
         })?;
+        if !was_open {
+            // Most programs that fork open a provider before they do, and use it afterwards.
+            let _using = connections.enter();
+            drop(lock(&slot).take());
+        }
         Ok(store)
     }
 

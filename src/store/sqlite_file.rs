@@ -44,7 +44,8 @@ pub(super) fn system_error(path: &Path, what: &str, error: &io::Error) -> StoreE
     }
 }
 
-/// Makes an empty file if there is none, which only this user may use.
+/// Makes an empty file if there is none, which only this user may use. Only one process at a time may
+/// call this.
 pub(super) fn create(path: &Path) -> Result<(), StoreError> {
     let failed = |e: &io::Error| system_error(path, "cannot be made", e);
     if path.symlink_metadata().is_ok() {
@@ -60,13 +61,25 @@ pub(super) fn create(path: &Path) -> Result<(), StoreError> {
         .mode(0o600)
         .open(&made);
     drop(file.map_err(|e| failed(&e))?);
+    // What a file that was removed has left behind would be taken for a part of the new one.
+    for left in ["-wal", "-shm"].map(|suffix| beside(path, suffix)) {
+        match std::fs::remove_file(left) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(&e)),
+            _ => {}
+        }
+    }
     let linked = std::fs::hard_link(&made, path);
     // If this fails, an empty file is left, which does no harm.
     let _ = std::fs::remove_file(&made);
     match linked {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(failed(&e)),
-        _ => Ok(()),
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(failed(&e)),
+        _ => {}
     }
+    // Otherwise the whole file could be gone after the machine has failed.
+    let directory = path.parent().unwrap_or(Path::new("."));
+    File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|e| failed(&e))
 }
 
 /// Checks that the file is a plain one that only this user may use.

@@ -290,8 +290,8 @@ impl Provider {
         Ok(list)
     }
 
-    /// Returns receipts that were given up, a list of RefusedReceipt in the order in which they were
-    /// given up: at most limit, those after the one with the cursor after.
+    /// Returns receipts that were given up, a list of RefusedReceipt in a fixed order: at most limit of
+    /// those after the one with the cursor after, which is "" for the first.
     #[pyo3(
         signature = (after = None, limit = None),
         text_signature = "($self, after=\"\", limit=1000)"
@@ -314,15 +314,16 @@ impl Provider {
         Ok(list)
     }
 
-    /// Ends the hold of a portal, so that drain sends its receipts again. Raises InvalidArgument if
-    /// the store does not know the portal.
+    /// Lets drain send the receipts of a portal again that is held, or that waits after a failure.
+    /// Raises InvalidArgument if the store does not know the portal.
     #[pyo3(signature = (member_id))]
     fn resume(&self, py: Python<'_>, member_id: &Bound<'_, PyAny>) -> PyResult<()> {
         let member_id = arguments::word("member_id", member_id).map_err(|fault| fault.raise(py))?;
         self.call(py, || self.inner.resume(&member_id))
     }
 
-    /// Removes refused receipts, and whatever else is done with, that are older than so many seconds.
+    /// Removes refused receipts, and references, that are older than so many seconds. What is settled
+    /// is remembered for 72 hours in any case; what waits is not removed.
     #[pyo3(signature = (keep_seconds))]
     fn prune(&self, py: Python<'_>, keep_seconds: f64) -> PyResult<()> {
         let keep =

@@ -85,13 +85,14 @@ def test_a_day_of_a_provider(provider: Provider, portal: Portal) -> None:
     assert portal.seen()["bad"] == []
 
 
-def test_receipts_of_many_portals_at_once(provider: Provider, portal: Portal) -> None:
-    portal.reset(portals=3)
+def test_receipts_of_many_portals_at_once(make: Callable[..., Provider], portal: Portal) -> None:
+    portal.set(portals=3)
+    provider = make()
     for number in (1, 2, 3):
         installed(provider, portal, host=f"p{number}.bitrix24.test")
 
     def receipts() -> Iterator[tuple[str, str, int, Status]]:
-        for number in range(300):
+        for number in range(1, 301):
             yield member(number % 3 + 1), "provider1", number, Status.DELIVERED
 
     assert provider.report_many(receipts()) == [None] * 300
@@ -226,7 +227,7 @@ def test_a_time_arrives_to_the_millisecond(provider: Provider, portal: Portal) -
     installed(provider, portal)
     # An uninstallation refuses what waits, and so shows what was stored.
     for number, (at, _) in enumerate(TIMES):
-        provider.report(MEMBER, "provider1", number, "sent", at)
+        provider.report(MEMBER, "provider1", f"a{number}", "sent", at)
     several = [(MEMBER, "provider1", f"b{n}", "sent", at) for n, (at, _) in enumerate(TIMES)]
     assert provider.report_many(several) == [None] * len(TIMES)
     posted = portal.uninstall()
@@ -234,7 +235,7 @@ def test_a_time_arrives_to_the_millisecond(provider: Provider, portal: Portal) -
     refused = provider.refused()
     shown = {receipt.message_id: round(receipt.at.timestamp() * 1000) for receipt in refused}
     for number, (_, milliseconds) in enumerate(TIMES):
-        assert shown[str(number)] == shown[f"b{number}"] == milliseconds
+        assert shown[f"a{number}"] == shown[f"b{number}"] == milliseconds
     assert {receipt.at.tzinfo for receipt in refused} == {timezone.utc}
     assert all(type(receipt) is RefusedReceipt for receipt in refused)
     assert refused[0].status is Status.SENT
@@ -387,10 +388,11 @@ def test_an_oauth_answer_installs(
 
 
 def test_what_a_portal_is_like(provider: Provider, portal: Portal) -> None:
-    portal.reset(portals=2, down=["p2.bitrix24.test"])
+    portal.set(portals=2)
     for number in (1, 2):
         installed(provider, portal, host=f"p{number}.bitrix24.test")
         provider.report(member(number), "provider1", "m1", "sent")
+    portal.set(down=["p2.bitrix24.test"])
     drained = provider.drain(0)
     assert (drained.sent, drained.refused, drained.held, drained.waiting) == (1, 0, 0, 1)
     assert drained.next_due is not None
@@ -468,8 +470,8 @@ def test_a_provider_and_a_request_cannot_be_copied(provider: Provider, portal: P
         Request()
 
 
-def test_a_provider_that_nobody_has_is_gone(make: Callable[..., Provider], tmp_path: Path) -> None:
-    provider: Any = make(store=f"sqlite:{tmp_path}/other.db")
+def test_a_provider_that_nobody_has_is_gone(portal: Portal, tmp_path: Path) -> None:
+    provider: Any = Provider(**portal.provider_options(store=f"sqlite:{tmp_path}/b24.db"))
     gone = weakref.ref(provider)
     assert gone() is provider
     del provider
