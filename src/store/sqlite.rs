@@ -518,6 +518,14 @@ impl Sqlite {
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => self.fault(format!(
                 "is damaged or is not a database ({text}): restore it from a backup"
             )),
+            ErrorCode::SystemIoFailure
+                if failure.extended_code == rusqlite::ffi::SQLITE_IOERR_SHORT_READ =>
+            {
+                passes(format!(
+                    "cannot {doing}: it or its -wal or -shm file was removed while other processes \
+                     have it open: restart those"
+                ))
+            }
             ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory | ErrorCode::DatabaseBusy
             | ErrorCode::DatabaseLocked => {
                 passes(format!("cannot {doing} ({error}): check the disk, and try again"))
