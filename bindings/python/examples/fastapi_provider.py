@@ -109,12 +109,14 @@ def drain() -> None:
         while not stopping.is_set():
             try:
                 # Short, so that it ends soon after SIGTERM.
-                logging.info("%s", provider.drain(5))
+                drained = provider.drain(5)
             except B24Error as error:
                 # The store cannot be used at present. What is in it stays there.
                 logging.error("nothing is sent: %s", error)
-            # A drain ends early if nothing is left that could be sent in its time.
-            stopping.wait(1)
+                stopping.wait(5)
+                continue
+            if drained.sent or drained.refused:
+                logging.info("%s", drained)
 
 
 if __name__ == "__main__":

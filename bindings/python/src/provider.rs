@@ -267,11 +267,12 @@ impl Provider {
         })
     }
 
-    /// Sends receipts to the portals for so many seconds, or until nothing is due. Returns a Drained.
+    /// Sends receipts to the portals for so many seconds, and waits while none is due. Returns a
+    /// Drained.
     ///
     /// No request starts later, and this returns within the option timeout after that. Call it in a
-    /// loop, from any number of threads, processes and machines: each portal is served by one of them
-    /// at a time. Raises StorageError if the store fails, Cancelled after cancel.
+    /// loop, from any number of threads and processes: each portal is served by one of them at a
+    /// time. Raises StorageError if the store fails, Cancelled after cancel.
     #[pyo3(signature = (seconds))]
     fn drain<'py>(&self, py: Python<'py>, seconds: f64) -> PyResult<Bound<'py, PyAny>> {
         let budget = arguments::seconds("seconds", seconds).map_err(|fault| fault.raise(py))?;
