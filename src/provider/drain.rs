@@ -258,7 +258,8 @@ impl Drain<'_> {
     /// Waits for the threads. If the host program wants the call to end, so do they.
     fn wait(&self, done: &Pending<()>) {
         let call = self.call(FOR_EVER);
-        if let Err(Interrupt::Cancelled | Interrupt::NoDescriptor) = done.wait(&call) {
+        // Without a descriptor they are awaited nevertheless, when they are joined.
+        if let Err(Interrupt::Cancelled) = done.wait(&call) {
             self.stop();
             self.cancel.cancel(&self.process);
         }
@@ -388,8 +389,8 @@ impl Drain<'_> {
             return Ok(task);
         }
         let wait = next
-            .map(|at| Duration::from_millis(u64::try_from(at - store_now).unwrap_or(1).max(1)))
-            .map_or(LOOK_AGAIN, |wait| wait.min(LOOK_AGAIN));
+            .map(|at| Duration::from_millis(u64::try_from(at - store_now).unwrap_or_default()))
+            .map_or(LOOK_AGAIN, |wait| wait.clamp(LOOK_AGAIN / 10, LOOK_AGAIN));
         schedule.look_at = now + wait;
         Ok(Task::Wait(schedule.look_at))
     }

@@ -14,12 +14,12 @@ use crate::engine::installation::Installation;
 use crate::options::{Config, StoreUrl, invalid};
 use crate::process::cancellation::{CallContext, CancelSource};
 use crate::process::per_process::Process;
-use crate::store::database::{Access, Database};
+use crate::store::database::Access;
 use crate::store::installations::{self, InstallationState, ProviderStore};
 use crate::store::lanes;
 use crate::store::receipts::{self, GIVE_UP_AFTER, MessageKey, REFUSED, SETTLED};
 use crate::store::references;
-use crate::store::sqlite::{self, Sqlite};
+use crate::store::sqlite;
 use crate::store::token_store::LockError;
 use crate::values::error::{Error, ErrorKind};
 use crate::values::receipt::{Receipt, Reference};
@@ -152,18 +152,11 @@ impl Provider {
             settings.connect_timeout,
             "try again",
         );
-        let opened = Sqlite::open(
-            path,
-            settings.durability,
-            settings.store_max_mb,
-            &settings.client_id,
-            &process,
-            &call,
-        );
-        let database: Arc<dyn Database> = Arc::new(opened.map_err(|error| match error {
+        let opened = sqlite::open(path, &settings, &process, &call);
+        let database = opened.map_err(|error| match error {
             LockError::Storage(error) => error.at_opening(),
             interrupted @ LockError::Interrupted(_) => context::storage_error(&call, interrupted),
-        })?);
+        })?;
         let key_file = settings.store_key_file.clone();
         let store = ProviderStore::new(database, &settings.client_id, key_file)?;
         Ok(Self(Arc::new(Context {

@@ -187,7 +187,8 @@ impl User {
     pub(super) fn enter(store: &Path) -> Result<Self, StoreError> {
         let user = Self {
             file: lock_file(store, "-users")?,
-            number: process_number(),
+            number: process_number()
+                .map_err(|e| system_error(store, "cannot be locked for this process", &e))?,
         };
         match fcntl(&user.file, FcntlArg::F_OFD_SETLK(&write_lock(user.number))) {
             Ok(_) => Ok(user),
@@ -228,9 +229,12 @@ fn write_lock(at: i64) -> libc::flock {
 }
 
 /// A number that no other process of this machine has or had, containers included.
-fn process_number() -> i64 {
+fn process_number() -> io::Result<i64> {
     let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let stat = match std::fs::read_to_string("/proc/self/stat") {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        stat => stat.unwrap_or_default(),
+    };
     // The 22nd field is the time of its start. The second is the program's name in brackets, which
     // may contain anything.
     let started = stat
@@ -240,7 +244,7 @@ fn process_number() -> i64 {
     let who = format!("{}\0{}", namespace.display(), std::process::id());
     #[allow(clippy::cast_possible_wrap, reason = "two bits are cut off")]
     let number = (fingerprint(&who, started) >> 2) as i64;
-    number.max(1)
+    Ok(number.max(1))
 }
 
 /// A lock that one process at a time has while it writes. SQLite excludes the others anyway; this
