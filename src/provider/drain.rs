@@ -315,9 +315,8 @@ impl Drain<'_> {
                 Err(error) => Err(error),
             };
             if let Err(error) = outcome {
-                let passes = error.is_retryable()
-                    && !self.is_cancelled()
-                    && !is_cancellation(Some(&error));
+                let passes =
+                    error.is_retryable() && !self.is_cancelled() && !is_cancellation(Some(&error));
                 if passes
                     && self
                         .pause(call, Instant::now() + Duration::from_secs(1))
