@@ -242,8 +242,9 @@ impl Sqlite {
             None => slot.insert(self.connect(call)?),
         };
         if opened.durability != self.durability {
-            set_durability(&opened.connection, self.durability)
-                .map_err(|e| self.sql_error(&e, "be used"))?;
+            self.repeat(call, "be used", || {
+                set_durability(&opened.connection, self.durability)
+            })?;
             opened.durability = self.durability;
         }
         let result = work(opened);
@@ -271,7 +272,7 @@ impl Sqlite {
             connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
             set_durability(&connection, self.durability)
         };
-        configured().map_err(failed)?;
+        self.repeat(call, "be opened", configured)?;
         self.set_up_log(&connection, &turnstile, call)?;
         let mut opened = Opened {
             connection,
@@ -351,10 +352,11 @@ impl Sqlite {
         call: &CallContext,
     ) -> Result<(), LockError> {
         let count = |sql: &str| {
-            let count = opened
-                .connection
-                .query_row(sql, [], |row| row.get::<_, i64>(0));
-            count.map_err(|e| self.sql_error(&e, "be read"))
+            self.repeat(call, "be read", || {
+                opened
+                    .connection
+                    .query_row(sql, [], |row| row.get::<_, i64>(0))
+            })
         };
         let is_new = count("SELECT count(*) FROM sqlite_schema")? == 0;
         if !is_new && count("PRAGMA application_id")? != APPLICATION_ID {
@@ -431,6 +433,7 @@ impl Sqlite {
         call: &CallContext,
         work: &mut Work<'_>,
     ) -> Result<(), LockError> {
+        const FIRST_READ: &str = "SELECT 1 FROM sqlite_schema LIMIT 1";
         let mut pauses = Pauses::new();
         let Opened {
             connection,
@@ -439,7 +442,15 @@ impl Sqlite {
             ..
         } = opened;
         let transaction = loop {
-            match rusqlite::Transaction::new_unchecked(connection, behavior) {
+            let begun = rusqlite::Transaction::new_unchecked(connection, behavior);
+            // A read begins with the first statement, when another process may be repairing the log.
+            let begun = begun.and_then(|transaction| {
+                if matches!(behavior, TransactionBehavior::Deferred) {
+                    transaction.prepare_cached(FIRST_READ)?.exists([])?;
+                }
+                Ok(transaction)
+            });
+            match begun {
                 Err(error) if is_busy(&error) => pauses.next(call)?,
                 Err(error) => return Err(self.sql_error(&error, "be used").into()),
                 Ok(transaction) => break transaction,

@@ -20,7 +20,11 @@ mod processes;
 #[cfg(unix)]
 mod provider_kills;
 #[cfg(unix)]
+mod provider_receipts;
+#[cfg(unix)]
 mod provider_storage;
+#[cfg(unix)]
+mod provider_time;
 mod renewal;
 mod senders;
 mod state_dir;

@@ -163,6 +163,107 @@ fn install_again(stage: &Stage, hand: &mut Hand) -> Vec<String> {
     reasons
 }
 
+/// What became of what reporters were acknowledged.
+pub(super) struct Checked {
+    pub(super) acknowledged: usize,
+    pub(super) messages: usize,
+    /// The errors of reports.
+    pub(super) failed: Vec<String>,
+    /// Messages that were given up, by reason.
+    pub(super) refused: BTreeMap<String, u32>,
+    /// Messages whose last status at the portal is not the newest that was acknowledged.
+    lost: Vec<String>,
+}
+
+impl Checked {
+    #[track_caller]
+    pub(super) fn assert_none_lost(&self) {
+        let lost = &self.lost;
+        assert_eq!(lost.len(), 0, "{:#?}", &lost[..lost.len().min(5)]);
+        assert!(self.acknowledged > 100, "nothing was reported");
+    }
+
+    pub(super) fn lost(&self) -> usize {
+        self.lost.len()
+    }
+}
+
+/// Compares the journals of reporters with what the portals have, when nothing waits any more.
+pub(super) fn check_reporters(
+    stage: &Stage,
+    journals: &Directory,
+    options: &[(&str, &str)],
+) -> Checked {
+    let mut hand = stage.hand(options);
+    let refused = hand.done(&json!(["refused"]));
+    let inspected = hand.done(&json!(["inspect"]));
+    hand.end();
+    let refused: HashMap<(String, String), String> = refused
+        .as_array()
+        .expect("rows")
+        .iter()
+        .map(|row| ((row[0].to_string(), row[1].to_string()), row[3].to_string()))
+        .collect();
+
+    let files: Vec<PathBuf> = std::fs::read_dir(&journals.0)
+        .expect("journals")
+        .map(|file| file.expect("a file").path())
+        .collect();
+    let mut all: HashMap<(u64, String), Vec<Told>> = HashMap::new();
+    let mut failed = Vec::new();
+    for file in &files {
+        let (told, errors) = read_journal(file);
+        failed.extend(errors);
+        for one in told {
+            all.entry((one.portal, one.message.clone()))
+                .or_default()
+                .push(one);
+        }
+    }
+    let stored = stage.portal.all_messages();
+    let (mut acknowledged, mut wrong, mut given_up) =
+        (0, Vec::new(), BTreeMap::<String, u32>::new());
+    for ((portal, message), told) in &all {
+        acknowledged += told.iter().filter(|one| one.acknowledged).count();
+        let best = told
+            .iter()
+            .filter(|one| one.acknowledged)
+            .map(Told::key)
+            .max();
+        let Some(best) = best else {
+            continue;
+        };
+        let last = stored[host(*portal)][format!("{CODE}|{message}")]
+            .as_str()
+            .unwrap_or_default();
+        let right = told
+            .iter()
+            .any(|one| one.key() >= best && one.status == last);
+        let key = (
+            json!(member(*portal)).to_string(),
+            json!(message).to_string(),
+        );
+        if let Some(reason) = refused.get(&key).filter(|_| !right) {
+            *given_up.entry(reason.clone()).or_default() += 1;
+        } else if !right {
+            wrong.push(format!(
+                "portal {portal} message {message}: {last:?}, history {:?}, told {told:?}",
+                stored[host(*portal)]["history"][format!("{CODE}|{message}")]
+            ));
+        }
+    }
+    let rows = inspected.as_array().expect("rows").iter();
+    let waiting: u64 = rows.filter_map(|row| row["waiting"].as_u64()).sum();
+    assert_eq!(waiting, 0);
+    Checked {
+        acknowledged,
+        messages: all.len(),
+        failed,
+        refused: given_up,
+        lost: wrong,
+    }
+}
+
 #[test]
 fn killed_processes_lose_no_receipt() {
     let seed = std::env::var("B24_KILL_SEED").ok();
@@ -238,68 +339,18 @@ fn killed_processes_lose_no_receipt() {
         }
         hand.end();
     }
-    let mut hand = stage.hand(&stage_options);
-    let refused = hand.done(&json!(["refused"]));
-    let inspected = hand.done(&json!(["inspect"]));
-    hand.end();
-    let refused: HashMap<(String, String), String> = refused
-        .as_array()
-        .expect("rows")
-        .iter()
-        .map(|row| ((row[0].to_string(), row[1].to_string()), row[3].to_string()))
-        .collect();
-
-    let files: Vec<PathBuf> = std::fs::read_dir(&journals.0)
-        .expect("journals")
-        .map(|file| file.expect("a file").path())
-        .collect();
-    let mut all: HashMap<(u64, String), Vec<Told>> = HashMap::new();
-    let mut failed = Vec::new();
-    for file in &files {
-        let (told, errors) = read_journal(file);
-        failed.extend(errors);
-        for one in told {
-            all.entry((one.portal, one.message.clone()))
-                .or_default()
-                .push(one);
-        }
-    }
-    let stored = stage.portal.all_messages();
-    let (mut acknowledged, mut wrong, mut given_up) =
-        (0, Vec::new(), BTreeMap::<String, u32>::new());
-    for ((portal, message), told) in &all {
-        acknowledged += told.iter().filter(|one| one.acknowledged).count();
-        let best = told
-            .iter()
-            .filter(|one| one.acknowledged)
-            .map(Told::key)
-            .max();
-        let Some(best) = best else {
-            continue;
-        };
-        let last = stored[host(*portal)][format!("{CODE}|{message}")]
-            .as_str()
-            .unwrap_or_default();
-        let right = told
-            .iter()
-            .any(|one| one.key() >= best && one.status == last);
-        let key = (
-            json!(member(*portal)).to_string(),
-            json!(message).to_string(),
-        );
-        if let Some(reason) = refused.get(&key).filter(|_| !right) {
-            *given_up.entry(reason.clone()).or_default() += 1;
-        } else if !right {
-            wrong.push(format!(
-                "portal {portal} message {message}: {last:?}, history {:?}, told {told:?}",
-                stored[host(*portal)]["history"][format!("{CODE}|{message}")]
-            ));
-        }
-    }
+    let checked = check_reporters(&stage, &journals, &stage_options);
+    let Checked {
+        acknowledged,
+        messages,
+        failed,
+        refused,
+        lost: wrong,
+    } = &checked;
     let seen = stage.portal.seen();
     println!(
-        "{} rounds in {:.0} s, killed: {} reporters, {} drainers, {} renewers; {acknowledged} receipts of {} \
-         messages acknowledged, {} reports failed, refused: {given_up:?}, {} lost; {sent} sent after the \
+        "{} rounds in {:.0} s, killed: {} reporters, {} drainers, {} renewers; {acknowledged} receipts of {messages} \
+         messages acknowledged, {} reports failed, refused: {refused:?}, {} lost; {sent} sent after the \
          kills; {} requests, {} batches, {} late, {} renewals; portals held because of a lost pair: {lost:?}; \
          violations: {:?}",
         rounds(),
@@ -307,7 +358,6 @@ fn killed_processes_lose_no_receipt() {
         killed[0],
         killed[1],
         killed[2],
-        all.len(),
         failed.len(),
         wrong.len(),
         seen.requests,
@@ -316,16 +366,8 @@ fn killed_processes_lose_no_receipt() {
         seen.renewals,
         seen.bad.iter().collect::<HashSet<_>>(),
     );
-    assert_eq!(wrong.len(), 0, "{:#?}", &wrong[..wrong.len().min(5)]);
-    assert_eq!(failed, Vec::<String>::new());
-    assert!(acknowledged > 100, "nothing was reported");
-    let waiting: u64 = inspected
-        .as_array()
-        .expect("rows")
-        .iter()
-        .map(|row| row["waiting"].as_u64().unwrap_or(0))
-        .sum();
-    assert_eq!(waiting, 0);
+    checked.assert_none_lost();
+    assert_eq!(failed, &Vec::<String>::new());
     let check = stage
         .database()
         .query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
@@ -414,4 +456,32 @@ fn a_child_of_a_busy_process_says_that_it_cannot_report() {
     );
     assert_eq!(refusals, errors.len(), "{errors:#?}");
     assert!(refusals > 0, "no child was forked during a report");
+}
+
+/// All at once, and nobody else has the store open: one of them repairs its log, and the others wait.
+#[test]
+fn processes_that_open_a_store_at_once_wait_for_each_other() {
+    let stage = Stage::new(HAND, &json!({}));
+    let mut first = stage.hand(&[]);
+    let flood = json!(["flood", member(0), "m", "sent", 0, 2000]);
+    assert_eq!(first.done(&flood)["stored"], 2000);
+    first.kill();
+    for round in 0..number_of("B24_OPEN_ROUNDS", 15) {
+        let mut hands: Vec<Hand> = (0..8).map(|_| stage.hand(&[])).collect();
+        for (number, hand) in hands.iter_mut().enumerate() {
+            // Some read first.
+            hand.done(&json!(["usage"]));
+            hand.tell(&json!(["open"]));
+            let message = format!("r{round}-{number}");
+            hand.tell(&json!(["report", member(0), message, "sent", 0]));
+            hand.tell(&json!(["inspect"]));
+        }
+        for hand in &mut hands {
+            for _ in 0..3 {
+                let answer = hand.answer().expect("it lives");
+                assert!(answer.get("ok").is_some(), "{answer}");
+            }
+            hand.kill();
+        }
+    }
 }
