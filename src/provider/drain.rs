@@ -368,12 +368,11 @@ impl Drain<'_> {
             return Ok(Task::Wait(schedule.look_at));
         }
         let suspects = self.most_suspects();
-        let lease = self.lease();
         let (store_now, found, next) = self.transact(Access::Read, |transaction| {
             let limit = 4 * self.workers.max(1);
             let mut found: Vec<(String, Health)> = Vec::new();
             for (health, limit) in [(Health::Suspect, suspects), (Health::Good, limit)] {
-                let lanes = lanes::ready(transaction, health, lease, limit)?;
+                let lanes = lanes::ready(transaction, health, limit)?;
                 found.extend(lanes.into_iter().map(|lane| (lane, health)));
             }
             let next = lanes::next_ready(transaction)?;

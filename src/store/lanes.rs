@@ -86,11 +86,14 @@ pub(crate) enum Health {
     Suspect,
 }
 
+/// No lease lasts longer, whatever the options of its holder: `timeout_ms` is 7 days at most. One
+/// that is further ahead is of a clock that was wrong.
+pub(crate) const LONGEST_LEASE: i64 = 8 * 24 * 3_600_000;
+
 /// Portals whose lanes have something to do and that nobody has a lease on.
 pub(crate) fn ready(
     transaction: &mut dyn Transaction,
     health: Health,
-    longest_lease: i64,
     limit: usize,
 ) -> Result<Vec<String>, StoreError> {
     let now = transaction.now();
@@ -109,7 +112,7 @@ pub(crate) fn ready(
     };
     let rows = transaction.query(
         sql,
-        parameters![now, now.saturating_add(longest_lease), limit],
+        parameters![now, now.saturating_add(LONGEST_LEASE), limit],
     )?;
     Ok(rows.iter().map(|row| row.text(0).to_owned()).collect())
 }

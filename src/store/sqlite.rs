@@ -47,6 +47,9 @@ static CONNECTIONS: PerProcess<Connections> = PerProcess::made_by(Connections::m
 #[derive(Default)]
 struct Connections {
     slots: Mutex<HashMap<PathBuf, Arc<Mutex<Option<Opened>>>>>,
+    /// What shows others that this process lives. It outlasts connections: while one is closed
+    /// because of a fault, this process may have a lease and wait for an answer.
+    presences: Mutex<HashMap<PathBuf, Arc<User>>>,
     /// How many threads are inside of SQLite, or are about to be.
     users: AtomicUsize,
     /// Whether the process is about to fork, so that nobody may begin to use SQLite.
@@ -64,8 +67,10 @@ struct Opened {
     /// What `synchronous` is set to.
     durability: Durability,
     clock: StoreClock,
-    user: User,
+    user: Arc<User>,
     turnstile: Arc<Turnstile>,
+    /// How often it was used.
+    uses: u64,
 }
 
 impl Connections {
@@ -84,11 +89,22 @@ impl Connections {
         for slot in lock(&parent.slots).values() {
             drop(lock(slot).take());
         }
+        lock(&parent.presences).clear();
         Self::default()
     }
 
     fn slot(&self, path: &Path) -> Arc<Mutex<Option<Opened>>> {
         Arc::clone(lock(&self.slots).entry(path.to_owned()).or_default())
+    }
+
+    fn presence(&self, path: &Path) -> Result<Arc<User>, StoreError> {
+        let mut presences = lock(&self.presences);
+        if let Some(user) = presences.get(path).filter(|user| user.is_seen(path)) {
+            return Ok(Arc::clone(user));
+        }
+        let user = Arc::new(User::enter(path)?);
+        presences.insert(path.to_owned(), Arc::clone(&user));
+        Ok(user)
     }
 
     /// Counts a thread that uses SQLite, until the guard is dropped.
@@ -197,7 +213,12 @@ impl Sqlite {
         if !was_open {
             // Most programs that fork open a provider before they do, and use it afterwards.
             let _using = connections.enter();
-            drop(lock(&slot).take());
+            let mut slot = lock(&slot);
+            // Unless another thread has begun to use it, and may have a lease.
+            if slot.as_ref().is_some_and(|opened| opened.uses == 1) {
+                *slot = None;
+                lock(&connections.presences).remove(&store.path);
+            }
         }
         Ok(store)
     }
@@ -247,8 +268,9 @@ impl Sqlite {
         }
         let opened = match slot.as_mut() {
             Some(opened) => opened,
-            None => slot.insert(self.connect(call)?),
+            None => slot.insert(self.connect(connections, call)?),
         };
+        opened.uses += 1;
         if opened.durability != self.durability {
             self.repeat(call, "be used", || {
                 set_durability(&opened.connection, self.durability)
@@ -263,9 +285,9 @@ impl Sqlite {
         result
     }
 
-    fn connect(&self, call: &CallContext) -> Result<Opened, LockError> {
+    fn connect(&self, connections: &Connections, call: &CallContext) -> Result<Opened, LockError> {
         let file = check(&self.path)?;
-        let user = User::enter(&self.path)?;
+        let user = connections.presence(&self.path)?;
         let turnstile = Arc::new(Turnstile::open(&self.path)?);
         let failed = |e: rusqlite::Error| self.sql_error(&e, "be opened");
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -290,6 +312,7 @@ impl Sqlite {
             clock: StoreClock::default(),
             user,
             turnstile,
+            uses: 0,
         };
         self.read_clock(&mut opened, call)?;
         if check(&self.path)? != opened.file {

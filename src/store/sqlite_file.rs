@@ -205,6 +205,15 @@ impl User {
         self.number
     }
 
+    /// Whether its lock is on the file that others look at.
+    pub(super) fn is_seen(&self, store: &Path) -> bool {
+        let mine = self.file.metadata().ok().map(|file| FileId {
+            device: file.dev(),
+            inode: file.ino(),
+        });
+        mine.is_some() && mine == id_of(&beside(store, "-users"))
+    }
+
     /// Whether the process with this number has ended, or at least has closed the store.
     pub(super) fn has_ended(&self, number: i64) -> bool {
         if number == self.number || number <= 0 {
