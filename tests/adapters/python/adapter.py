@@ -118,7 +118,9 @@ class Adapter:
     def provider_refused(self, **arguments: Any) -> list[dict[str, Any]]:
         refused = self.provider().refused(**arguments)
         shown = [dataclasses.asdict(receipt) for receipt in refused]
-        return [{**row, "at_ms": round(row.pop("at").timestamp() * 1000)} for row in shown]
+        for row in shown:
+            row["at_ms"] = round(row.pop("at").timestamp() * 1000)
+        return shown
 
     def provider_vocabulary(
         self, name: str, word: str, table: dict[str, str] | None = None
