@@ -229,7 +229,15 @@ impl Sqlite {
         let slot = connections.slot(&self.path);
         let mut slot = lock(&slot);
         if let Some(opened) = slot.as_ref() {
-            let replaced = check(&self.path)? != opened.file;
+            let present = match check(&self.path) {
+                Ok(present) => present,
+                Err(error) => {
+                    // It is opened again when somebody has mended it, or made it anew.
+                    *slot = None;
+                    return Err(error.into());
+                }
+            };
+            let replaced = present != opened.file;
             if replaced || self.log() != opened.log {
                 *slot = None;
                 let what = "was replaced while it was open, and what was written since may be \
