@@ -3,7 +3,8 @@
 #   make setup      installs what the tests need and this machine does not have; with SETUP=check it only
 #                   says what that is, and so do the other commands
 #   make build      the emulator, the library and the Python module
-#   make demo       starts the emulator, and sends a status update to it from C, Python and PHP
+#   make demo       starts the emulator, which installs the application and sends messages, to which a
+#                   provider in Rust, C, Python and PHP reports receipts
 #   make test       every test; `make test SUITES="core php"` for some, `make test ALL=1` for all again
 #   make lint       formatting, lints, types, circles of modules, drift of what is generated
 #   make bench      measures this library beside other clients; writes docs/benchmarks.md
@@ -37,6 +38,7 @@ LLVM_COV := $(TOOLS)/cargo-llvm-cov@0.9.1
 
 demo: NEEDS = build
 demo: build
+	@cargo build --locked --quiet --example provider
 	@$(PYTHON) tools/demo.py $(TARGET)
 
 test: adapters

@@ -99,8 +99,8 @@ typedef enum b24_request_kind {
     B24_REQUEST_FRAME = 3,
 } b24_request_kind;
 
-// Updates that are sent or stored together, each with its own outcome. One thread at a time may use
-// it.
+// Updates that are sent or stored together, each with its own outcome. One thread at a time may
+// use it.
 typedef struct b24_batch b24_batch;
 
 // A light handle to a portal: connections, TLS sessions and rate limits belong to the process.
@@ -313,8 +313,8 @@ enum b24_code b24_message_status_update_batch(struct b24_client *client,
 // batch has not been sent, or if there is no update with this index.
 //
 // The error is borrowed: do not free it. It stays valid, at the same address, until the batch is
-// sent or stored again or freed, even if updates are added. Updates that failed for the same reason
-// may share one. One thread at a time. Cannot fail.
+// sent or stored again or freed, even if updates are added. Updates that failed for the same
+// reason may share one. One thread at a time. Cannot fail.
 const struct b24_error *b24_batch_error(const struct b24_batch *batch, size_t index);
 
 // Frees a batch and the errors borrowed from it. NULL is allowed.
@@ -457,11 +457,11 @@ enum b24_code b24_renewals_wait(int64_t timeout_ms, struct b24_error **error);
 // Opens a provider: checks its store, and makes or updates it. Nothing is sent.
 //
 // The configuration has the store, client_id and client_secret, and no portal or tokens; it is
-// copied. The caller ends *provider with b24_provider_close. Any thread, while no other changes the
-// configuration. B24_INVALID_CONFIG names the option that is missing, contradicts another or cannot
-// be used, such as a store that another user can read; B24_STORAGE if the store fails. *provider is
-// then NULL. With provider NULL the configuration and the store are only checked. A program needs
-// one provider; several on one store are allowed.
+// copied. The caller ends *provider with b24_provider_close. Any thread, while no other changes
+// the configuration. B24_INVALID_CONFIG names the option that is missing, contradicts another or
+// cannot be used, such as a store that another user can read; B24_STORAGE if the store fails.
+// *provider is then NULL. With provider NULL the configuration and the store are only checked. A
+// program needs one provider; several on one store are allowed.
 enum b24_code b24_provider_open(const struct b24_config *config,
                                 struct b24_provider **provider,
                                 struct b24_error **error);
@@ -469,12 +469,14 @@ enum b24_code b24_provider_open(const struct b24_config *config,
 // Ends a provider and frees it: each drain that is under way in another thread ends after its
 // present requests, and is waited for. What is in the store stays there. NULL is allowed.
 //
-// Any thread, once; no other call may be under way, and none may begin. Returns by timeout_ms
-// (b24_provider_cancel before it ends the drains early). Cannot fail.
+// Any thread, once; no other call may be under way, and none may begin. Returns within twice
+// timeout_ms (b24_provider_cancel before it ends the drains early). Clients from
+// b24_provider_client still work. Cannot fail.
 void b24_provider_close(struct b24_provider *provider);
 
 // Ends the drains and other calls of this provider that are under way with B24_CANCELLED. Calls
-// made later are not affected. What has not been sent stays in the store. NULL is allowed.
+// made later are not affected, nor are clients from b24_provider_client. What has not been sent
+// stays in the store. NULL is allowed.
 //
 // Any thread; not from a signal handler. Cannot fail.
 void b24_provider_cancel(struct b24_provider *provider);
@@ -484,10 +486,10 @@ void b24_provider_cancel(struct b24_provider *provider);
 // program answers HTTP, with 200 after success, 400 to B24_INVALID_ARGUMENT, 403 to
 // B24_ACCESS_DENIED, and 503 to anything else.
 //
-// `content_type` is the header of this name, "" if there is none: form encoding, which portals use,
-// and JSON are read. `body` has `length` bytes, at most 1 MiB; it may be NULL if there are none.
-// Both are borrowed for the call. When it returns, an installation is stored (the authorization
-// server has confirmed it), and the tokens of one that was removed are gone.
+// `content_type` is the header of this name, "" if there is none: form encoding, which portals
+// use, and JSON are read. `body` has `length` bytes, at most 1 MiB; it may be NULL if there are
+// none. Both are borrowed for the call. When it returns, an installation is stored (the
+// authorization server has confirmed it), and the tokens of one that was removed are gone.
 //
 // The caller frees *request with b24_request_free. Any thread, any number at once. Returns by
 // timeout_ms, with any b24_code; *request is NULL after a failure. B24_INVALID_ARGUMENT if it
@@ -505,22 +507,22 @@ enum b24_code b24_provider_receive(struct b24_provider *provider,
 // `auth_json` is a JSON object with access_token, refresh_token and what else came with them.
 // `application_token` is the one that came with the installation, and "" if it is not known: the
 // first message whose token the authorization server confirms then sets it. Both are borrowed for
-// the call. A refresh_token that is known already changes nothing, and is no failure. What waits for
-// a portal that was held is sent again.
+// the call. A refresh_token that is known already changes nothing, and is no failure. What waits
+// for a portal that was held is sent again.
 //
-// Any thread, any number at once. Returns by timeout_ms, with any b24_code. B24_INVALID_ARGUMENT if
-// auth_json cannot be read, B24_ACCESS_DENIED if it is not confirmed.
+// Any thread, any number at once. Returns by timeout_ms, with any b24_code. B24_INVALID_ARGUMENT
+// if auth_json cannot be read, B24_ACCESS_DENIED if it is not confirmed.
 enum b24_code b24_provider_install(struct b24_provider *provider,
                                    const char *auth_json,
                                    const char *application_token,
                                    struct b24_error **error);
 
-// Stores an installation from the page of the installation wizard: `frame` is a request of the kind
-// B24_REQUEST_FRAME. Call it on that page and on no other, because each later opening brings the
-// tokens of whoever opens it.
+// Stores an installation from the page of the installation wizard: `frame` is a request of the
+// kind B24_REQUEST_FRAME. Call it on that page and on no other, because each later opening brings
+// the tokens of whoever opens it.
 //
-// `frame` is borrowed for the call. Any thread, any number at once. Returns by timeout_ms, with any
-// b24_code. B24_ACCESS_DENIED if the authorization server does not confirm it.
+// `frame` is borrowed for the call. Any thread, any number at once. Returns by timeout_ms, with
+// any b24_code. B24_ACCESS_DENIED if the authorization server does not confirm it.
 enum b24_code b24_provider_install_request(struct b24_provider *provider,
                                            const struct b24_request *frame,
                                            struct b24_error **error);
@@ -528,9 +530,9 @@ enum b24_code b24_provider_install_request(struct b24_provider *provider,
 // Moves the installations of a state_dir to the store. Clients with that state_dir then fail, and
 // say why.
 //
-// `path` is the directory, borrowed for the call. *imported is how many were moved; it may be NULL,
-// and is 0 after a failure. Any thread. B24_STORAGE if a file cannot be read or written; what was
-// moved before stays moved, and the call can be repeated.
+// `path` is the directory, borrowed for the call. *imported is how many were moved; it may be
+// NULL, and is 0 after a failure. Any thread. B24_STORAGE if a file cannot be read or written;
+// what was moved before stays moved, and the call can be repeated.
 enum b24_code b24_provider_import_state_dir(struct b24_provider *provider,
                                             const char *path,
                                             int64_t *imported,
@@ -560,10 +562,11 @@ enum b24_code b24_provider_track(struct b24_provider *provider,
 // may stand for one message: its parts, whose statuses are combined.
 //
 // `operator_name` is the operator whose reference it is, at most 64 bytes, "" if there is only
-// one; `reference` has 1 to 255 bytes. `member_id` is the portal's permanent id, `code` the provider
-// code, `message_id` the id that the portal gave the provider. All are borrowed for the call, and
-// stored when it returns. Any thread, any number at once. B24_INVALID_ARGUMENT if an argument
-// is wrong, B24_STORAGE if the store fails.
+// one; `reference` has 1 to 255 bytes. `member_id` is the portal's permanent id, `code` the
+// provider code, `message_id` the id that the portal gave the provider. All are borrowed for the
+// call, and stored when it returns. Doing it again is harmless. Any thread, any number at once.
+// B24_INVALID_ARGUMENT if an argument is wrong, or if the reference has stood for another message
+// for less than 72 hours; B24_STORAGE if the store fails.
 enum b24_code b24_provider_track_of(struct b24_provider *provider,
                                     const char *operator_name,
                                     const char *reference,
@@ -572,12 +575,12 @@ enum b24_code b24_provider_track_of(struct b24_provider *provider,
                                     const char *message_id,
                                     struct b24_error **error);
 
-// Stores a receipt, to be sent to the portal by a drain of any process. When it returns B24_OK, the
-// receipt is safe (see the option durability), and the operator can be told so.
+// Stores a receipt, to be sent to the portal by a drain of any process. When it returns B24_OK,
+// the receipt is safe (see the option durability), and the operator can be told so.
 //
 // Of one message the final statuses (delivered, undelivered, failed) rank above sent, and sent
-// above queued. A lower rank never replaces a higher one; within a rank the later time stands, then the
-// later call. So receipts may come twice and in any order.
+// above queued. A lower rank never replaces a higher one; within a rank the later time stands,
+// then the later call. So receipts may come twice and in any order.
 //
 // `member_id` is the portal's permanent id, `code` the provider code, `message_id` the id that the
 // portal gave the provider, `status` one of queued, sent, delivered, undelivered, failed. All are
@@ -592,8 +595,8 @@ enum b24_code b24_provider_report(struct b24_provider *provider,
                                   int64_t at_ms,
                                   struct b24_error **error);
 
-// Stores the updates of a batch as receipts of one portal that came about now, all by one write to
-// the disk. Each is what b24_provider_report does.
+// Stores the updates of a batch as receipts of one portal that came about now, by one write to the
+// disk for every 10000. Each is what b24_provider_report does.
 //
 // Returns B24_OK if every receipt was stored. Otherwise it returns the code, and a copy of the
 // error, of the first in the order added that was not; b24_batch_error tells the outcome of each.
@@ -614,11 +617,11 @@ enum b24_code b24_provider_report_reference(struct b24_provider *provider,
                                             struct b24_error **error);
 
 // Stores a receipt under the operator's own reference, as b24_provider_report does. The message is
-// the one that b24_provider_track_of has named, or will name: the receipt waits for it an hour, and
-// is then refused.
+// the one that b24_provider_track_of has named, or will name: the receipt waits for it an hour,
+// and is then refused.
 //
-// `operator_name` and `reference` are those given to b24_provider_track_of, `status` and `at_ms` as
-// for b24_provider_report. The texts are borrowed for the call. Any thread, any number at once.
+// `operator_name` and `reference` are those given to b24_provider_track_of, `status` and `at_ms`
+// as for b24_provider_report. The texts are borrowed for the call. Any thread, any number at once.
 // B24_INVALID_ARGUMENT if an argument is wrong, B24_STORAGE if the store fails or is full.
 enum b24_code b24_provider_report_reference_of(struct b24_provider *provider,
                                                const char *operator_name,
@@ -631,11 +634,11 @@ enum b24_code b24_provider_report_reference_of(struct b24_provider *provider,
 // threads and processes that use the store. So a program calls it again and again, in a thread or
 // process of its own.
 //
-// The call takes all of budget_ms, which must not be negative; no request starts afterwards, and it
-// returns within timeout_ms more. With 0 nothing is sent, only counted. Failures of a portal are no
-// failure of the drain: its receipts wait, are held or are refused, which the result counts. The
-// option workers says how many threads of the library send; all signals are blocked in them, and
-// they have ended when the call returns.
+// The call takes all of budget_ms, which must not be negative; no request starts afterwards, and
+// it returns within timeout_ms more. With 0 nothing is sent, only counted. Failures of a portal
+// are no failure of the drain: its receipts wait, are held or are refused, which the result
+// counts. The option workers says how many threads of the library send; all signals are blocked in
+// them, and they have ended when the call returns.
 //
 // The caller frees *drained with b24_drained_free; drained may be NULL. Any thread, any number at
 // once. It ends early, with B24_OK, at b24_provider_close. B24_CANCELLED after
@@ -651,7 +654,7 @@ enum b24_code b24_provider_drain(struct b24_provider *provider,
 // installed again or b24_provider_resume), uninstalled, unknown; "reason", why it is waiting or
 // held; "waiting" and "refused", how many receipts are not sent yet and were given up;
 // "oldest_ms", how old the oldest of those that wait is; "next_due_ms", how long until the next
-// can be sent. The last two are milliseconds, and "" if none waits.
+// can be sent. The last two are milliseconds, and "" if there is none.
 //
 // The caller frees *list with b24_list_free. Any thread, any number at once. B24_STORAGE if the
 // store fails; *list is then NULL.
@@ -659,32 +662,33 @@ enum b24_code b24_provider_inspect(struct b24_provider *provider,
                                    struct b24_list **list,
                                    struct b24_error **error);
 
-// The receipts that were given up, oldest first: a row for each, with "cursor"; "member_id", "code"
-// and "message_id"; "reference", the operator's, if the receipt came by one that was never tracked,
-// in which case those three are ""; "status", the one that was not sent; "at_ms", when it came
-// about, in Unix milliseconds; "reason", the portal's own code, or what happened.
+// The receipts that were given up, in a fixed order: a row for each, with "cursor"; "member_id",
+// "code" and "message_id"; "operator" and "reference", if the receipt came by a reference that was
+// never tracked, in which case those three are ""; "status", the one that was not sent; "at_ms",
+// when it came about, in Unix milliseconds; "reason", the portal's own code, or what happened.
 //
 // `after` is the "cursor" of a row, to get those after it, and "" to begin. It is borrowed for the
-// call. At most `limit` rows are given. The caller frees *list with b24_list_free. Any thread, any
-// number at once. B24_INVALID_ARGUMENT if after is no cursor, B24_STORAGE if the store fails; *list
-// is then NULL.
+// call. At most `limit` rows are given, which is a number from 1 to 100000. The caller frees *list
+// with b24_list_free. Any thread, any number at once. B24_INVALID_ARGUMENT if after is no cursor,
+// B24_STORAGE if the store fails; *list is then NULL.
 enum b24_code b24_provider_refused(struct b24_provider *provider,
                                    const char *after,
                                    size_t limit,
                                    struct b24_list **list,
                                    struct b24_error **error);
 
-// Lets the receipts of a portal be sent again that is held: after what held it was put right, for
-// example after the customer has paid.
+// Lets the receipts of a portal be sent again that is held, after what held it was put right, for
+// example after the customer has paid; or of one that waits after a failure.
 //
-// `member_id` is borrowed for the call. Any thread. B24_INVALID_ARGUMENT if it is wrong,
-// B24_STORAGE if the store fails.
+// `member_id` is borrowed for the call. Any thread. B24_INVALID_ARGUMENT if the store knows no
+// such portal, B24_STORAGE if the store fails.
 enum b24_code b24_provider_resume(struct b24_provider *provider,
                                   const char *member_id,
                                   struct b24_error **error);
 
-// Removes what the store no longer needs and is older than keep_seconds, which must not be
-// negative: receipts that were refused, and references. Nothing that waits is removed.
+// Removes receipts that were refused, and references, if they are older than keep_seconds, which
+// must not be negative. Nothing that waits is removed, and what has happened to a message is known
+// for 72 hours in any case.
 //
 // Any thread. B24_INVALID_ARGUMENT if keep_seconds is negative, B24_STORAGE if the store fails.
 enum b24_code b24_provider_prune(struct b24_provider *provider,
@@ -738,8 +742,8 @@ uint64_t b24_drained_held(const struct b24_drained *drained);
 // Any thread. Cannot fail.
 uint64_t b24_drained_waiting(const struct b24_drained *drained);
 
-// How many milliseconds after the drain the first of those that wait can be sent; -1 if none waits,
-// and for NULL.
+// How many milliseconds after the drain the first of those that wait can be sent; -1 if none
+// waits, and for NULL.
 //
 // Any thread. Cannot fail.
 int64_t b24_drained_next_due_ms(const struct b24_drained *drained);
@@ -761,16 +765,16 @@ enum b24_code b24_vocabulary_named(const char *name,
 // A vocabulary without words, to which b24_vocabulary_set adds the program's own. The name is only
 // for the messages of errors, and is copied.
 //
-// The caller frees it with b24_vocabulary_free. Any thread. NULL only after a bug in the library. If
-// the name is NULL or not UTF-8, calls with the vocabulary return B24_INVALID_ARGUMENT.
+// The caller frees it with b24_vocabulary_free. Any thread. NULL only after a bug in the library.
+// If the name is NULL or not UTF-8, calls with the vocabulary return B24_INVALID_ARGUMENT.
 struct b24_vocabulary *b24_vocabulary_new(const char *name);
 
-// Says what a word means: one of queued, sent, delivered, undelivered, failed. It replaces what the
-// word meant before, also in a vocabulary from b24_vocabulary_named.
+// Says what a word means: one of queued, sent, delivered, undelivered, failed. It replaces what
+// the word meant before, also in a vocabulary from b24_vocabulary_named.
 //
 // Both texts are copied. One thread at a time. B24_INVALID_ARGUMENT for a status that is none, for
-// a word that cannot be one, for NULL, and for text that is not UTF-8; the vocabulary then stays as
-// it was.
+// a word that cannot be one, for NULL, and for text that is not UTF-8; the vocabulary then stays
+// as it was.
 enum b24_code b24_vocabulary_set(struct b24_vocabulary *vocabulary,
                                  const char *word,
                                  const char *status,

@@ -601,7 +601,8 @@ struct refused_receipt {
     std::string member_id;
     std::string code;
     std::string message_id;
-    /// The operator's reference, if the receipt came by one that was never tracked.
+    /// The operator and its reference, if the receipt came by one that was never tracked.
+    std::string operator_name;
     std::string reference;
     /// The status that was not sent.
     std::string status;
@@ -616,6 +617,7 @@ struct refused_receipt {
           member_id(from.text("member_id")),
           code(from.text("code")),
           message_id(from.text("message_id")),
+          operator_name(from.text("operator")),
           reference(from.text("reference")),
           status(from.text("status")),
           at(from.time("at_ms").value_or(std::chrono::milliseconds(0))),
@@ -815,7 +817,7 @@ public:
         return detail::rows<portal_state>(code, list, failure);
     }
 
-    /// The receipts that were given up, oldest first: those after the one with this cursor.
+    /// The receipts that were given up: those after the one with this cursor.
     std::vector<refused_receipt> refused(const std::string &after = "", std::size_t limit = 1000) {
         detail::check_texts({{"after", after}});
         b24_list *list = nullptr;

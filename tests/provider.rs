@@ -2,14 +2,17 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     reason = "a test: what cannot be unwrapped has failed"
 )]
 #![cfg(all(unix, feature = "provider"))]
 
-use b24_messageservice::{Config, ErrorKind, Provider, Request, RequestKind, Status};
+use b24_messageservice::{Client, Config, ErrorKind, Provider, Request, RequestKind, Status};
 use b24_portal::{Portal, Settings};
+use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 const CODE: &str = "provider1";
@@ -18,14 +21,33 @@ const CODE: &str = "provider1";
 struct Stage {
     portal: Portal,
     directory: PathBuf,
+    /// Of its own, because a process knows an installation by its tokens.
+    client_id: String,
+    tokens: [String; 2],
 }
 
 impl Stage {
     fn new(settings: Settings) -> Self {
-        let portal = Portal::start(settings).unwrap();
+        static NEXT: AtomicUsize = AtomicUsize::new(1);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let client_id = format!("app.{number}");
+        let tokens = ["access", "refresh"].map(|kind| format!("{kind}-{number:016}"));
+        let [access_token, refresh_token] = tokens.clone();
+        let portal = Portal::start(Settings {
+            client_id: client_id.clone(),
+            access_token,
+            refresh_token,
+            ..settings
+        })
+        .unwrap();
         let directory = portal.ca_file().parent().unwrap().join("store");
         std::fs::create_dir(&directory).unwrap();
-        Self { portal, directory }
+        Self {
+            portal,
+            directory,
+            client_id,
+            tokens,
+        }
     }
 
     fn store(&self) -> PathBuf {
@@ -34,38 +56,59 @@ impl Stage {
 
     fn config(&self) -> Config {
         let mut config = Config::new();
-        let ports = [self.portal.https_port(), self.portal.oauth_port()];
-        let resolve: Vec<_> = ports
-            .iter()
-            .map(|port| format!("*:{port}:127.0.0.1"))
-            .collect();
         config
             .store(&format!("sqlite:{}", self.store().display()))
-            .client_id("app.1")
+            .client_id(&self.client_id)
             .client_secret("secret-0000000000000001")
             .oauth_url(&format!(
                 "https://oauth.bitrix24.test:{}",
                 self.portal.oauth_port()
             ))
             .ca_file(self.portal.ca_file())
-            .resolve(&resolve.join(","))
+            .resolve(&self.resolve())
             .timeout(Duration::from_secs(10))
             .proxy("none");
         config
+    }
+
+    fn resolve(&self) -> String {
+        let ports = [self.portal.https_port(), self.portal.oauth_port()];
+        let entries: Vec<_> = ports
+            .iter()
+            .map(|port| format!("*:{port}:127.0.0.1"))
+            .collect();
+        entries.join(",")
     }
 
     fn open(&self) -> Provider {
         Provider::open(&self.config()).unwrap()
     }
 
+    /// The store's database, by the same copy of SQLite as the library's.
+    fn database(&self) -> Connection {
+        Connection::open(self.store()).unwrap()
+    }
+
+    fn change(&self, sql: &str) {
+        let changed = self.database().execute(sql, []).unwrap();
+        assert!(changed > 0, "{sql}");
+    }
+
+    fn count(&self, sql: &str) -> i64 {
+        let database = self.database();
+        database.query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    fn access_token(&self) -> String {
+        self.portal.tokens()["access_token"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+
     fn install(&self, provider: &Provider, order: Value) -> Result<Request, ErrorKind> {
         let request = self.portal.install(order).unwrap();
         receive(provider, &request)
-    }
-
-    fn statuses(&self, message: &str) -> Value {
-        let all = self.portal.messages();
-        all["history"][format!("{CODE}|{message}")].clone()
     }
 }
 
@@ -110,4 +153,223 @@ fn the_whole_story() {
     let portals = provider.inspect().unwrap();
     println!("{portals:?}");
     assert_eq!(portals[0].state, "active");
+}
+
+const SHORT: Duration = Duration::from_millis(400);
+const DAY: i64 = 86_400_000;
+
+#[test]
+fn a_pair_that_is_not_used_for_long_is_renewed_once() {
+    let stage = Stage::new(Settings::default());
+    let provider = stage.open();
+    stage.install(&provider, json!({})).unwrap();
+    provider.drain(SHORT).unwrap();
+    assert_eq!(stage.portal.seen().renewals, 0);
+    stage.change(&format!(
+        "UPDATE b24_installation SET pair_at = pair_at - {}",
+        151 * DAY
+    ));
+    provider.drain(SHORT).unwrap();
+    provider.drain(SHORT).unwrap();
+    assert_eq!(stage.portal.seen().renewals, 1);
+}
+
+#[test]
+fn an_idle_pair_that_is_refused_is_held_and_not_asked_for_again() {
+    let stage = Stage::new(Settings::default());
+    let provider = stage.open();
+    stage.install(&provider, json!({})).unwrap();
+    stage.portal.spend(json!({})).unwrap();
+    stage.change(&format!(
+        "UPDATE b24_installation SET pair_at = pair_at - {}",
+        151 * DAY
+    ));
+    provider.drain(SHORT).unwrap();
+    let asked = stage.portal.seen().renewal_requests;
+    assert_eq!(asked, 1);
+    let held = &provider.inspect().unwrap()[0];
+    assert_eq!(
+        (held.state, held.reason.as_str()),
+        ("held", "invalid_grant")
+    );
+    stage.open().drain(SHORT).unwrap();
+    assert_eq!(stage.portal.seen().renewal_requests, asked);
+}
+
+#[test]
+fn the_second_pair_is_used_when_the_first_is_refused() {
+    let stage = Stage::new(Settings::default());
+    let provider = stage.open();
+    let member = stage.install(&provider, json!({})).unwrap();
+    let member = member.member_id();
+    stage.install(&provider, json!({"pair": "new"})).unwrap();
+    stage.portal.set(&json!({"expired": true})).unwrap();
+    stage.portal.spend(json!({"pair": 0})).unwrap();
+    provider
+        .report(member, CODE, "m1", "delivered", None)
+        .unwrap();
+    let drained = provider.drain(Duration::from_secs(1)).unwrap();
+    assert_eq!((drained.sent, drained.held), (1, 0), "{drained:?}");
+}
+
+#[test]
+fn an_installation_that_was_interrupted_is_finished_by_a_drain() {
+    let stage = Stage::new(Settings::default());
+    let provider = stage.open();
+    stage
+        .portal
+        .set(&json!({"app_info": {"status": 502, "html": true}}))
+        .unwrap();
+    let refused = stage.install(&provider, json!({})).unwrap_err();
+    assert_eq!(refused, ErrorKind::Portal);
+    assert_eq!(stage.count("SELECT count(*) FROM b24_installation"), 0);
+    stage.portal.set(&json!({"app_info": "full"})).unwrap();
+    stage.change("UPDATE b24_delivery SET arrived_at = arrived_at - 200000");
+    provider.drain(SHORT).unwrap();
+    assert_eq!(provider.inspect().unwrap()[0].state, "active");
+    assert_eq!(stage.count("SELECT count(*) FROM b24_delivery"), 0);
+}
+
+#[test]
+fn tokens_in_the_store_are_sealed_and_keys_can_be_changed() {
+    use std::os::unix::fs::PermissionsExt;
+    let stage = Stage::new(Settings::default());
+    let keys = stage.directory.join("keys");
+    let write = |text: &str| {
+        std::fs::write(&keys, text).unwrap();
+        std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    let (first, second) = ("a1".repeat(32), "b2".repeat(32));
+    write(&format!("k1 {first}\n"));
+    let mut config = stage.config();
+    config.store_key_file(&keys);
+    let provider = Provider::open(&config).unwrap();
+    let member = stage.install(&provider, json!({})).unwrap();
+    let member = member.member_id();
+    let token = stage.access_token();
+    for file in ["b24.db", "b24.db-wal"] {
+        let bytes = std::fs::read(stage.directory.join(file)).unwrap();
+        let found = bytes
+            .windows(token.len())
+            .any(|part| part == token.as_bytes());
+        assert!(!found, "{file} has the token");
+    }
+
+    // Another process has begun to use another key.
+    let sealed_by_first = "SELECT hex(substr(pair, 3, 2)) = '6B31' FROM b24_installation";
+    assert_eq!(stage.count(sealed_by_first), 1);
+    write(&format!("k2 {second}\nk1 {first}\n"));
+    let other = Provider::open(&config).unwrap();
+    stage.portal.set(&json!({"expired": true})).unwrap();
+    other.client(member).unwrap().sender_list().unwrap();
+    assert_eq!(stage.count(sealed_by_first), 0);
+    provider.client(member).unwrap().sender_list().unwrap();
+
+    write(&format!("k3 {first}\n"));
+    let error = Provider::open(&config).unwrap().client(member).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Storage);
+    assert!(error.message().contains("k2"), "{error}");
+    let error = stage.open().client(member).unwrap_err();
+    assert!(error.message().contains("store_key_file"), "{error}");
+}
+
+#[test]
+fn installations_of_a_state_dir_are_moved() {
+    let stage = Stage::new(Settings::default());
+    let host = format!("portal.bitrix24.test:{}", stage.portal.https_port());
+    let state_dir = stage.directory.join("state");
+    let [access_token, refresh_token] = &stage.tokens;
+    let make = || {
+        let mut config = Config::new();
+        config
+            .portal(&host)
+            .access_token(access_token)
+            .renewal(refresh_token, &stage.client_id, "secret-0000000000000001")
+            .oauth_url(&format!(
+                "https://oauth.bitrix24.test:{}",
+                stage.portal.oauth_port()
+            ))
+            .ca_file(stage.portal.ca_file())
+            .resolve(&stage.resolve())
+            .state_dir(&state_dir)
+            .proxy("none");
+        Client::new(&config)
+    };
+    stage.portal.set(&json!({"expired": true})).unwrap();
+    let client = make().unwrap();
+    client.message_status_update(CODE, "m1", "sent").unwrap();
+    assert_eq!(stage.portal.seen().renewals, 1);
+
+    let provider = stage.open();
+    let missing = provider.import_state_dir(&stage.directory.join("none"));
+    assert_eq!(missing.unwrap_err().kind(), ErrorKind::Storage);
+    assert_eq!(provider.import_state_dir(&state_dir).unwrap(), 1);
+    assert_eq!(provider.import_state_dir(&state_dir).unwrap(), 0);
+    let member = provider.inspect().unwrap()[0].member_id.clone();
+    stage.portal.set(&json!({"expired": true})).unwrap();
+    let moved = provider.client(&member).unwrap();
+    moved.message_status_update(CODE, "m2", "sent").unwrap();
+    assert_eq!(stage.portal.seen().renewals, 2);
+
+    // The directory says where the tokens are, and has none any more.
+    let error = make().unwrap_err();
+    assert!(
+        error.message().contains("moved to a provider's store"),
+        "{error}"
+    );
+    stage.portal.set(&json!({"expired": true})).unwrap();
+    let error = client
+        .message_status_update(CODE, "m1", "sent")
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Storage, "{error}");
+    for file in std::fs::read_dir(&state_dir).unwrap() {
+        let text = std::fs::read(file.unwrap().path()).unwrap();
+        let text = String::from_utf8_lossy(&text);
+        assert!(!text.contains("refresh-"), "{text}");
+    }
+}
+
+#[test]
+fn drains_share_the_work_and_send_nothing_twice() {
+    const PORTALS: u64 = 20;
+    const MESSAGES: usize = 120;
+    let stage = Stage::new(Settings {
+        portals: 20,
+        ..Settings::default()
+    });
+    let provider = stage.open();
+    let mut receipts = Vec::new();
+    for portal in 1..=PORTALS {
+        let host = format!("p{portal}.bitrix24.test");
+        let member = stage.install(&provider, json!({"host": host})).unwrap();
+        for message in 0..MESSAGES {
+            receipts.push(b24_messageservice::Receipt::new(
+                member.member_id(),
+                CODE,
+                format!("m{message}"),
+                "delivered",
+            ));
+        }
+    }
+    let outcomes = provider.report_many(&receipts);
+    assert!(outcomes.iter().all(Result::is_ok));
+    let sent: u64 = std::thread::scope(|scope| {
+        let drains: Vec<_> = (0..3)
+            .map(|_| scope.spawn(|| stage.open().drain(Duration::from_secs(3)).unwrap()))
+            .collect();
+        drains
+            .into_iter()
+            .map(|drain| drain.join().unwrap().sent)
+            .sum()
+    });
+    assert_eq!(sent, PORTALS * MESSAGES as u64);
+    // 50, 50 and 20 for each portal, and what the confirmations took.
+    let batches = stage
+        .portal
+        .seen()
+        .log
+        .iter()
+        .filter(|entry| entry.path.contains("batch"))
+        .count();
+    assert_eq!(batches, 3 * 20);
 }

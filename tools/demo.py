@@ -1,4 +1,5 @@
-"""A demonstration: the emulator, and a status update from C, Python and PHP over TLS.
+"""A demonstration: a portal installs the application and sends messages, and a provider in Rust, C, Python
+and PHP receives them and reports what became of them.
 
 usage: demo.py TARGET_DIRECTORY (after `make build`)
 """
@@ -8,62 +9,93 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from b24_portal import Portal
 
 ROOT = Path(__file__).resolve().parent.parent
-HOST = "portal.bitrix24.test"
 
 PYTHON = """
 import sys
-from b24_messageservice import Client, Status
-portal, token, ca_file, resolve = sys.argv[1:]
-with Client(portal, access_token=token, ca_file=ca_file, resolve=resolve) as client:
-    client.message_status_update("provider1", "from-python", Status.DELIVERED)
+from pathlib import Path
+from b24_messageservice import Provider
+store, secret, oauth_url, ca_file, resolve, *files = sys.argv[1:]
+with Provider(store=store, client_id="app.1", client_secret=secret, oauth_url=oauth_url,
+              ca_file=ca_file, resolve=resolve) as provider:
+    for file in files:
+        request = provider.receive("application/x-www-form-urlencoded", Path(file).read_bytes())
+        if request.kind == "message":
+            provider.track("python-1", request.member_id, request["code"], request["message_id"])
+    provider.report_reference("python-1", "delivered")
+    drained = provider.drain(1)
+    print(f"Python: {drained.sent} sent, {drained.waiting} waiting")
 """
 
 PHP = """
 require $argv[1];
-use B24\\MessageService\\Client;
+use B24\\MessageService\\Provider;
+use B24\\MessageService\\RequestKind;
 use B24\\MessageService\\Status;
-[, , $portal, $token, $caFile, $resolve] = $argv;
-$options = ['access_token' => $token, 'ca_file' => $caFile, 'resolve' => $resolve];
-$client = new Client($portal, $options);
-$client->messageStatusUpdate('provider1', 'from-php', Status::Delivered);
+[, , $store, $secret, $oauthUrl, $caFile, $resolve] = $argv;
+$provider = new Provider(['store' => $store, 'client_id' => 'app.1', 'client_secret' => $secret,
+    'oauth_url' => $oauthUrl, 'ca_file' => $caFile, 'resolve' => $resolve]);
+foreach (array_slice($argv, 7) as $file) {
+    $request = $provider->receive('application/x-www-form-urlencoded', file_get_contents($file));
+    if ($request->kind === RequestKind::Message) {
+        $provider->track('php-1', $request->memberId, $request->get('code'), $request->get('message_id'));
+    }
+}
+$provider->reportReference('php-1', Status::Delivered);
+$drained = $provider->drain(1);
+echo "PHP: {$drained->sent} sent, {$drained->waiting} waiting\\n";
 """
 
 
 def main() -> None:
     target = Path(sys.argv[1]).resolve()
-    with Portal(target / "debug/b24-portal") as portal:
-        resolve = portal.resolve(HOST)[0]
-        arguments = [HOST, portal.access_token, portal.ca_file, resolve]
-        library = str(target / "release/libb24_messageservice.so")
-        environment = {**os.environ, "B24_MESSAGESERVICE_LIB": library, "no_proxy": "*"}
-        autoload = str(ROOT / "bindings/php/autoload.php")
-        programs = {
-            "C": [str(target / "c/bin/demo"), *arguments],
-            "Python": [sys.executable, "-c", PYTHON, *arguments],
-            "PHP": ["php", "-d", "ffi.enable=1", "-r", PHP, "--", autoload, *arguments],
-        }
+    library = str(target / "release/libb24_messageservice.so")
+    environment = {**os.environ, "B24_MESSAGESERVICE_LIB": library, "no_proxy": "*"}
+    autoload = str(ROOT / "bindings/php/autoload.php")
+    programs = {
+        "rust": [str(target / "debug/examples/provider")],
+        "c": [str(target / "c/bin/demo")],
+        "python": [sys.executable, "-c", PYTHON],
+        "php": ["php", "-d", "ffi.enable=1", "-r", PHP, "--", autoload],
+    }
+    with Portal(target / "debug/b24-portal") as portal, tempfile.TemporaryDirectory() as directory:
+        place = Path(directory)
+        options = portal.provider_options()
+        resolve = options["resolve"]
+        arguments = [
+            f"sqlite:{place / 'b24.db'}",
+            options["client_secret"],
+            options["oauth_url"],
+            str(options["ca_file"]),
+            resolve if isinstance(resolve, str) else ",".join(resolve),
+        ]
+        # The portal sends the event of its installation to every program: the first stores it in the
+        # store that they share, and the others know it.
+        (place / "installation").write_text(portal.install()["body"])
         for language, program in programs.items():
-            subprocess.run(program, env=environment, check=True)
-            print(f"{language}: told {HOST} that its message was delivered")
+            order = portal.message(code="provider1", message_id=f"from-{language}")
+            (place / "message").write_text(order["body"])
+            files = [str(place / "installation"), str(place / "message")]
+            subprocess.run([*program, *arguments, *files], env=environment, check=True)
 
         seen, stored = portal.seen(), portal.messages()
         print("\nWhat the portal recorded:")
         for request in seen["log"]:
-            sent = request["params"]
-            answered = request["answer"]["status"]
+            commands = request["params"].get("cmd", {})
             print(
                 f"  {request['method']} https://{request['host']}{request['path']}  "
-                f"CODE={sent['CODE']} MESSAGE_ID={sent['MESSAGE_ID']} STATUS={sent['STATUS']}  "
-                f"{request['user_agent']}  HTTP {answered}"
+                f"{request['user_agent']}  HTTP {request['answer']['status']}"
             )
+            for command in commands.values() if isinstance(commands, dict) else commands:
+                print(f"    {command}")
         for message, status in sorted(stored.items()):
             print(f"  {message} is {status}")
-        expected = {f"provider1|from-{name}": "delivered" for name in ("c", "python", "php")}
+        expected = {f"provider1|from-{name}": "delivered" for name in programs}
         if stored != expected or seen["bad"]:
             sys.exit(
                 f"demo: the portal should have recorded {expected}, and nothing bad: {seen['bad']}"

@@ -36,6 +36,10 @@ const SLICE: usize = 10_000;
 type Outcome = Result<(), Error>;
 
 /// What became of one update.
+#[cfg_attr(
+    not(feature = "provider"),
+    allow(dead_code, reason = "only the provider needs more than the outcome")
+)]
 #[derive(Clone, Debug)]
 pub(crate) struct Fate {
     pub(crate) outcome: Outcome,

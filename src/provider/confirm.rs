@@ -17,7 +17,7 @@ use crate::process::cancellation::{CallContext, CancelSource};
 use crate::process::per_process::Process;
 use crate::protocol::fields::Fields;
 use crate::store::database::{Access, Transaction, parameters};
-use crate::store::installations::{self, InstallationState, StoredInstallation, mark_of};
+use crate::store::installations::{self, InstallationState, StoredInstallation, Verifier, mark_of};
 use crate::store::shared_tokens::Place;
 use crate::store::token_store::StoreError;
 use crate::values::LOG;
@@ -25,6 +25,7 @@ use crate::values::address::Origin;
 use crate::values::error::{Error, ErrorKind};
 use crate::values::tokens::{Credentials, Tokens, unix_now};
 use serde::{Deserialize, Serialize};
+use std::fmt::Write;
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -56,6 +57,16 @@ struct Claim {
     ts: i64,
 }
 
+impl Claim {
+    fn verifier(&self) -> Verifier {
+        if self.token_hash.is_empty() {
+            Verifier::None
+        } else {
+            Verifier::Installation(self.token_hash.clone())
+        }
+    }
+}
+
 /// A pair that the authorization server has confirmed. Its portal and address are what the server
 /// says.
 struct Confirmed {
@@ -77,8 +88,11 @@ fn hash_of(application_token: &str) -> String {
     digest
         .as_ref()
         .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+        .fold(String::new(), |mut hash, byte| {
+            // Writing to a text cannot fail.
+            let _ = write!(hash, "{byte:02x}");
+            hash
+        })
 }
 
 /// Whether a token is the one with this hash. An empty one never is. It takes the same time whatever
@@ -150,17 +164,17 @@ impl Context {
             return Err(not_proven());
         };
         let token = request.auth("application_token");
-        if !stored.token_hash.is_empty() {
-            return if verifies(token, &stored.token_hash) {
-                Ok(())
-            } else {
-                Err(not_proven())
-            };
+        if verifies(token, stored.verifier.hash()) {
+            return Ok(());
         }
-        // The tokens came without an application_token. The first message that is confirmed sets
-        // it.
+        // If the tokens came without an application_token, the first message that is confirmed sets
+        // it. Any user of the portal may have sent that one. So those with another are not refused,
+        // if they are confirmed.
         let access_token = request.auth("access_token");
-        if token.is_empty() || access_token.is_empty() {
+        if matches!(stored.verifier, Verifier::Installation(_))
+            || token.is_empty()
+            || access_token.is_empty()
+        {
             return Err(not_proven());
         }
         let pair = Credentials {
@@ -178,15 +192,10 @@ impl Context {
             Err(error) if denies(&error) => return Err(not_proven()),
             Err(error) => return Err(error),
         }
-        let hash = hash_of(token);
+        let verifier = Verifier::Message(hash_of(token));
         self.run(call, Access::Add, |transaction| {
-            installations::set_token_hash(transaction, member_id, &hash)
-        })?;
-        // Another message may have set another one just now.
-        match self.look_up(call, member_id)? {
-            Some(stored) if verifies(token, &stored.token_hash) => Ok(()),
-            _ => Err(not_proven()),
-        }
+            installations::set_verifier(transaction, member_id, &verifier)
+        })
     }
 
     fn look_up(
@@ -207,7 +216,14 @@ impl Context {
             None => i64::MAX,
         };
         let stored = self.look_up(call, member_id)?;
-        if !stored.is_some_and(|stored| verifies(token, &stored.token_hash)) {
+        let Some(stored) = stored.filter(|stored| verifies(token, stored.verifier.hash())) else {
+            return Err(not_proven());
+        };
+        // Then the tokens do not work any more.
+        if matches!(stored.verifier, Verifier::Message(_))
+            && stored.state == InstallationState::Active
+            && self.works(member_id, &stored)?
+        {
             return Err(not_proven());
         }
         self.run(call, Access::Write, |transaction| {
@@ -215,7 +231,7 @@ impl Context {
             match self.store.installation(transaction, member_id)? {
                 Some(stored)
                     if stored.state == InstallationState::Active
-                        && verifies(token, &stored.token_hash)
+                        && verifies(token, stored.verifier.hash())
                         && ts >= stored.installed_ts =>
                 {
                     installations::remove(transaction, member_id)?;
@@ -378,18 +394,11 @@ impl Context {
             let active = stored.filter(|stored| stored.state == InstallationState::Active);
             let held = crate::store::lanes::is_held(transaction, member_id)?;
             match active {
-                // Nothing was checked against what another process has stored since.
-                Some(stored)
-                    if !held
-                        && (!replaces
-                            || stored.token_hash == claim.token_hash
-                            || claim.token_hash.is_empty()) =>
-                {
+                // What another process has stored since is not replaced.
+                Some(stored) if !held && replaces != Some(stored.generation) => {
                     self.store
                         .keep_second(transaction, member_id, &confirmed.pair)?;
-                    if !claim.token_hash.is_empty() {
-                        installations::set_token_hash(transaction, member_id, &claim.token_hash)?;
-                    }
+                    installations::set_verifier(transaction, member_id, &claim.verifier())?;
                 }
                 _ => {
                     self.store.install(
@@ -411,22 +420,26 @@ impl Context {
         })
     }
 
-    /// Whether a confirmed pair may be stored, and whether it may replace what is there: its
-    /// `application_token` then differs and the stored pair does not work any more.
+    /// Checks whether a confirmed pair may be stored. Returns the generation of the stored pair that
+    /// it replaces, as that does not work any more.
     fn admit(
         &self,
         claim: &Claim,
         confirmed: &Confirmed,
         call: &CallContext,
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<i64>, Error> {
         let member_id = confirmed.member_id();
         let stored = self.look_up(call, member_id)?;
-        let mut replaces = true;
+        let mut replaces = None;
         if let Some(stored) = stored.filter(|stored| stored.state == InstallationState::Active) {
-            replaces = !stored.token_hash.is_empty()
+            if !self.works(member_id, &stored)? {
+                // Its renewal may have been tried, which changes the number.
+                let present = self.look_up(call, member_id)?;
+                replaces = present.map(|present| present.generation);
+            } else if claim.from == Bringer::Request
                 && !claim.token_hash.is_empty()
-                && stored.token_hash != claim.token_hash;
-            if replaces && self.works(member_id, &stored)? {
+                && matches!(&stored.verifier, Verifier::Installation(hash) if *hash != claim.token_hash)
+            {
                 return Err(not_confirmed(
                     "its application_token is not the one of the present installation, whose tokens \
                      work",

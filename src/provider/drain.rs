@@ -5,8 +5,8 @@
 //! gets one request at a time, and a lane that waits holds no thread.
 
 use super::context::Context;
-use super::fate::{Verdict, judge};
-use super::housekeeping::housekeeping;
+use super::fate::{Verdict, judge, reason_of};
+use super::housekeeping::Housekeeping;
 use crate::engine::installation::Installation;
 use crate::methods::batch::{self, Fate, MAX_COMMANDS, has_reference};
 use crate::options::Settings;
@@ -15,9 +15,10 @@ use crate::process::pending::Pending;
 use crate::process::per_process::{PerProcess, Process};
 use crate::process::signals::without_signals;
 use crate::store::database::{Access, Transaction};
-use crate::store::installations::InstallationState;
-use crate::store::lanes::{self, Health, Lane, Turn};
-use crate::store::receipts::{self, DueReceipt, UNKNOWN_FOR};
+use crate::store::installations::{self, InstallationState};
+use crate::store::lane_lease::{self, Lane, Turn};
+use crate::store::lanes::{self, Health};
+use crate::store::receipts::{self, DueReceipt, GIVE_UP_AFTER, UNKNOWN_FOR};
 use crate::store::token_store::StoreError;
 use crate::values::LOG;
 use crate::values::error::Error;
@@ -36,7 +37,7 @@ const LEASES: Duration = Duration::from_secs(2);
 /// So many requests in a row are made for one portal.
 const REQUESTS_IN_A_ROW: usize = 8;
 /// How many receipts are given up in one transaction.
-const SLICE: i64 = 1000;
+const SLICE: u64 = 1000;
 /// A lease lasts so much longer than a call, in milliseconds.
 const LEASE_MARGIN: i64 = 30_000;
 
@@ -301,7 +302,13 @@ impl Drain<'_> {
                     }
                     outcome
                 }
-                Ok(Task::Housekeeping) => housekeeping(self),
+                Ok(Task::Housekeeping) => Housekeeping {
+                    context: self.context,
+                    cancel: &self.cancel,
+                    refused: &self.counts.refused,
+                    is_over: &|| self.is_over(),
+                }
+                .run(),
                 Ok(Task::Leases) => self.end_dead_leases(),
                 Ok(Task::Wait(until)) => self.pause(call, until),
                 Err(error) => Err(error),
@@ -438,11 +445,11 @@ impl Drain<'_> {
     /// Sends what is due of a portal, if nobody else does.
     fn serve(&self, member_id: &str) -> Result<(), Error> {
         let taken_at = Instant::now();
-        let mut job = match self.transact(Access::Write, |transaction| {
+        let begun = self.transact(Access::Write, |transaction| {
             self.begin(transaction, member_id)
-        })? {
-            Some(job) => job,
-            None => return Ok(()),
+        })?;
+        let Some(mut job) = begun else {
+            return Ok(());
         };
         let mut leased_at = taken_at;
         for left in (0..REQUESTS_IN_A_ROW).rev() {
@@ -472,7 +479,7 @@ impl Drain<'_> {
         transaction: &mut dyn Transaction,
         member_id: &str,
     ) -> Result<Option<Job>, StoreError> {
-        let Some(mut lane) = lanes::take(transaction, member_id, self.lease())? else {
+        let Some(mut lane) = lane_lease::take(transaction, member_id, self.lease())? else {
             return Ok(None);
         };
         let now = transaction.now();
@@ -486,11 +493,19 @@ impl Drain<'_> {
                 SLICE,
             )?;
             self.counts.refused.fetch_add(refused, Ordering::Relaxed);
-            let oldest = receipts::oldest(transaction, member_id)?;
+            let oldest = match refused {
+                // There may be more of them.
+                SLICE.. => None,
+                _ => receipts::oldest(transaction, member_id)?,
+            };
             let wait_until = oldest.map_or(0, |oldest| oldest + UNKNOWN_FOR);
             lane.give_back(transaction, wait_until)?;
             return Ok(None);
         };
+        if lane.oldest_at != 0 && lane.oldest_at <= now - GIVE_UP_AFTER {
+            let expired = lane_lease::expire(transaction, member_id, &lane.reason, SLICE)?;
+            self.counts.refused.fetch_add(expired, Ordering::Relaxed);
+        }
         if stored.state == InstallationState::Removed {
             let refused = receipts::refuse_older(
                 transaction,
@@ -578,11 +593,12 @@ impl Drain<'_> {
                 receipt.note_unknown(transaction, &member_id)?;
             }
             match judge(error, fate.of_request) {
-                Verdict::Refuse => self.refuse(transaction, receipt, &member_id, error)?,
                 Verdict::TryAgain { most, pause } if receipt.tries + 1 < most => {
                     receipt.try_again(transaction, &member_id, now + pause(receipt.tries))?;
                 }
-                Verdict::TryAgain { .. } => self.refuse(transaction, receipt, &member_id, error)?,
+                Verdict::Refuse | Verdict::TryAgain { .. } => {
+                    self.refuse(transaction, receipt, &member_id, error)?;
+                }
                 verdict => {
                     let is_worse = stops
                         .as_ref()
@@ -595,9 +611,7 @@ impl Drain<'_> {
         }
         let endpoint = job.installation.tokens().client_endpoint;
         if endpoint != job.client_endpoint {
-            self.context
-                .store
-                .note_endpoint(transaction, &member_id, &endpoint)?;
+            installations::note_endpoint(transaction, &member_id, &endpoint)?;
             job.client_endpoint = endpoint;
         }
         if let Some((verdict, error)) = stops {
@@ -720,13 +734,4 @@ fn together(due: &[DueReceipt]) -> usize {
     due.iter()
         .position(|due| has_reference(&due.message_id))
         .unwrap_or(due.len())
-}
-
-/// A reason for people and programs: the portal's code, or the kind of error.
-pub(super) fn reason_of(error: &Error) -> String {
-    if error.portal_code().is_empty() {
-        error.kind().name().to_owned()
-    } else {
-        error.portal_code().to_owned()
-    }
 }

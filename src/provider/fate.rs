@@ -72,13 +72,22 @@ pub(super) fn judge(error: &Error, of_request: bool) -> Verdict {
     let throttled = code.eq_ignore_ascii_case("QUERY_LIMIT_EXCEEDED");
     match error.kind() {
         ErrorKind::Cancelled => Verdict::Stop,
-        ErrorKind::Auth => Verdict::Hold,
-        ErrorKind::PortalMoved | ErrorKind::InvalidConfig => Verdict::Hold,
+        ErrorKind::Auth | ErrorKind::PortalMoved | ErrorKind::InvalidConfig => Verdict::Hold,
         ErrorKind::AccessDenied if of_request => Verdict::Hold,
         ErrorKind::MessageNotFound if !of_request => NOT_FOUND,
-        ErrorKind::InvalidArgument | ErrorKind::AccessDenied if !of_request => Verdict::Refuse,
         ErrorKind::Portal if !of_request && error.is_retryable() => FAILED,
-        ErrorKind::Portal if !of_request => Verdict::Refuse,
+        ErrorKind::InvalidArgument | ErrorKind::AccessDenied | ErrorKind::Portal if !of_request => {
+            Verdict::Refuse
+        }
         _ => Verdict::Wait { throttled },
+    }
+}
+
+/// A reason for people and programs: the portal's code, or the kind of error.
+pub(super) fn reason_of(error: &Error) -> String {
+    if error.portal_code().is_empty() {
+        error.kind().name().to_owned()
+    } else {
+        error.portal_code().to_owned()
     }
 }

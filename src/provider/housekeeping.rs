@@ -1,18 +1,22 @@
 //! What a drain does from time to time: giving up what is too old, forgetting what is settled, using
 //! pairs that would be lost otherwise, and going on with interrupted installations.
 
-use super::drain::{Drain, reason_of};
+use super::context::Context;
+use super::fate::reason_of;
 use crate::engine::renewal;
+use crate::process::cancellation::CancelSource;
 use crate::process::per_process::Process;
-use crate::store::database::Access;
+use crate::store::database::{Access, Transaction};
 use crate::store::installations;
+use crate::store::lane_lease;
 use crate::store::lanes;
 use crate::store::receipts::{self, GIVE_UP_AFTER, HOUR, SETTLED, UNKNOWN_FOR};
 use crate::store::references;
+use crate::store::token_store::StoreError;
 use crate::values::LOG;
 use crate::values::error::{Error, ErrorKind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const DAY: i64 = 24 * HOUR;
 /// A pair that was not used for 180 days is lost.
@@ -26,28 +30,45 @@ const SLICE: i64 = 1000;
 /// How much of it is done at a time.
 const SLICES: usize = 20;
 
-pub(super) fn housekeeping(drain: &Drain<'_>) -> Result<(), Error> {
-    give_up(drain)?;
-    forget(drain)?;
-    drain.context.resume_deliveries(&drain.cancel)?;
-    use_idle_pairs(drain)
+/// The housekeeping of a round.
+pub(super) struct Housekeeping<'d> {
+    pub(super) context: &'d Context,
+    pub(super) cancel: &'d Arc<CancelSource>,
+    /// Counts the receipts that are given up.
+    pub(super) refused: &'d AtomicU64,
+    /// Whether the drain has to end.
+    pub(super) is_over: &'d dyn Fn() -> bool,
+}
+
+impl Housekeeping<'_> {
+    pub(super) fn run(&self) -> Result<(), Error> {
+        give_up(self)?;
+        forget(self)?;
+        self.context.resume_deliveries(self.cancel)?;
+        use_idle_pairs(self)
+    }
+
+    fn transact<T>(
+        &self,
+        access: Access,
+        work: impl FnMut(&mut dyn Transaction) -> Result<T, StoreError>,
+    ) -> Result<T, Error> {
+        let process = Process::current();
+        let timeout = self.context.settings.timeout;
+        let call = self.context.call_of(&process, self.cancel, timeout);
+        self.context.run(&call, access, work)
+    }
 }
 
 /// Gives up what could not be sent for too long.
-fn give_up(drain: &Drain<'_>) -> Result<(), Error> {
+fn give_up(round: &Housekeeping<'_>) -> Result<(), Error> {
     for _ in 0..SLICES {
-        let (refused, more) = drain.transact(Access::Write, |transaction| {
+        let (refused, more) = round.transact(Access::Write, |transaction| {
             let before = transaction.now() - GIVE_UP_AFTER;
             let mut refused = 0;
             let lanes = lanes::with_older(transaction, before, 20)?;
             for (member_id, why) in &lanes {
-                let reason = if why.is_empty() {
-                    "EXPIRED: it could not be sent within 72 hours".to_owned()
-                } else {
-                    format!("EXPIRED: it could not be sent within 72 hours ({why})")
-                };
-                refused += receipts::refuse_older(transaction, member_id, before, &reason, SLICE)?;
-                lanes::note_oldest(transaction, member_id)?;
+                refused += lane_lease::expire(transaction, member_id, why, SLICE.unsigned_abs())?;
             }
             let before = transaction.now() - UNKNOWN_FOR;
             refused += references::refuse_older(
@@ -57,8 +78,8 @@ fn give_up(drain: &Drain<'_>) -> Result<(), Error> {
             )?;
             Ok((refused, !lanes.is_empty()))
         })?;
-        drain.counts.refused.fetch_add(refused, Ordering::Relaxed);
-        if !more || drain.is_over() {
+        round.refused.fetch_add(refused, Ordering::Relaxed);
+        if !more || (round.is_over)() {
             break;
         }
     }
@@ -66,8 +87,8 @@ fn give_up(drain: &Drain<'_>) -> Result<(), Error> {
 }
 
 /// Forgets settled messages and what else nobody asks for any more.
-fn forget(drain: &Drain<'_>) -> Result<(), Error> {
-    drain.transact(Access::Write, |transaction| {
+fn forget(round: &Housekeeping<'_>) -> Result<(), Error> {
+    round.transact(Access::Write, |transaction| {
         let now = transaction.now();
         installations::forget_removed(transaction, now - REMEMBER_REMOVED_FOR)?;
         let before = now - REMEMBER_REFERENCES_FOR;
@@ -75,11 +96,11 @@ fn forget(drain: &Drain<'_>) -> Result<(), Error> {
         references::forget(transaction, before, i64::MIN, SLICE).map(drop)
     })?;
     for _ in 0..SLICES {
-        let forgotten = drain.transact(Access::Write, |transaction| {
+        let forgotten = round.transact(Access::Write, |transaction| {
             let before = transaction.now() - GIVE_UP_AFTER;
             receipts::forget(transaction, SETTLED, before, SLICE)
         })?;
-        if forgotten == 0 || drain.is_over() {
+        if forgotten == 0 || (round.is_over)() {
             break;
         }
     }
@@ -87,38 +108,39 @@ fn forget(drain: &Drain<'_>) -> Result<(), Error> {
 }
 
 /// Renews pairs that were not used for so long that they would expire.
-fn use_idle_pairs(drain: &Drain<'_>) -> Result<(), Error> {
-    let idle = drain.transact(Access::Read, |transaction| {
+fn use_idle_pairs(round: &Housekeeping<'_>) -> Result<(), Error> {
+    let idle = round.transact(Access::Read, |transaction| {
         let before = transaction.now() - RENEW_UNUSED_AFTER;
         installations::idle_since(transaction, before, 10)
     })?;
     for member_id in idle {
-        if drain.is_over() {
+        if (round.is_over)() {
             break;
         }
-        let stored = drain.transact(Access::Read, |transaction| {
-            drain.context.store.installation(transaction, &member_id)
+        let stored = round.transact(Access::Read, |transaction| {
+            round.context.store.installation(transaction, &member_id)
         })?;
         let Some(stored) = stored else {
             continue;
         };
-        let settings = drain.context.settings.clone();
+        let settings = round.context.settings.clone();
         let installation =
-            drain
+            round
                 .context
-                .installation(settings, &member_id, &stored, &drain.cancel)?;
+                .installation(settings, &member_id, &stored, round.cancel)?;
         let Some(installation) = installation.map(Arc::new) else {
             continue;
         };
         let process = Process::current();
-        let call = drain.call(drain.context.settings.timeout);
+        let timeout = round.context.settings.timeout;
+        let call = round.context.call_of(&process, round.cancel, timeout);
         let stale = installation.credentials.load_full();
         match renewal::renew(&installation, &process, &call, &stale) {
             Ok(_) => {
-                log::info!(target: LOG, "portal {member_id}: renewed tokens that were not used for long")
+                log::info!(target: LOG, "portal {member_id}: renewed tokens that were not used for long");
             }
             Err(error) if error.kind() == ErrorKind::Auth => {
-                drain.transact(Access::Write, |transaction| {
+                round.transact(Access::Write, |transaction| {
                     lanes::hold(transaction, &member_id, &reason_of(&error))
                 })?;
             }

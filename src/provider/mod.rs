@@ -15,7 +15,7 @@ use crate::options::{Config, StoreUrl, invalid};
 use crate::process::cancellation::{CallContext, CancelSource};
 use crate::process::per_process::Process;
 use crate::store::database::{Access, Database};
-use crate::store::installations::{InstallationState, ProviderStore};
+use crate::store::installations::{self, InstallationState, ProviderStore};
 use crate::store::lanes;
 use crate::store::receipts::{self, GIVE_UP_AFTER, MessageKey, REFUSED, SETTLED};
 use crate::store::references;
@@ -162,7 +162,7 @@ impl Provider {
         );
         let database: Arc<dyn Database> = Arc::new(opened.map_err(|error| match error {
             LockError::Storage(error) => error.at_opening(),
-            other => context::storage_error(&call, other),
+            interrupted @ LockError::Interrupted(_) => context::storage_error(&call, interrupted),
         })?);
         let key_file = settings.store_key_file.clone();
         let store = ProviderStore::new(database, &settings.client_id, key_file)?;
@@ -466,14 +466,14 @@ impl Provider {
         self.0.run(&call, Access::Read, |transaction| {
             let now = transaction.now();
             let mut portals: BTreeMap<String, PortalState> = BTreeMap::new();
-            for (member_id, installation) in crate::store::installations::all(transaction)? {
-                let mut portal = PortalState::new(&member_id);
-                portal.client_endpoint = installation.0;
-                portal.state = match installation.1 {
+            for installation in installations::all(transaction)? {
+                let mut portal = PortalState::new(&installation.member_id);
+                portal.client_endpoint = installation.client_endpoint;
+                portal.state = match installation.state {
                     InstallationState::Active => "active",
                     InstallationState::Removed => "uninstalled",
                 };
-                portals.insert(member_id, portal);
+                portals.insert(installation.member_id, portal);
             }
             let mut waits = BTreeMap::new();
             for (member_id, lane) in lanes::all(transaction)? {

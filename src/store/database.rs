@@ -181,3 +181,8 @@ impl dyn Database {
         result.ok_or_else(|| LockError::Storage(self.error("did not do its work")))
     }
 }
+
+/// A number that no other lease has.
+pub(super) fn new_lease_id() -> i64 {
+    fastrand::i64(1..)
+}

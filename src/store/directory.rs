@@ -10,12 +10,48 @@ use super::token_store::{InstallationQuery, LockError, LockedInstallation, Store
 use crate::process::cancellation::CallContext;
 use crate::values::address::Origin;
 use crate::values::rate::{Level, Rate};
+#[cfg(feature = "provider")]
+use crate::values::tokens::Credentials;
 use std::path::Path;
 use std::sync::Arc;
 
 /// Opens a state directory, and makes it if its parent exists.
 pub(crate) fn open(path: &Path) -> Result<Arc<dyn Store>, StoreError> {
     Ok(Arc::new(StateDir::open(path)?))
+}
+
+/// Moves the tokens of an application's installations elsewhere: `keep` gets each newest pair, while
+/// nobody else can renew it, and returns whether it has kept it. Returns how many were moved.
+#[cfg(feature = "provider")]
+pub(crate) fn move_tokens<E: From<LockError>>(
+    path: &Path,
+    client_id: &str,
+    call: &CallContext,
+    mut keep: impl FnMut(&Credentials) -> Result<bool, E>,
+) -> Result<usize, E> {
+    let storage = |error| E::from(LockError::Storage(error));
+    let directory = StateDir::open_present(path).map_err(storage)?;
+    let mut moved = 0;
+    for pair in directory.pairs(client_id).map_err(storage)? {
+        let portals: Vec<_> = Origin::parse(&pair.tokens.client_endpoint)
+            .into_iter()
+            .collect();
+        let query = InstallationQuery {
+            client_id,
+            refresh_token: &pair.tokens.refresh_token,
+            portals: &portals,
+        };
+        let mut locked = directory.lock_installation(query, call, &|| true)?;
+        let Some(record) = locked.record() else {
+            continue;
+        };
+        let newest = record.credentials.clone();
+        if keep(&newest)? {
+            locked.move_to_store().map_err(storage)?;
+            moved += 1;
+        }
+    }
+    Ok(moved)
 }
 
 impl Store for StateDir {

@@ -53,10 +53,50 @@ pub(crate) struct StoredInstallation {
     pub(crate) client_endpoint: String,
     /// The pair in use; none if the application was removed.
     pub(crate) pair: Option<Credentials>,
-    /// The hash of its `application_token`; empty if that is not known.
-    pub(crate) token_hash: String,
+    /// What verifies its `application_token`.
+    pub(crate) verifier: Verifier,
     /// When the portal says that it was made, in Unix time.
     pub(crate) installed_ts: i64,
+}
+
+/// What is known of an installation's `application_token`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verifier {
+    /// Nothing.
+    None,
+    /// The hash of the one that came with the installation.
+    Installation(String),
+    /// The hash of the one that came with a message. Its access token was confirmed, but that may
+    /// be any user's of the portal, so it does not prove as much.
+    Message(String),
+}
+
+impl Verifier {
+    const MESSAGE: char = '~';
+
+    fn read(text: &str) -> Self {
+        match text.strip_prefix(Self::MESSAGE) {
+            Some(hash) => Self::Message(hash.to_owned()),
+            None if text.is_empty() => Self::None,
+            None => Self::Installation(text.to_owned()),
+        }
+    }
+
+    fn written(&self) -> String {
+        match self {
+            Self::None => String::new(),
+            Self::Installation(hash) => hash.clone(),
+            Self::Message(hash) => format!("{}{hash}", Self::MESSAGE),
+        }
+    }
+
+    /// The hash; empty if there is none.
+    pub(crate) fn hash(&self) -> &str {
+        match self {
+            Self::None => "",
+            Self::Installation(hash) | Self::Message(hash) => hash,
+        }
+    }
 }
 
 /// The columns of [`StoredInstallation`].
@@ -159,7 +199,7 @@ impl ProviderStore {
             pair: pair
                 .map(|sealed| self.unseal(sealed, &bound_to_installation(member_id)))
                 .transpose()?,
-            token_hash: row.text(4).to_owned(),
+            verifier: Verifier::read(row.text(4)),
             installed_ts: row.integer(5),
         })
     }
@@ -219,36 +259,42 @@ impl ProviderStore {
             )
             .map(drop)
     }
-
-    /// The portal has another address now, as a call found out.
-    pub(crate) fn note_endpoint(
-        &self,
-        transaction: &mut dyn Transaction,
-        member_id: &str,
-        client_endpoint: &str,
-    ) -> Result<(), StoreError> {
-        transaction
-            .execute(
-                "UPDATE b24_installation SET client_endpoint = $2
-                 WHERE member_id = $1 AND state = 1 AND client_endpoint <> $2",
-                parameters![member_id, client_endpoint],
-            )
-            .map(drop)
-    }
 }
 
-/// The `application_token` became known.
-pub(crate) fn set_token_hash(
+/// The portal has another address now, as a call found out.
+pub(crate) fn note_endpoint(
     transaction: &mut dyn Transaction,
     member_id: &str,
-    token_hash: &str,
+    client_endpoint: &str,
 ) -> Result<(), StoreError> {
     transaction
         .execute(
-            "UPDATE b24_installation SET token_hash = $2
-             WHERE member_id = $1 AND state = 1 AND token_hash = ''",
-            parameters![member_id, token_hash],
+            "UPDATE b24_installation SET client_endpoint = $2
+             WHERE member_id = $1 AND state = 1 AND client_endpoint <> $2",
+            parameters![member_id, client_endpoint],
         )
+        .map(drop)
+}
+
+/// The `application_token` became known. One that came with a message changes nothing that is
+/// known already.
+pub(crate) fn set_verifier(
+    transaction: &mut dyn Transaction,
+    member_id: &str,
+    verifier: &Verifier,
+) -> Result<(), StoreError> {
+    let sql = match verifier {
+        Verifier::None => return Ok(()),
+        Verifier::Installation(_) => {
+            "UPDATE b24_installation SET token_hash = $2 WHERE member_id = $1 AND state = 1"
+        }
+        Verifier::Message(_) => {
+            "UPDATE b24_installation SET token_hash = $2
+             WHERE member_id = $1 AND state = 1 AND token_hash = ''"
+        }
+    };
+    transaction
+        .execute(sql, parameters![member_id, &verifier.written()])
         .map(drop)
 }
 
@@ -269,19 +315,26 @@ pub(crate) fn remove(transaction: &mut dyn Transaction, member_id: &str) -> Resu
     super::lanes::wake(transaction, member_id)
 }
 
-/// All portals, with their addresses.
-pub(crate) fn all(
-    transaction: &mut dyn Transaction,
-) -> Result<Vec<(String, (String, InstallationState))>, StoreError> {
+/// A portal: its id and address.
+#[derive(Debug)]
+pub(crate) struct Portal {
+    pub(crate) member_id: String,
+    pub(crate) client_endpoint: String,
+    pub(crate) state: InstallationState,
+}
+
+/// All portals.
+pub(crate) fn all(transaction: &mut dyn Transaction) -> Result<Vec<Portal>, StoreError> {
     let rows = transaction.query(
         "SELECT member_id, client_endpoint, state FROM b24_installation ORDER BY member_id",
         parameters![],
     )?;
     Ok(rows
         .iter()
-        .map(|row| {
-            let state = InstallationState::of(row.integer(2));
-            (row.text(0).to_owned(), (row.text(1).to_owned(), state))
+        .map(|row| Portal {
+            member_id: row.text(0).to_owned(),
+            client_endpoint: row.text(1).to_owned(),
+            state: InstallationState::of(row.integer(2)),
         })
         .collect())
 }

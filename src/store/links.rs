@@ -144,9 +144,44 @@ impl StateDir {
             let place = self.linked(query)?.unwrap_or_else(|| unlinked(query));
             let found = self.gather(client_id, &place)?;
             if let Some(found) = former.follow(client_id, &place.name, found) {
+                self.refuse_moved(&place.name, found.record.as_ref())?;
                 return Ok(found.record);
             }
         }
+    }
+
+    fn refuse_moved(&self, name: &str, record: Option<&TokenRecord>) -> Result<(), StoreError> {
+        if record.is_some_and(|record| record.moved_to_store) {
+            return Err(StoreError::new(
+                &self.path.join(format!("{name}.tokens")),
+                "the tokens were moved to a provider's store: use the clients of that provider",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The newest pairs of an application's installations here, and of those whose application is
+    /// not known.
+    #[cfg(feature = "provider")]
+    pub(super) fn pairs(&self, client_id: &str) -> Result<Vec<Credentials>, StoreError> {
+        let error_at = |e: &std::io::Error| io_error(&self.path, "cannot be read", e);
+        let of_client = format!("~{}", escaped(client_id));
+        let mut pairs = Vec::new();
+        for entry in std::fs::read_dir(&self.path).map_err(|e| error_at(&e))? {
+            let file = entry.map_err(|e| error_at(&e))?.file_name();
+            let name = file.to_str().and_then(|name| name.strip_suffix(".tokens"));
+            let Some(name) =
+                name.filter(|name| name.ends_with(&of_client) || name.starts_with(TOKEN))
+            else {
+                continue;
+            };
+            if let Some(record) = self.read_record(name)?
+                && !record.moved_to_store
+            {
+                pairs.push(record.credentials);
+            }
+        }
+        Ok(pairs)
     }
 
     pub(super) fn lock_installation(
@@ -182,6 +217,7 @@ impl StateDir {
                 continue;
             };
             let name = place.name;
+            self.refuse_moved(&name, found.record.as_ref())?;
             if !found.stored
                 && let Some(record) = &found.record
             {
@@ -237,7 +273,7 @@ impl StateDir {
     }
 
     /// Where links lead: the link of the refresh token; or that of a host, if the refresh token
-    /// belongs to the installation there, or if there is no refresh token.
+    /// belongs to the installation there, if its tokens were moved, or if there is no refresh token.
     fn linked(&self, query: InstallationQuery<'_>) -> Result<Option<Place>, StoreError> {
         let InstallationQuery {
             client_id,
@@ -258,9 +294,9 @@ impl StateDir {
                 continue;
             }
             if refresh_token.is_empty()
-                || self
-                    .read_record(&place.name)?
-                    .is_some_and(|record| record.knows(client_id, refresh_token))
+                || self.read_record(&place.name)?.is_some_and(|record| {
+                    record.moved_to_store || record.knows(client_id, refresh_token)
+                })
             {
                 return Ok(Some(place));
             }
@@ -373,6 +409,16 @@ impl StateDir {
         bytes: serde_json::Result<Vec<u8>>,
     ) -> Result<Vec<u8>, StoreError> {
         bytes.map_err(|e| StoreError::new(&self.path.join(name), format!("cannot be written: {e}")))
+    }
+}
+
+#[cfg(feature = "provider")]
+impl LockedTokens<'_> {
+    /// The tokens are in a provider's store now.
+    pub(super) fn move_to_store(&mut self) -> Result<(), StoreError> {
+        let mut record = self.record.take().unwrap_or_default();
+        record.move_to_store(&self.client_id);
+        self.directory.write_record(&self.name, &record)
     }
 }
 

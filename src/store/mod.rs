@@ -13,6 +13,8 @@ mod file_lock;
 #[cfg(feature = "provider")]
 pub(crate) mod installations;
 #[cfg(feature = "provider")]
+pub(crate) mod lane_lease;
+#[cfg(feature = "provider")]
 pub(crate) mod lanes;
 #[cfg(unix)]
 mod level;

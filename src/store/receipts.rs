@@ -378,7 +378,7 @@ pub(crate) fn refuse_older(
     member_id: &str,
     before: i64,
     reason: &str,
-    limit: i64,
+    limit: u64,
 ) -> Result<u64, StoreError> {
     let now = transaction.now();
     let refused = transaction.execute(
@@ -386,7 +386,13 @@ pub(crate) fn refuse_older(
          WHERE member_id = $1 AND state = 0 AND (code, message_id) IN (
             SELECT code, message_id FROM b24_receipt
             WHERE member_id = $1 AND state = 0 AND arrived_at <= $2 LIMIT $5)",
-        parameters![member_id, before, now, reason, limit],
+        parameters![
+            member_id,
+            before,
+            now,
+            reason,
+            i64::try_from(limit).unwrap_or(i64::MAX)
+        ],
     )?;
     Ok(refused as u64)
 }

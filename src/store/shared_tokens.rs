@@ -1,7 +1,7 @@
 //! The tokens of one installation in a provider's store, as the engine uses them: whoever renews
 //! them has a lease, and the new pair is stored only over the one that was renewed.
 
-use super::database::{Access, Row, Transaction, parameters};
+use super::database::{Access, Row, Transaction, new_lease_id, parameters};
 use super::installations::{ProviderStore, bound_to_installation, mark_of};
 use super::token_record::TokenRecord;
 use super::token_store::{InstallationQuery, LockError, LockedInstallation, Store, StoreError};
@@ -164,11 +164,6 @@ impl SharedTokens {
             Ok((taken > 0).then_some((id, row)))
         })
     }
-}
-
-/// A number that no other lease has.
-pub(super) fn new_lease_id() -> i64 {
-    fastrand::i64(1..)
 }
 
 impl Store for SharedTokens {

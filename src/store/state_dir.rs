@@ -56,6 +56,16 @@ impl StateDir {
         Ok(directory)
     }
 
+    /// Opens the directory if it is there.
+    #[cfg(feature = "provider")]
+    pub(super) fn open_present(path: &Path) -> Result<Self, StoreError> {
+        if path.is_dir() {
+            Self::open(path)
+        } else {
+            Err(StoreError::new(path, "is not a directory"))
+        }
+    }
+
     fn check_version(&self) -> Result<(), StoreError> {
         let name = "version";
         let path = self.path.join(name);

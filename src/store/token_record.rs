@@ -32,6 +32,8 @@ impl ReplacedTokens {
 pub(crate) struct TokenRecord {
     pub(crate) credentials: Credentials,
     replaced: ReplacedTokens,
+    /// Whether the tokens were moved to a provider's store. There are none here then.
+    pub(super) moved_to_store: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -39,9 +41,14 @@ pub(crate) struct TokenRecord {
 struct Head {
     version: u32,
     credentials: Credentials,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    moved: Option<String>,
     /// How many fingerprints follow.
     replaced: usize,
 }
+
+/// What a file says whose tokens were moved.
+const MOVED: &str = "moved to store";
 
 impl TokenRecord {
     const VERSION: u32 = 2;
@@ -51,7 +58,7 @@ impl TokenRecord {
     pub(super) fn of(credentials: Credentials, client_id: &str, other_token: &str) -> Self {
         let mut record = Self {
             credentials,
-            replaced: ReplacedTokens::default(),
+            ..Self::default()
         };
         record.replace(client_id, [fingerprint(client_id, other_token)]);
         record
@@ -104,6 +111,17 @@ impl TokenRecord {
         }
     }
 
+    /// Takes the tokens out, and notes where they are. They are still known as this installation's.
+    #[cfg(feature = "provider")]
+    pub(super) fn move_to_store(&mut self, client_id: &str) {
+        let newest = self.newest(client_id);
+        let tokens = std::mem::take(&mut self.credentials).tokens;
+        self.credentials.tokens.client_endpoint = tokens.client_endpoint;
+        self.credentials.tokens.member_id = tokens.member_id;
+        self.replace(client_id, newest);
+        self.moved_to_store = true;
+    }
+
     /// Adds what an older record of the same installation knows.
     pub(super) fn absorb(&mut self, client_id: &str, older: &Self) {
         let tokens = older.replaced.0.iter().copied();
@@ -115,6 +133,7 @@ impl TokenRecord {
         let mut bytes = serde_json::to_vec(&Head {
             version: Self::VERSION,
             credentials: self.credentials.clone(),
+            moved: self.moved_to_store.then(|| MOVED.to_owned()),
             replaced: self.replaced.0.len(),
         })?;
         bytes.push(b'\n');
@@ -132,6 +151,7 @@ impl TokenRecord {
         let whole = left.is_empty() && head.replaced == fingerprints.len();
         (head.version == Self::VERSION && whole).then(|| Self {
             credentials: head.credentials,
+            moved_to_store: head.moved.is_some(),
             replaced: ReplacedTokens(
                 fingerprints
                     .iter()

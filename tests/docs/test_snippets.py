@@ -6,7 +6,8 @@ emulator, the client is given two options more, ``resolve`` and ``ca_file``:
 - Rust: ``Client::new(&config)`` becomes a call that sets them first
 - C, C++: ``b24_client_new`` is a macro that sets them first
 - Python: ``Client`` is a partial that has them
-- PHP: they are put behind ``'access_token' => 'ACCESS_TOKEN'``
+- PHP: they are put behind ``'access_token' => 'ACCESS_TOKEN'``, and into the options of a provider,
+  whose store ``/var/lib/sms`` becomes a directory of the snippet
 
 The emulator takes any access token and knows every message. A snippet that reports a status or
 registers a sender must have reached it, whatever it does about errors. Shell snippets are checked
@@ -136,6 +137,8 @@ def run_php(snippet: Snippet, place: Place) -> None:
     token = "'access_token' => 'ACCESS_TOKEN'"
     options = f"'resolve' => '{place.resolve}', 'ca_file' => '{place.ca_file}'"
     code = snippet.code.removeprefix("<?php\n").replace(token, f"{token}, {options}")
+    code = code.replace("new Provider([", f"new Provider([{options}, ")
+    code = code.replace("/var/lib/sms", str(place.directory))
     source = f"<?php\nrequire '{ROOT}/bindings/php/autoload.php';\n{code}"
     library = str(TARGET / "release/libb24_messageservice.so")
     environment = {"B24_MESSAGESERVICE_LIB": library, **os.environ}

@@ -8,8 +8,8 @@ use b24_messageservice::{Error, ErrorKind, Update};
 use libc::{c_char, size_t};
 use std::sync::{Arc, LazyLock};
 
-/// Updates that are sent or stored together, each with its own outcome. One thread at a time may use
-/// it.
+/// Updates that are sent or stored together, each with its own outcome. One thread at a time may
+/// use it.
 pub struct b24_batch {
     _private: [u8; 0],
 }
@@ -27,9 +27,9 @@ pub(crate) struct Batch {
 struct Entry {
     /// `None` if its texts cannot be read; `outcome` then says why, and never changes.
     update: Option<Update>,
-    /// `None` once the portal has applied the update, or the provider has stored it. Shared by all that failed for the same
-    /// reason. Behind a pointer, because the caller borrows its address, which must not change when
-    /// entries are added.
+    /// `None` once the portal has applied the update, or the provider has stored it. Shared by all
+    /// that failed for the same reason. Behind a pointer, because the caller borrows its address,
+    /// which must not change when entries are added.
     outcome: Option<Arc<Failure>>,
 }
 
@@ -175,8 +175,8 @@ pub unsafe extern "C" fn b24_message_status_update_batch(
 /// batch has not been sent, or if there is no update with this index.
 ///
 /// The error is borrowed: do not free it. It stays valid, at the same address, until the batch is
-/// sent or stored again or freed, even if updates are added. Updates that failed for the same reason
-/// may share one. One thread at a time. Cannot fail.
+/// sent or stored again or freed, even if updates are added. Updates that failed for the same
+/// reason may share one. One thread at a time. Cannot fail.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_batch_error(
     batch: *const b24_batch,

@@ -81,8 +81,8 @@ pub unsafe extern "C" fn b24_drained_waiting(drained: *const b24_drained) -> u64
     unsafe { count(drained, |counts| counts.waiting) }
 }
 
-/// How many milliseconds after the drain the first of those that wait can be sent; -1 if none waits,
-/// and for NULL.
+/// How many milliseconds after the drain the first of those that wait can be sent; -1 if none
+/// waits, and for NULL.
 ///
 /// Any thread. Cannot fail.
 #[unsafe(no_mangle)]

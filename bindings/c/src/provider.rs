@@ -104,11 +104,11 @@ fn read_time(at_ms: i64) -> Result<Option<SystemTime>, Error> {
 /// Opens a provider: checks its store, and makes or updates it. Nothing is sent.
 ///
 /// The configuration has the store, client_id and client_secret, and no portal or tokens; it is
-/// copied. The caller ends *provider with b24_provider_close. Any thread, while no other changes the
-/// configuration. B24_INVALID_CONFIG names the option that is missing, contradicts another or cannot
-/// be used, such as a store that another user can read; B24_STORAGE if the store fails. *provider is
-/// then NULL. With provider NULL the configuration and the store are only checked. A program needs
-/// one provider; several on one store are allowed.
+/// copied. The caller ends *provider with b24_provider_close. Any thread, while no other changes
+/// the configuration. B24_INVALID_CONFIG names the option that is missing, contradicts another or
+/// cannot be used, such as a store that another user can read; B24_STORAGE if the store fails.
+/// *provider is then NULL. With provider NULL the configuration and the store are only checked. A
+/// program needs one provider; several on one store are allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_provider_open(
     config: *const b24_config,
@@ -132,8 +132,9 @@ pub unsafe extern "C" fn b24_provider_open(
 /// Ends a provider and frees it: each drain that is under way in another thread ends after its
 /// present requests, and is waited for. What is in the store stays there. NULL is allowed.
 ///
-/// Any thread, once; no other call may be under way, and none may begin. Returns by timeout_ms
-/// (b24_provider_cancel before it ends the drains early). Cannot fail.
+/// Any thread, once; no other call may be under way, and none may begin. Returns within twice
+/// timeout_ms (b24_provider_cancel before it ends the drains early). Clients from
+/// b24_provider_client still work. Cannot fail.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_provider_close(provider: *mut b24_provider) {
     // SAFETY: by the header's conventions, the caller owns `provider`, and nobody but a drain uses
@@ -148,7 +149,8 @@ pub unsafe extern "C" fn b24_provider_close(provider: *mut b24_provider) {
 }
 
 /// Ends the drains and other calls of this provider that are under way with B24_CANCELLED. Calls
-/// made later are not affected. What has not been sent stays in the store. NULL is allowed.
+/// made later are not affected, nor are clients from b24_provider_client. What has not been sent
+/// stays in the store. NULL is allowed.
 ///
 /// Any thread; not from a signal handler. Cannot fail.
 #[unsafe(no_mangle)]
@@ -164,10 +166,10 @@ pub unsafe extern "C" fn b24_provider_cancel(provider: *mut b24_provider) {
 /// program answers HTTP, with 200 after success, 400 to B24_INVALID_ARGUMENT, 403 to
 /// B24_ACCESS_DENIED, and 503 to anything else.
 ///
-/// `content_type` is the header of this name, "" if there is none: form encoding, which portals use,
-/// and JSON are read. `body` has `length` bytes, at most 1 MiB; it may be NULL if there are none.
-/// Both are borrowed for the call. When it returns, an installation is stored (the authorization
-/// server has confirmed it), and the tokens of one that was removed are gone.
+/// `content_type` is the header of this name, "" if there is none: form encoding, which portals
+/// use, and JSON are read. `body` has `length` bytes, at most 1 MiB; it may be NULL if there are
+/// none. Both are borrowed for the call. When it returns, an installation is stored (the
+/// authorization server has confirmed it), and the tokens of one that was removed are gone.
 ///
 /// The caller frees *request with b24_request_free. Any thread, any number at once. Returns by
 /// timeout_ms, with any b24_code; *request is NULL after a failure. B24_INVALID_ARGUMENT if it
@@ -205,11 +207,11 @@ pub unsafe extern "C" fn b24_provider_receive(
 /// `auth_json` is a JSON object with access_token, refresh_token and what else came with them.
 /// `application_token` is the one that came with the installation, and "" if it is not known: the
 /// first message whose token the authorization server confirms then sets it. Both are borrowed for
-/// the call. A refresh_token that is known already changes nothing, and is no failure. What waits for
-/// a portal that was held is sent again.
+/// the call. A refresh_token that is known already changes nothing, and is no failure. What waits
+/// for a portal that was held is sent again.
 ///
-/// Any thread, any number at once. Returns by timeout_ms, with any b24_code. B24_INVALID_ARGUMENT if
-/// auth_json cannot be read, B24_ACCESS_DENIED if it is not confirmed.
+/// Any thread, any number at once. Returns by timeout_ms, with any b24_code. B24_INVALID_ARGUMENT
+/// if auth_json cannot be read, B24_ACCESS_DENIED if it is not confirmed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_provider_install(
     provider: *mut b24_provider,
@@ -231,12 +233,12 @@ pub unsafe extern "C" fn b24_provider_install(
     }
 }
 
-/// Stores an installation from the page of the installation wizard: `frame` is a request of the kind
-/// B24_REQUEST_FRAME. Call it on that page and on no other, because each later opening brings the
-/// tokens of whoever opens it.
+/// Stores an installation from the page of the installation wizard: `frame` is a request of the
+/// kind B24_REQUEST_FRAME. Call it on that page and on no other, because each later opening brings
+/// the tokens of whoever opens it.
 ///
-/// `frame` is borrowed for the call. Any thread, any number at once. Returns by timeout_ms, with any
-/// b24_code. B24_ACCESS_DENIED if the authorization server does not confirm it.
+/// `frame` is borrowed for the call. Any thread, any number at once. Returns by timeout_ms, with
+/// any b24_code. B24_ACCESS_DENIED if the authorization server does not confirm it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_provider_install_request(
     provider: *mut b24_provider,
@@ -260,9 +262,9 @@ pub unsafe extern "C" fn b24_provider_install_request(
 /// Moves the installations of a state_dir to the store. Clients with that state_dir then fail, and
 /// say why.
 ///
-/// `path` is the directory, borrowed for the call. *imported is how many were moved; it may be NULL,
-/// and is 0 after a failure. Any thread. B24_STORAGE if a file cannot be read or written; what was
-/// moved before stays moved, and the call can be repeated.
+/// `path` is the directory, borrowed for the call. *imported is how many were moved; it may be
+/// NULL, and is 0 after a failure. Any thread. B24_STORAGE if a file cannot be read or written;
+/// what was moved before stays moved, and the call can be repeated.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_provider_import_state_dir(
     provider: *mut b24_provider,
@@ -348,10 +350,11 @@ pub unsafe extern "C" fn b24_provider_track(
 /// may stand for one message: its parts, whose statuses are combined.
 ///
 /// `operator_name` is the operator whose reference it is, at most 64 bytes, "" if there is only
-/// one; `reference` has 1 to 255 bytes. `member_id` is the portal's permanent id, `code` the provider
-/// code, `message_id` the id that the portal gave the provider. All are borrowed for the call, and
-/// stored when it returns. Any thread, any number at once. B24_INVALID_ARGUMENT if an argument
-/// is wrong, B24_STORAGE if the store fails.
+/// one; `reference` has 1 to 255 bytes. `member_id` is the portal's permanent id, `code` the
+/// provider code, `message_id` the id that the portal gave the provider. All are borrowed for the
+/// call, and stored when it returns. Doing it again is harmless. Any thread, any number at once.
+/// B24_INVALID_ARGUMENT if an argument is wrong, or if the reference has stood for another message
+/// for less than 72 hours; B24_STORAGE if the store fails.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_provider_track_of(
     provider: *mut b24_provider,
@@ -379,12 +382,12 @@ pub unsafe extern "C" fn b24_provider_track_of(
     }
 }
 
-/// Stores a receipt, to be sent to the portal by a drain of any process. When it returns B24_OK, the
-/// receipt is safe (see the option durability), and the operator can be told so.
+/// Stores a receipt, to be sent to the portal by a drain of any process. When it returns B24_OK,
+/// the receipt is safe (see the option durability), and the operator can be told so.
 ///
 /// Of one message the final statuses (delivered, undelivered, failed) rank above sent, and sent
-/// above queued. A lower rank never replaces a higher one; within a rank the later time stands, then the
-/// later call. So receipts may come twice and in any order.
+/// above queued. A lower rank never replaces a higher one; within a rank the later time stands,
+/// then the later call. So receipts may come twice and in any order.
 ///
 /// `member_id` is the portal's permanent id, `code` the provider code, `message_id` the id that the
 /// portal gave the provider, `status` one of queued, sent, delivered, undelivered, failed. All are
@@ -418,8 +421,8 @@ pub unsafe extern "C" fn b24_provider_report(
     }
 }
 
-/// Stores the updates of a batch as receipts of one portal that came about now, all by one write to
-/// the disk. Each is what b24_provider_report does.
+/// Stores the updates of a batch as receipts of one portal that came about now, by one write to the
+/// disk for every 10000. Each is what b24_provider_report does.
 ///
 /// Returns B24_OK if every receipt was stored. Otherwise it returns the code, and a copy of the
 /// error, of the first in the order added that was not; b24_batch_error tells the outcome of each.
@@ -471,11 +474,11 @@ pub unsafe extern "C" fn b24_provider_report_reference(
 }
 
 /// Stores a receipt under the operator's own reference, as b24_provider_report does. The message is
-/// the one that b24_provider_track_of has named, or will name: the receipt waits for it an hour, and
-/// is then refused.
+/// the one that b24_provider_track_of has named, or will name: the receipt waits for it an hour,
+/// and is then refused.
 ///
-/// `operator_name` and `reference` are those given to b24_provider_track_of, `status` and `at_ms` as
-/// for b24_provider_report. The texts are borrowed for the call. Any thread, any number at once.
+/// `operator_name` and `reference` are those given to b24_provider_track_of, `status` and `at_ms`
+/// as for b24_provider_report. The texts are borrowed for the call. Any thread, any number at once.
 /// B24_INVALID_ARGUMENT if an argument is wrong, B24_STORAGE if the store fails or is full.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_provider_report_reference_of(
@@ -506,11 +509,11 @@ pub unsafe extern "C" fn b24_provider_report_reference_of(
 /// threads and processes that use the store. So a program calls it again and again, in a thread or
 /// process of its own.
 ///
-/// The call takes all of budget_ms, which must not be negative; no request starts afterwards, and it
-/// returns within timeout_ms more. With 0 nothing is sent, only counted. Failures of a portal are no
-/// failure of the drain: its receipts wait, are held or are refused, which the result counts. The
-/// option workers says how many threads of the library send; all signals are blocked in them, and
-/// they have ended when the call returns.
+/// The call takes all of budget_ms, which must not be negative; no request starts afterwards, and
+/// it returns within timeout_ms more. With 0 nothing is sent, only counted. Failures of a portal
+/// are no failure of the drain: its receipts wait, are held or are refused, which the result
+/// counts. The option workers says how many threads of the library send; all signals are blocked in
+/// them, and they have ended when the call returns.
 ///
 /// The caller frees *drained with b24_drained_free; drained may be NULL. Any thread, any number at
 /// once. It ends early, with B24_OK, at b24_provider_close. B24_CANCELLED after
@@ -547,7 +550,7 @@ pub unsafe extern "C" fn b24_provider_drain(
 /// installed again or b24_provider_resume), uninstalled, unknown; "reason", why it is waiting or
 /// held; "waiting" and "refused", how many receipts are not sent yet and were given up;
 /// "oldest_ms", how old the oldest of those that wait is; "next_due_ms", how long until the next
-/// can be sent. The last two are milliseconds, and "" if none waits.
+/// can be sent. The last two are milliseconds, and "" if there is none.
 ///
 /// The caller frees *list with b24_list_free. Any thread, any number at once. B24_STORAGE if the
 /// store fails; *list is then NULL.
@@ -599,15 +602,15 @@ pub unsafe extern "C" fn b24_provider_inspect(
     }
 }
 
-/// The receipts that were given up, oldest first: a row for each, with "cursor"; "member_id", "code"
-/// and "message_id"; "reference", the operator's, if the receipt came by one that was never tracked,
-/// in which case those three are ""; "status", the one that was not sent; "at_ms", when it came
-/// about, in Unix milliseconds; "reason", the portal's own code, or what happened.
+/// The receipts that were given up, in a fixed order: a row for each, with "cursor"; "member_id",
+/// "code" and "message_id"; "operator" and "reference", if the receipt came by a reference that was
+/// never tracked, in which case those three are ""; "status", the one that was not sent; "at_ms",
+/// when it came about, in Unix milliseconds; "reason", the portal's own code, or what happened.
 ///
 /// `after` is the "cursor" of a row, to get those after it, and "" to begin. It is borrowed for the
-/// call. At most `limit` rows are given. The caller frees *list with b24_list_free. Any thread, any
-/// number at once. B24_INVALID_ARGUMENT if after is no cursor, B24_STORAGE if the store fails; *list
-/// is then NULL.
+/// call. At most `limit` rows are given, which is a number from 1 to 100000. The caller frees *list
+/// with b24_list_free. Any thread, any number at once. B24_INVALID_ARGUMENT if after is no cursor,
+/// B24_STORAGE if the store fails; *list is then NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_provider_refused(
     provider: *mut b24_provider,
@@ -631,6 +634,7 @@ pub unsafe extern "C" fn b24_provider_refused(
                         c_string(&receipt.member_id),
                         c_string(&receipt.code),
                         c_string(&receipt.message_id),
+                        c_string(&receipt.operator),
                         c_string(&receipt.reference),
                         c_string(receipt.status),
                         number(&receipt.at_ms),
@@ -645,6 +649,7 @@ pub unsafe extern "C" fn b24_provider_refused(
                             c"member_id",
                             c"code",
                             c"message_id",
+                            c"operator",
                             c"reference",
                             c"status",
                             c"at_ms",
@@ -667,11 +672,11 @@ fn milliseconds(time: Option<Duration>) -> CString {
     time.map(|time| number(&in_ms(time))).unwrap_or_default()
 }
 
-/// Lets the receipts of a portal be sent again that is held: after what held it was put right, for
-/// example after the customer has paid.
+/// Lets the receipts of a portal be sent again that is held, after what held it was put right, for
+/// example after the customer has paid; or of one that waits after a failure.
 ///
-/// `member_id` is borrowed for the call. Any thread. B24_INVALID_ARGUMENT if it is wrong,
-/// B24_STORAGE if the store fails.
+/// `member_id` is borrowed for the call. Any thread. B24_INVALID_ARGUMENT if the store knows no
+/// such portal, B24_STORAGE if the store fails.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_provider_resume(
     provider: *mut b24_provider,
@@ -689,8 +694,9 @@ pub unsafe extern "C" fn b24_provider_resume(
     }
 }
 
-/// Removes what the store no longer needs and is older than keep_seconds, which must not be
-/// negative: receipts that were refused, and references. Nothing that waits is removed.
+/// Removes receipts that were refused, and references, if they are older than keep_seconds, which
+/// must not be negative. Nothing that waits is removed, and what has happened to a message is known
+/// for 72 hours in any case.
 ///
 /// Any thread. B24_INVALID_ARGUMENT if keep_seconds is negative, B24_STORAGE if the store fails.
 #[unsafe(no_mangle)]

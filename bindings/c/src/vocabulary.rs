@@ -44,8 +44,8 @@ pub unsafe extern "C" fn b24_vocabulary_named(
 /// A vocabulary without words, to which b24_vocabulary_set adds the program's own. The name is only
 /// for the messages of errors, and is copied.
 ///
-/// The caller frees it with b24_vocabulary_free. Any thread. NULL only after a bug in the library. If
-/// the name is NULL or not UTF-8, calls with the vocabulary return B24_INVALID_ARGUMENT.
+/// The caller frees it with b24_vocabulary_free. Any thread. NULL only after a bug in the library.
+/// If the name is NULL or not UTF-8, calls with the vocabulary return B24_INVALID_ARGUMENT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_vocabulary_new(name: *const c_char) -> *mut b24_vocabulary {
     guard(std::ptr::null_mut(), || {
@@ -54,12 +54,12 @@ pub unsafe extern "C" fn b24_vocabulary_new(name: *const c_char) -> *mut b24_voc
     })
 }
 
-/// Says what a word means: one of queued, sent, delivered, undelivered, failed. It replaces what the
-/// word meant before, also in a vocabulary from b24_vocabulary_named.
+/// Says what a word means: one of queued, sent, delivered, undelivered, failed. It replaces what
+/// the word meant before, also in a vocabulary from b24_vocabulary_named.
 ///
 /// Both texts are copied. One thread at a time. B24_INVALID_ARGUMENT for a status that is none, for
-/// a word that cannot be one, for NULL, and for text that is not UTF-8; the vocabulary then stays as
-/// it was.
+/// a word that cannot be one, for NULL, and for text that is not UTF-8; the vocabulary then stays
+/// as it was.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn b24_vocabulary_set(
     vocabulary: *mut b24_vocabulary,

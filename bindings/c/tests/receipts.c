@@ -126,7 +126,7 @@ static void requests_are_read(void)
     CHECK_TEXT(b24_list_get(list, (size_t)-1, "value"), "");
     CHECK_TEXT(b24_list_get(list, 0, "no such column"), "");
     b24_list_free(list);
-    CHECK_NUMBER(b24_provider_receive(provider, form, "a", 1, NULL, NULL), B24_ACCESS_DENIED);
+    CHECK_NUMBER(b24_provider_receive(provider, form, "a", 1, NULL, NULL), B24_INVALID_ARGUMENT);
     b24_provider_close(provider);
 }
 
@@ -240,6 +240,11 @@ static void what_is_given_up_is_listed(void)
     b24_request *request = receive(provider, portal_request("/uninstall", host));
     CHECK_NUMBER(b24_request_kind_of(request), B24_REQUEST_UNINSTALL);
     b24_request_free(request);
+    b24_drained *drained = NULL;
+    good(b24_provider_drain(provider, DRAIN_MS, &drained, &error), &error);
+    CHECK_NUMBER(b24_drained_sent(drained), 0);
+    CHECK_NUMBER(b24_drained_refused(drained), 2);
+    b24_drained_free(drained);
 
     b24_list *list = NULL;
     good(b24_provider_refused(provider, "", 10, &list, &error), &error);
@@ -247,6 +252,7 @@ static void what_is_given_up_is_listed(void)
     CHECK_TEXT(b24_list_get(list, 0, "member_id"), member);
     CHECK_TEXT(b24_list_get(list, 0, "code"), "provider1");
     CHECK_TEXT(b24_list_get(list, 0, "reference"), "");
+    CHECK_TEXT(b24_list_get(list, 0, "operator"), "");
     CHECK(b24_list_get(list, 0, "reason")[0] != '\0');
     for (size_t row = 0; row < b24_list_len(list); row++) {
         if (strcmp(b24_list_get(list, row, "message_id"), "m2") == 0) {
@@ -436,12 +442,19 @@ static void a_provider_works_on_both_sides_of_a_fork(void)
 
 static void a_state_dir_is_imported(void)
 {
-    portal_reset("{\"expired\":true}");
+    /* Other tokens than before, which this process knows to be renewed. */
+    portal_reset("{\"expired\":true,\"access_token\":\"access-of-import\","
+                 "\"refresh_token\":\"refresh-of-import\"}");
     char state_dir[128];
     snprintf(state_dir, sizeof state_dir, "%s/state", portal_directory());
     b24_config *config = portal_config();
+    char resolve[512];
+    snprintf(resolve, sizeof resolve, "%s,%s", portal_option("resolve"),
+             portal_option("provider_resolve"));
+    b24_config_set(config, "resolve", resolve, NULL);
     b24_config_set(config, "state_dir", state_dir, NULL);
-    b24_config_set(config, "refresh_token", "refresh-0000000000000001", NULL);
+    b24_config_set(config, "access_token", "access-of-import", NULL);
+    b24_config_set(config, "refresh_token", "refresh-of-import", NULL);
     b24_config_set(config, "client_id", "app.1", NULL);
     b24_config_set(config, "client_secret", "secret-0000000000000001", NULL);
     b24_client *client = NULL;

@@ -288,6 +288,7 @@ void a_provider_does_its_job() {
 
     provider.report(member, "provider1", "m7", b24::status::failed, then);
     provider.receive(form, portal_request("/uninstall", host.c_str()));
+    CHECK_NUMBER(provider.drain(std::chrono::milliseconds(500)).refused, 1);
     const auto refused = provider.refused();
     if (CHECK_NUMBER(refused.size(), 1)) {
         CHECK(refused[0].message_id == "m7" && refused[0].status == "failed");

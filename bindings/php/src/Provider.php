@@ -85,7 +85,7 @@ final class Provider
     }
 
     /**
-     * Ends drains and calls that are under way, with `Cancelled`; later ones are not affected.
+     * Ends drains and calls that are under way, with `Cancelled`. Later ones are not affected, nor are clients.
      *
      * PHP does nothing else during a call, and runs signal handlers after it. So this is for programs with
      * threads. To be able to end a drain early, drain for a short time again and again.
@@ -206,13 +206,15 @@ final class Provider
 
     /**
      * Notes which message an operator's reference stands for. Several references may stand for one message,
-     * which was sent in parts; their statuses are then combined.
+     * which was sent in parts; their statuses are then combined. Doing it again is harmless.
      *
      * @param string $reference the operator's own id, 1 to 255 bytes
      * @param string $memberId the portal's permanent id
      * @param string $operator whose reference it is, at most 64 bytes; needed where operators may give the same
      *
-     * @throws MessageServiceException see the classes in the namespace Exception
+     * @throws InvalidArgument if an argument is not valid, or the reference has stood for another message for less
+     *     than 72 hours
+     * @throws Exception\StorageError if it could not be stored
      */
     public function track(
         string $reference,
@@ -276,7 +278,8 @@ final class Provider
     }
 
     /**
-     * Stores the statuses of any number of messages of one portal, together.
+     * Stores the statuses of any number of messages of one portal: 10,000 in one write to the disk. Each is what
+     * report does.
      *
      * @param string $memberId the portal's permanent id
      * @param iterable<array{string, string|int, Status|string}> $updates code, message id and status
@@ -372,13 +375,14 @@ final class Provider
     }
 
     /**
-     * Sends what is stored to the portals, until this time has passed; also what is stored meanwhile, and what
-     * becomes due. Any number of processes may drain one store at once.
+     * Sends what is stored to the portals: what is due, and what becomes due meanwhile, of all processes that use
+     * the store. Any number of processes may drain it at once.
      *
-     * No request is begun after the time; those under way are finished, which takes `timeout_ms` more at most.
-     * A portal that fails delays no other: its receipts wait in the store.
+     * Takes all of the time. No request is begun afterwards; those under way are finished, which takes `timeout_ms`
+     * more at most. A portal that fails is no failure of the drain, and delays no other: its receipts wait, are
+     * held or are refused.
      *
-     * @param float $seconds 0 sends what is due and can be sent at once
+     * @param float $seconds with 0 nothing is sent, only counted
      *
      * @throws Exception\StorageError if the store fails
      * @throws InvalidArgument if `$seconds` is negative or too large
@@ -426,7 +430,7 @@ final class Provider
     }
 
     /**
-     * The receipts that were given up, in the order in which that happened, as many as there are.
+     * The receipts that were given up, in a fixed order, as many as there are.
      *
      * They are read while they are used, some at a time. What fails is thrown then.
      *
@@ -448,11 +452,13 @@ final class Provider
     }
 
     /**
-     * Has the receipts of a portal sent again that is held, after what was wrong there has been corrected.
+     * Has the receipts of a portal sent again that is held, after what was wrong there has been corrected, or of
+     * one that waits after a failure.
      *
      * @param string $memberId the portal's permanent id
      *
-     * @throws MessageServiceException see the classes in the namespace Exception
+     * @throws InvalidArgument if the store knows no such portal
+     * @throws Exception\StorageError if the store fails
      */
     public function resume(string $memberId): void
     {
@@ -461,9 +467,11 @@ final class Provider
     }
 
     /**
-     * Removes refused receipts, and what else is over, from the store if it is older.
+     * Removes refused receipts and references from the store that are older. Nothing that waits is removed, and
+     * what has happened to a message is known for 72 hours in any case.
      *
-     * @throws MessageServiceException see the classes in the namespace Exception
+     * @throws InvalidArgument if `$keepSeconds` is negative
+     * @throws Exception\StorageError if the store fails
      */
     public function prune(int $keepSeconds): void
     {
@@ -498,9 +506,10 @@ final class Provider
     }
 
     /**
-     * @param \Closure(\FFI\CData, \FFI\CData): int $call takes the provider and the place for its error
+     * @param \Closure(\FFI\CData, \FFI\CData): int $call takes the provider and the place for its error. A dump
+     *     of it shows the values that it uses
      */
-    private function call(\Closure $call): void
+    private function call(#[\SensitiveParameter] \Closure $call): void
     {
         $provider = $this->provider();
         $error = Failure::place($this->ffi);
@@ -566,7 +575,9 @@ final class Provider
         [$memberId, $code, $messageId, $status] = $receipt;
         $at = $receipt[4] ?? null;
         if (!is_string($memberId)) {
-            throw new InvalidArgument('the member id of a receipt is a ' . get_debug_type($memberId) . '; it takes text');
+            throw new InvalidArgument(
+                'the member id of a receipt is a ' . get_debug_type($memberId) . '; it takes text'
+            );
         }
         if ($at !== null && !$at instanceof \DateTimeInterface) {
             throw new InvalidArgument(

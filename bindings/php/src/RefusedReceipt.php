@@ -10,7 +10,8 @@ namespace B24\MessageService;
 final class RefusedReceipt
 {
     /** @internal the names of a row in C */
-    public const NAMES = ['cursor', 'member_id', 'code', 'message_id', 'reference', 'status', 'at_ms', 'reason'];
+    public const NAMES =
+        ['cursor', 'member_id', 'code', 'message_id', 'operator', 'reference', 'status', 'at_ms', 'reason'];
 
     private function __construct(
         /** What to give to `Provider::refused` to get those after this one. */
@@ -21,6 +22,8 @@ final class RefusedReceipt
         public readonly string $code,
         /** The portal's id of the message. */
         public readonly string $messageId,
+        /** Whose the reference is. */
+        public readonly string $operator,
         /** The operator's reference, if it was reported by that and never tracked. */
         public readonly string $reference,
         /** The status that was not sent. */
@@ -47,6 +50,7 @@ final class RefusedReceipt
             $row['member_id'],
             $row['code'],
             $row['message_id'],
+            $row['operator'],
             $row['reference'],
             Status::from($row['status']),
             $at->modify("+$part msec"),

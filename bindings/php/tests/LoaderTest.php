@@ -11,28 +11,10 @@ use PHPUnit\Framework\TestCase;
  */
 final class LoaderTest extends TestCase
 {
+    use InDirectory;
+
     private const LOAD = 'try { B24\MessageService\Loader::ffi(); echo "loaded"; }'
         . ' catch (B24\MessageService\Exception\LibraryUnavailable $e) { echo $e->getMessage(); }';
-
-    private string $directory;
-
-    protected function setUp(): void
-    {
-        $this->directory = sys_get_temp_dir() . '/b24-php-' . bin2hex(random_bytes(8));
-        mkdir($this->directory, 0700);
-    }
-
-    protected function tearDown(): void
-    {
-        $files = new \RecursiveIteratorIterator(
-            new \RecursiveDirectoryIterator($this->directory, \FilesystemIterator::SKIP_DOTS),
-            \RecursiveIteratorIterator::CHILD_FIRST
-        );
-        foreach ($files as $file) {
-            $file->isDir() && !$file->isLink() ? rmdir((string) $file) : unlink((string) $file);
-        }
-        rmdir($this->directory);
-    }
 
     public function testTheCommandLineNeedsNoSetting(): void
     {

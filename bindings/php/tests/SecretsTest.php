@@ -5,7 +5,10 @@ declare(strict_types=1);
 namespace B24\MessageService\Tests;
 
 use B24\MessageService\Client;
+use B24\MessageService\Exception\InvalidArgument;
+use B24\MessageService\Exception\InvalidConfig;
 use B24\MessageService\Exception\MessageServiceException;
+use B24\MessageService\Provider;
 use B24\Portal\Portal;
 use PHPUnit\Framework\TestCase;
 
@@ -14,10 +17,15 @@ use PHPUnit\Framework\TestCase;
  */
 final class SecretsTest extends TestCase
 {
+    use InDirectory {
+        setUp as makeDirectory;
+    }
+
     private const SECRET = 'known-to-nobody-else';
 
     protected function setUp(): void
     {
+        $this->makeDirectory();
         self::assertSame('0', ini_get('zend.exception_ignore_args'), 'traces must hold arguments here');
     }
 
@@ -154,5 +162,100 @@ final class SecretsTest extends TestCase
         $this->expectException(\Error::class);
         $this->expectExceptionMessage('private');
         clone $client;
+    }
+
+    private function provider(Portal $portal): Provider
+    {
+        return new Provider($portal->providerOptions(['store' => "sqlite:$this->directory/b24.db"]));
+    }
+
+    public function testAProviderShowsWhetherItIsOpen(): void
+    {
+        $portal = Portal::fresh();
+        $provider = $this->provider($portal);
+        self::assertShowsNoSecret($provider, $portal);
+        self::assertMatchesRegularExpression('/\(\s+\[open\] => 1\s+\)\s+$/', print_r($provider, true));
+        try {
+            serialize($provider);
+            self::fail('it was serialized');
+        } catch (\LogicException $refused) {
+            self::assertStringContainsString('holds a store', $refused->getMessage());
+        }
+        $this->expectException(\Error::class);
+        $this->expectExceptionMessage('private');
+        clone $provider;
+    }
+
+    public function testARequestShowsTheNamesOfItsFieldsAlone(): void
+    {
+        $portal = Portal::fresh();
+        $provider = $this->provider($portal);
+        $posted = $portal->install();
+        $request = $provider->receive($posted['content_type'], $posted['body']);
+        $names = ['auth[access_token]', 'auth[refresh_token]', 'auth[application_token]'];
+        $secrets = array_map($request->get(...), $names);
+        self::assertSame($secrets[0], $request->fields['auth[access_token]']);
+        ob_start();
+        var_dump($request);
+        print_r($request);
+        echo json_encode($request);
+        $text = (string) ob_get_clean();
+        self::assertStringContainsString('auth[refresh_token]', $text);
+        self::assertStringContainsString($request->memberId, $text);
+        foreach ($secrets as $secret) {
+            self::assertNotSame('', $secret);
+            self::assertStringNotContainsString($secret, $text);
+        }
+        try {
+            serialize($request);
+            self::fail('it was serialized');
+        } catch (\LogicException $refused) {
+            self::assertStringContainsString('holds secrets', $refused->getMessage());
+        }
+        $this->expectException(\Error::class);
+        $this->expectExceptionMessage('private');
+        clone $request;
+    }
+
+    /**
+     * @return array<string, array{string, class-string}>
+     */
+    public static function failuresOfAProvider(): array
+    {
+        return [
+            'option' => ["new Provider(['client_secret' => \$secret, 'no' => 1] + \$options);", InvalidConfig::class],
+            'body' => ["\$provider->receive('application/json', \"\$secret {\");", InvalidArgument::class],
+            'form' => ["\$provider->receive('', \"auth[member_id]=\$secret\");", MessageServiceException::class],
+            'content type' => ["\$provider->receive(\"a\\0b\", \$secret);", InvalidArgument::class],
+            'auth' => ["\$provider->install(\"\$secret {\");", MessageServiceException::class],
+            'array' => ["\$provider->install(['a' => \$secret, 'x' => \"\\xff\"]);", InvalidArgument::class],
+            'token with a NUL' => ["\$provider->install('{}', \"\$secret\\0\");", InvalidArgument::class],
+            'auth with a NUL' => ["\$provider->install(\"\$secret\\0\");", InvalidArgument::class],
+        ];
+    }
+
+    /**
+     * @dataProvider failuresOfAProvider
+     * @param class-string $class
+     */
+    public function testAnExceptionOfAProviderShowsNoSecret(string $call, string $class): void
+    {
+        $options = Portal::fresh()->providerOptions(['store' => "sqlite:$this->directory/b24.db"]);
+        $done = Program::code(
+            'use B24\MessageService\Provider; $options = ' . var_export($options, true) . ';'
+            . '$secret = ' . var_export(self::SECRET, true) . ';'
+            . '$provider = new Provider($options);'
+            . "try { $call echo 'it was taken'; } catch ($class \$error) {"
+            . <<<'PHP'
+                var_dump($error);
+                print_r($error);
+                var_dump($error->getTrace());
+                echo $error, json_encode($error);
+            }
+            PHP,
+            ['-d', 'zend.exception_ignore_args=0', '-d', 'zend.exception_string_param_max_len=1000']
+        );
+        self::assertStringContainsString('Exception\\', $done->output, $done->errors);
+        self::assertStringNotContainsString(self::SECRET, $done->output . $done->errors);
     }
 }
