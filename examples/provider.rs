@@ -2,7 +2,7 @@
 //! stores the operator's receipt, and sends it.
 //!
 //! ```sh
-//! provider STORE CLIENT_SECRET OAUTH_URL CA_FILE RESOLVE INSTALLATION MESSAGE
+//! provider STORE CLIENT_ID CLIENT_SECRET OAUTH_URL CA_FILE RESOLVE INSTALLATION MESSAGE
 //! ```
 //!
 //! The last two are files with the bodies of the portal's requests. In a real provider these arrive
@@ -17,30 +17,27 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [
         store,
+        client_id,
         secret,
         oauth_url,
         ca_file,
         resolve,
-        installation,
-        message,
+        requests @ ..,
     ] = &arguments[..]
     else {
-        return Err(
-            "usage: provider STORE CLIENT_SECRET OAUTH_URL CA_FILE RESOLVE INSTALLATION MESSAGE"
-                .into(),
-        );
+        return Err("give STORE CLIENT_ID CLIENT_SECRET OAUTH_URL CA_FILE RESOLVE REQUEST…".into());
     };
     let mut config = Config::new();
     config
         .store(store)
-        .client_id("app.1")
+        .client_id(client_id)
         .client_secret(secret)
         .oauth_url(oauth_url)
         .ca_file(ca_file)
         .resolve(resolve);
     let provider = Provider::open(&config)?;
 
-    for file in [installation, message] {
+    for file in requests {
         let request = provider.receive(FORM, &std::fs::read(file)?)?;
         if request.kind() == RequestKind::Message {
             let field = |name| request.get(name).unwrap_or_default();

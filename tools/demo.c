@@ -1,5 +1,5 @@
 /* A provider in C: receives a portal's requests, stores a receipt, and sends it.
- * usage: demo STORE CLIENT_SECRET OAUTH_URL CA_FILE RESOLVE INSTALLATION MESSAGE */
+ * usage: demo STORE CLIENT_ID CLIENT_SECRET OAUTH_URL CA_FILE RESOLVE INSTALLATION MESSAGE */
 #include <b24_messageservice.h>
 #include <stdio.h>
 
@@ -24,18 +24,18 @@ static b24_code receive(b24_provider *provider, const char *path, b24_error **er
 }
 
 int main(int argc, char **argv) {
-    static const char *const names[] = {"store", "client_secret", "oauth_url", "ca_file", "resolve"};
+    static const char *const names[] = {"store",     "client_id", "client_secret",
+                                        "oauth_url", "ca_file",   "resolve"};
     b24_config *config = b24_config_new();
     b24_provider *provider = NULL;
     b24_drained *drained = NULL;
     b24_error *error = NULL;
-    b24_code code = argc == 8 ? b24_config_set(config, "client_id", "app.1", &error)
-                              : B24_INVALID_ARGUMENT;
-    for (int i = 0; i < 5 && code == B24_OK; i++)
+    b24_code code = argc == 9 ? B24_OK : B24_INVALID_ARGUMENT;
+    for (int i = 0; i < 6 && code == B24_OK; i++)
         code = b24_config_set(config, names[i], argv[i + 1], &error);
     if (code == B24_OK)
         code = b24_provider_open(config, &provider, &error);
-    for (int i = 6; i < 8 && code == B24_OK; i++)
+    for (int i = 7; i < 9 && code == B24_OK; i++)
         code = receive(provider, argv[i], &error);
     if (code == B24_OK)
         code = b24_provider_report_reference(provider, "c-1", "delivered", 0, &error);

@@ -20,8 +20,8 @@ PYTHON = """
 import sys
 from pathlib import Path
 from b24_messageservice import Provider
-store, secret, oauth_url, ca_file, resolve, *files = sys.argv[1:]
-with Provider(store=store, client_id="app.1", client_secret=secret, oauth_url=oauth_url,
+store, client_id, secret, oauth_url, ca_file, resolve, *files = sys.argv[1:]
+with Provider(store=store, client_id=client_id, client_secret=secret, oauth_url=oauth_url,
               ca_file=ca_file, resolve=resolve) as provider:
     for file in files:
         request = provider.receive("application/x-www-form-urlencoded", Path(file).read_bytes())
@@ -37,10 +37,10 @@ require $argv[1];
 use B24\\MessageService\\Provider;
 use B24\\MessageService\\RequestKind;
 use B24\\MessageService\\Status;
-[, , $store, $secret, $oauthUrl, $caFile, $resolve] = $argv;
-$provider = new Provider(['store' => $store, 'client_id' => 'app.1', 'client_secret' => $secret,
+[, , $store, $clientId, $secret, $oauthUrl, $caFile, $resolve] = $argv;
+$provider = new Provider(['store' => $store, 'client_id' => $clientId, 'client_secret' => $secret,
     'oauth_url' => $oauthUrl, 'ca_file' => $caFile, 'resolve' => $resolve]);
-foreach (array_slice($argv, 7) as $file) {
+foreach (array_slice($argv, 8) as $file) {
     $request = $provider->receive('application/x-www-form-urlencoded', file_get_contents($file));
     if ($request->kind === RequestKind::Message) {
         $provider->track('php-1', $request->memberId, $request->get('code'), $request->get('message_id'));
@@ -69,6 +69,7 @@ def main() -> None:
         resolve = options["resolve"]
         arguments = [
             f"sqlite:{place / 'b24.db'}",
+            options["client_id"],
             options["client_secret"],
             options["oauth_url"],
             str(options["ca_file"]),

@@ -163,6 +163,12 @@ pub(super) fn storage_error(call: &CallContext, error: LockError) -> Error {
              that no process that uses it hangs",
         )
         .with_retryable(true),
+        LockError::Interrupted(Interrupt::NoDescriptor) => Error::new(
+            ErrorKind::Storage,
+            "the store cannot be waited for, as no file descriptor is left: raise the limit of open \
+             files",
+        )
+        .with_retryable(true),
         LockError::Interrupted(interrupt) => call.error(interrupt, "waiting for the store"),
     }
 }

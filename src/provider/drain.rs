@@ -21,7 +21,7 @@ use crate::store::lanes::{self, Health};
 use crate::store::receipts::{self, DueReceipt, GIVE_UP_AFTER, UNKNOWN_FOR};
 use crate::store::token_store::StoreError;
 use crate::values::LOG;
-use crate::values::error::Error;
+use crate::values::error::{Error, ErrorKind};
 use crate::values::status::Update;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -258,7 +258,8 @@ impl Drain<'_> {
     /// Waits for the threads. If the host program wants the call to end, so do they.
     fn wait(&self, done: &Pending<()>) {
         let call = self.call(FOR_EVER);
-        if let Err(Interrupt::Cancelled | Interrupt::NoDescriptor) = done.wait(&call) {
+        // Without a descriptor they are awaited nevertheless, when they are joined.
+        if let Err(Interrupt::Cancelled) = done.wait(&call) {
             self.stop();
             self.cancel.cancel(&self.process);
         }
@@ -314,7 +315,8 @@ impl Drain<'_> {
                 Err(error) => Err(error),
             };
             if let Err(error) = outcome {
-                let passes = error.is_retryable() && !self.is_cancelled();
+                let passes =
+                    error.is_retryable() && !self.is_cancelled() && !is_cancellation(Some(&error));
                 if passes
                     && self
                         .pause(call, Instant::now() + Duration::from_secs(1))
@@ -386,8 +388,8 @@ impl Drain<'_> {
             return Ok(task);
         }
         let wait = next
-            .map(|at| Duration::from_millis(u64::try_from(at - store_now).unwrap_or(1).max(1)))
-            .map_or(LOOK_AGAIN, |wait| wait.min(LOOK_AGAIN));
+            .map(|at| Duration::from_millis(u64::try_from(at - store_now).unwrap_or_default()))
+            .map_or(LOOK_AGAIN, |wait| wait.clamp(LOOK_AGAIN / 10, LOOK_AGAIN));
         schedule.look_at = now + wait;
         Ok(Task::Wait(schedule.look_at))
     }
@@ -460,6 +462,11 @@ impl Drain<'_> {
                 return self.transact_surely(|transaction| job.lane.give_back(transaction, 0));
             }
             let fates = job.send();
+            // Without workers it is this call that a signal ends, and with it the drain.
+            let is_interrupted = |fate: &Fate| is_cancellation(fate.outcome.as_ref().err());
+            if fates.iter().any(is_interrupted) {
+                self.cancel.cancel(&self.process);
+            }
             leased_at = Instant::now();
             let goes_on = left > 0 && !self.is_over();
             let next = self.transact_surely(|transaction| {
@@ -681,6 +688,10 @@ impl Drain<'_> {
             _ => lane.give_back(transaction, 0),
         }
     }
+}
+
+fn is_cancellation(error: Option<&Error>) -> bool {
+    error.is_some_and(|error| error.kind() == ErrorKind::Cancelled)
 }
 
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);

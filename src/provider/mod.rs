@@ -11,15 +11,16 @@ pub(crate) mod request;
 
 use crate::Client;
 use crate::engine::installation::Installation;
+use crate::http::client::{self as http, HttpOptions};
 use crate::options::{Config, StoreUrl, invalid};
 use crate::process::cancellation::{CallContext, CancelSource};
 use crate::process::per_process::Process;
-use crate::store::database::{Access, Database};
+use crate::store::database::Access;
 use crate::store::installations::{self, InstallationState, ProviderStore};
 use crate::store::lanes;
 use crate::store::receipts::{self, GIVE_UP_AFTER, MessageKey, REFUSED, SETTLED};
 use crate::store::references;
-use crate::store::sqlite::{self, Sqlite};
+use crate::store::sqlite;
 use crate::store::token_store::LockError;
 use crate::values::error::{Error, ErrorKind};
 use crate::values::receipt::{Receipt, Reference};
@@ -145,6 +146,8 @@ impl Provider {
         let Some(StoreUrl::Sqlite(path)) = &settings.store else {
             return Err(invalid("store", "is missing"));
         };
+        // So that a wrong ca_file or proxy is found now, and not when it stops every portal.
+        http::clients(&process).get(&HttpOptions::of(&settings, true))?;
         let call = CallContext::new(
             &process,
             Arc::clone(&cancel),
@@ -152,18 +155,11 @@ impl Provider {
             settings.connect_timeout,
             "try again",
         );
-        let opened = Sqlite::open(
-            path,
-            settings.durability,
-            settings.store_max_mb,
-            &settings.client_id,
-            &process,
-            &call,
-        );
-        let database: Arc<dyn Database> = Arc::new(opened.map_err(|error| match error {
+        let opened = sqlite::open(path, &settings, &process, &call);
+        let database = opened.map_err(|error| match error {
             LockError::Storage(error) => error.at_opening(),
             interrupted @ LockError::Interrupted(_) => context::storage_error(&call, interrupted),
-        })?);
+        })?;
         let key_file = settings.store_key_file.clone();
         let store = ProviderStore::new(database, &settings.client_id, key_file)?;
         Ok(Self(Arc::new(Context {

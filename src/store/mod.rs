@@ -32,6 +32,9 @@ pub(crate) mod seal;
 pub(crate) mod shared_tokens;
 #[cfg(all(unix, feature = "provider"))]
 pub(crate) mod sqlite;
+#[cfg(all(not(unix), feature = "provider"))]
+#[path = "no_sqlite.rs"]
+pub(crate) mod sqlite;
 #[cfg(all(unix, feature = "provider"))]
 mod sqlite_file;
 #[cfg(unix)]

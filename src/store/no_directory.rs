@@ -1,6 +1,12 @@
 //! Takes the place of the state directory on systems that have none yet.
 
+#[cfg(feature = "provider")]
+use super::token_store::LockError;
 use super::token_store::{Store, StoreError};
+#[cfg(feature = "provider")]
+use crate::process::cancellation::CallContext;
+#[cfg(feature = "provider")]
+use crate::values::tokens::Credentials;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,4 +15,15 @@ pub(crate) fn open(path: &Path) -> Result<Arc<dyn Store>, StoreError> {
         path,
         "sharing state is not available on this system yet; leave the option out",
     ))
+}
+
+#[cfg(feature = "provider")]
+pub(crate) fn move_tokens<E: From<LockError>>(
+    path: &Path,
+    _: &str,
+    _: &CallContext,
+    _: impl FnMut(&Credentials) -> Result<bool, E>,
+) -> Result<usize, E> {
+    let error = StoreError::new(path, "there is none on this system");
+    Err(LockError::Storage(error).into())
 }

@@ -9,9 +9,10 @@ use super::database::{Access, Database, Parameter, Row, Transaction, Value, Work
 use super::schema::{SchemaFault, migrate};
 use super::sqlite_file::{
     FileId, Pauses, Turnstile, User, beside, check, check_room, create, id_of, refuse_network,
+    system_error,
 };
 use super::token_store::{LockError, StoreError};
-use crate::options::Durability;
+use crate::options::{Durability, Settings};
 use crate::process::cancellation::CallContext;
 use crate::process::keyed_queue;
 use crate::process::per_process::{Local, PerProcess, Process};
@@ -34,7 +35,7 @@ const CHECKPOINT_PAGES: i64 = 2000;
 
 /// A store in a file.
 #[derive(Debug)]
-pub(crate) struct Sqlite {
+struct Sqlite {
     path: PathBuf,
     durability: Durability,
     max_megabytes: Option<u32>,
@@ -58,7 +59,8 @@ struct Connections {
 struct Opened {
     connection: Connection,
     file: FileId,
-    log: Option<FileId>,
+    /// The log and its index.
+    log: Option<[FileId; 2]>,
     /// What `synchronous` is set to.
     durability: Durability,
     clock: StoreClock,
@@ -139,13 +141,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Checks the file, makes or updates it, and closes it again.
+pub(crate) fn open(
+    path: &Path,
+    settings: &Settings,
+    process: &Arc<Process>,
+    call: &CallContext,
+) -> Result<Arc<dyn Database>, LockError> {
+    Ok(Arc::new(Sqlite::open(path, settings, process, call)?))
+}
+
 impl Sqlite {
-    /// Checks the file, makes or updates it, and closes it again.
-    pub(crate) fn open(
+    fn open(
         path: &Path,
-        durability: Durability,
-        max_megabytes: Option<u32>,
-        client_id: &str,
+        settings: &Settings,
         process: &Arc<Process>,
         call: &CallContext,
     ) -> Result<Self, LockError> {
@@ -162,19 +171,34 @@ impl Sqlite {
             .ok_or_else(|| failed("is not the path of a file".to_owned()))?;
         let path = directory.join(name);
         refuse_network(&directory)?;
-        create(&path)?;
+        {
+            let turnstile = Turnstile::open(&path)?;
+            let _passed = turnstile.pass(&path, call)?;
+            create(&path)?;
+        }
         // Another name of the same file would be another store to this process.
         let path =
             std::fs::canonicalize(&path).map_err(|e| failed(format!("cannot be used: {e}")))?;
         let store = Self {
             path,
-            durability,
-            max_megabytes,
+            durability: settings.durability,
+            max_megabytes: settings.store_max_mb,
         };
         let connections = CONNECTIONS.of(process);
+        let slot = connections.slot(&store.path);
+        let is_open = || {
+            let _using = connections.enter();
+            lock(&slot).is_some()
+        };
+        let was_open = is_open();
         store.with_connection(&connections, process, call, |opened| {
-            store.migrate(opened, client_id, call)
+            store.migrate(opened, &settings.client_id, call)
         })?;
+        if !was_open {
+            // Most programs that fork open a provider before they do, and use it afterwards.
+            let _using = connections.enter();
+            drop(lock(&slot).take());
+        }
         Ok(store)
     }
 
@@ -205,9 +229,16 @@ impl Sqlite {
         let slot = connections.slot(&self.path);
         let mut slot = lock(&slot);
         if let Some(opened) = slot.as_ref() {
-            let replaced = check(&self.path)? != opened.file;
-            if replaced || opened.log.is_some() && id_of(&beside(&self.path, "-wal")) != opened.log
-            {
+            let present = match check(&self.path) {
+                Ok(present) => present,
+                Err(error) => {
+                    // It is opened again when somebody has mended it, or made it anew.
+                    *slot = None;
+                    return Err(error.into());
+                }
+            };
+            let replaced = present != opened.file;
+            if replaced || self.log() != opened.log {
                 *slot = None;
                 let what = "was replaced while it was open, and what was written since may be \
                             lost; try again, which opens the new one";
@@ -219,8 +250,9 @@ impl Sqlite {
             None => slot.insert(self.connect(call)?),
         };
         if opened.durability != self.durability {
-            set_durability(&opened.connection, self.durability)
-                .map_err(|e| self.sql_error(&e, "be used"))?;
+            self.repeat(call, "be used", || {
+                set_durability(&opened.connection, self.durability)
+            })?;
             opened.durability = self.durability;
         }
         let result = work(opened);
@@ -248,7 +280,7 @@ impl Sqlite {
             connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
             set_durability(&connection, self.durability)
         };
-        configured().map_err(failed)?;
+        self.repeat(call, "be opened", configured)?;
         self.set_up_log(&connection, &turnstile, call)?;
         let mut opened = Opened {
             connection,
@@ -328,10 +360,11 @@ impl Sqlite {
         call: &CallContext,
     ) -> Result<(), LockError> {
         let count = |sql: &str| {
-            let count = opened
-                .connection
-                .query_row(sql, [], |row| row.get::<_, i64>(0));
-            count.map_err(|e| self.sql_error(&e, "be read"))
+            self.repeat(call, "be read", || {
+                opened
+                    .connection
+                    .query_row(sql, [], |row| row.get::<_, i64>(0))
+            })
         };
         let is_new = count("SELECT count(*) FROM sqlite_schema")? == 0;
         if !is_new && count("PRAGMA application_id")? != APPLICATION_ID {
@@ -381,18 +414,24 @@ impl Sqlite {
     ) -> Result<(), LockError> {
         let turnstile = Arc::clone(&opened.turnstile);
         let _passed = turnstile.pass(&self.path, call)?;
+        // With another index of the log than others have, it would overwrite what they have written.
+        self.check_is_same(opened)?;
         self.begin(opened, TransactionBehavior::Immediate, call, work)?;
-        // If the file has been removed, what was just written is lost.
-        let log = id_of(&beside(&self.path, "-wal"));
-        if check(&self.path)? != opened.file
-            || log.is_none()
-            || opened.log.is_some_and(|was| Some(was) != log)
-        {
-            let what = "was replaced while it was open; try again, which opens the new one";
-            return Err(self.fault(what).that_passes().into());
+        // If a file has been removed, what was just written is lost.
+        Ok(self.check_is_same(opened)?)
+    }
+
+    fn check_is_same(&self, opened: &Opened) -> Result<(), StoreError> {
+        if check(&self.path)? == opened.file && self.log() == opened.log {
+            return Ok(());
         }
-        opened.log = log;
-        Ok(())
+        let what = "was replaced while it was open; try again, which opens the new one";
+        Err(self.fault(what).that_passes())
+    }
+
+    fn log(&self) -> Option<[FileId; 2]> {
+        let id = |suffix| id_of(&beside(&self.path, suffix));
+        Some([id("-wal")?, id("-shm")?])
     }
 
     fn begin(
@@ -402,6 +441,7 @@ impl Sqlite {
         call: &CallContext,
         work: &mut Work<'_>,
     ) -> Result<(), LockError> {
+        const FIRST_READ: &str = "SELECT 1 FROM sqlite_schema LIMIT 1";
         let mut pauses = Pauses::new();
         let Opened {
             connection,
@@ -410,7 +450,15 @@ impl Sqlite {
             ..
         } = opened;
         let transaction = loop {
-            match rusqlite::Transaction::new_unchecked(connection, behavior) {
+            let begun = rusqlite::Transaction::new_unchecked(connection, behavior);
+            // A read begins with the first statement, when another process may be repairing the log.
+            let begun = begun.and_then(|transaction| {
+                if matches!(behavior, TransactionBehavior::Deferred) {
+                    transaction.prepare_cached(FIRST_READ)?.exists([])?;
+                }
+                Ok(transaction)
+            });
+            match begun {
                 Err(error) if is_busy(&error) => pauses.next(call)?,
                 Err(error) => return Err(self.sql_error(&error, "be used").into()),
                 Ok(transaction) => break transaction,
@@ -438,15 +486,27 @@ impl Sqlite {
                 .connection
                 .query_row(has_tables, [], |row| row.get::<_, i64>(0))
         })?;
+        // Reading has made them, if there were none.
+        opened.log = self.log();
         if present == 0 {
             return Ok(());
         }
+        let boot = boot_id().map_err(|e| {
+            system_error(
+                &self.path,
+                "has a clock, for which the boot id cannot be read",
+                &e,
+            )
+        })?;
         let stored = self.repeat(call, "be read", || {
             let mut statement = opened.connection.prepare_cached(READ)?;
             let mut rows = statement.query([])?;
             rows.next()?.map(|row| row.get::<_, String>(0)).transpose()
         })?;
-        if let Some(clock) = stored.as_deref().and_then(StoreClock::read) {
+        if let Some(clock) = stored
+            .as_deref()
+            .and_then(|text| StoreClock::read(text, &boot))
+        {
             opened.clock = clock;
             return Ok(());
         }
@@ -455,7 +515,7 @@ impl Sqlite {
         self.write(opened, call, &mut |transaction| {
             let rows = transaction.query(READ, parameters![])?;
             let stored = rows.first().map(|row| row.text(0)).unwrap_or_default();
-            if let Some(clock) = StoreClock::read(stored) {
+            if let Some(clock) = StoreClock::read(stored, &boot) {
                 chosen = Some(clock);
                 return Ok(());
             }
@@ -468,7 +528,7 @@ impl Sqlite {
             )?;
             let newest = newest.first();
             let newest = newest.map_or(0, |row| row.integer(0).max(row.integer(1)));
-            let clock = StoreClock::started_at(newest);
+            let clock = StoreClock::started_at(newest, &boot);
             transaction.execute(
                 "INSERT INTO b24_meta (name, value) VALUES ('clock', $1)
                  ON CONFLICT (name) DO UPDATE SET value = excluded.value",
@@ -503,6 +563,14 @@ impl Sqlite {
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => self.fault(format!(
                 "is damaged or is not a database ({text}): restore it from a backup"
             )),
+            ErrorCode::SystemIoFailure
+                if failure.extended_code == rusqlite::ffi::SQLITE_IOERR_SHORT_READ =>
+            {
+                passes(format!(
+                    "cannot {doing}: it or its -wal or -shm file was removed while other processes \
+                     have it open: restart those"
+                ))
+            }
             ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory | ErrorCode::DatabaseBusy
             | ErrorCode::DatabaseLocked => {
                 passes(format!("cannot {doing} ({error}): check the disk, and try again"))
@@ -651,22 +719,22 @@ struct StoreClock {
 impl StoreClock {
     /// A clock of this machine, at the first use since its start. It does not go back behind what
     /// is in the store already.
-    fn started_at(newest: i64) -> Self {
+    fn started_at(newest: i64, boot: &str) -> Self {
         let wall = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .ok()
             .and_then(|since| i64::try_from(since.as_millis()).ok())
             .unwrap_or_default();
         Self {
-            boot: boot_id(),
+            boot: boot.to_owned(),
             offset: wall.max(newest) - since_boot(),
         }
     }
 
     /// The stored clock, if it is of the present start of the machine.
-    fn read(text: &str) -> Option<Self> {
-        let (boot, offset) = text.split_once(' ')?;
-        (boot == boot_id()).then_some(Self {
+    fn read(text: &str, boot: &str) -> Option<Self> {
+        let (stored, offset) = text.split_once(' ')?;
+        (stored == boot).then_some(Self {
             boot: boot.to_owned(),
             offset: offset.parse().ok()?,
         })
@@ -683,13 +751,12 @@ impl fmt::Display for StoreClock {
     }
 }
 
-fn boot_id() -> String {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let id = id.trim();
-    if id.is_empty() {
-        "-".to_owned()
-    } else {
-        id.to_owned()
+/// Names the present start of the machine; `-` on systems that have no such name.
+fn boot_id() -> std::io::Result<String> {
+    match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
+        Ok(id) if !id.trim().is_empty() => Ok(id.trim().to_owned()),
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
+        _ => Ok("-".to_owned()),
     }
 }
 

@@ -44,7 +44,8 @@ pub(super) fn system_error(path: &Path, what: &str, error: &io::Error) -> StoreE
     }
 }
 
-/// Makes an empty file if there is none, which only this user may use.
+/// Makes an empty file if there is none, which only this user may use. Only one process at a time may
+/// call this.
 pub(super) fn create(path: &Path) -> Result<(), StoreError> {
     let failed = |e: &io::Error| system_error(path, "cannot be made", e);
     if path.symlink_metadata().is_ok() {
@@ -60,13 +61,25 @@ pub(super) fn create(path: &Path) -> Result<(), StoreError> {
         .mode(0o600)
         .open(&made);
     drop(file.map_err(|e| failed(&e))?);
+    // What a file that was removed has left behind would be taken for a part of the new one.
+    for left in ["-wal", "-shm"].map(|suffix| beside(path, suffix)) {
+        match std::fs::remove_file(left) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(&e)),
+            _ => {}
+        }
+    }
     let linked = std::fs::hard_link(&made, path);
     // If this fails, an empty file is left, which does no harm.
     let _ = std::fs::remove_file(&made);
     match linked {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(failed(&e)),
-        _ => Ok(()),
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(failed(&e)),
+        _ => {}
     }
+    // Otherwise the whole file could be gone after the machine has failed.
+    let directory = path.parent().unwrap_or(Path::new("."));
+    File::open(directory)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|e| failed(&e))
 }
 
 /// What is looked at before and after each use.
@@ -220,7 +233,8 @@ impl User {
     pub(super) fn enter(store: &Path) -> Result<Self, StoreError> {
         let user = Self {
             file: lock_file(store, "-users")?,
-            number: process_number(),
+            number: process_number()
+                .map_err(|e| system_error(store, "cannot be locked for this process", &e))?,
         };
         match fcntl(&user.file, FcntlArg::F_OFD_SETLK(&write_lock(user.number))) {
             Ok(_) => Ok(user),
@@ -266,9 +280,12 @@ fn bytes(kind: i32, at: i64, length: i64) -> libc::flock {
 }
 
 /// A number that no other process of this machine has or had, containers included.
-fn process_number() -> i64 {
+fn process_number() -> io::Result<i64> {
     let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let stat = match std::fs::read_to_string("/proc/self/stat") {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        stat => stat.unwrap_or_default(),
+    };
     // The 22nd field is the time of its start. The second is the program's name in brackets, which
     // may contain anything.
     let started = stat
@@ -278,7 +295,7 @@ fn process_number() -> i64 {
     let who = format!("{}\0{}", namespace.display(), std::process::id());
     #[allow(clippy::cast_possible_wrap, reason = "two bits are cut off")]
     let number = (fingerprint(&who, started) >> 2) as i64;
-    number.max(1)
+    Ok(number.max(1))
 }
 
 /// A lock that one process at a time has while it writes, and a queue for it. SQLite excludes the others

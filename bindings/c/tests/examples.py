@@ -69,8 +69,8 @@ def provider_examples(examples: Path, portal: Portal, checks: Checks) -> None:
         told = "message m1 to +15550100: Hi\n1 sent, 0 refused, 0 held, 0 waiting\nanswer 200\n"
         checks.equal("provider, message", output, f"0 {told}")
         checks.equal("provider, stored", portal.history(), {"provider1|m1": ["delivered"]})
-        message = portal.message(message_id="m2", json=True)
-        output = run("provider", store, message["body"], message["content_type"])
+        typed = portal.message(message_id="m2", json=True)
+        output = run("provider", store, typed["body"], typed["content_type"])
         checks.equal("provider, JSON", output[:13], "0 message m2 ")
 
         forged = portal.message(forge="token")["body"]

@@ -1,5 +1,8 @@
 //! Shared by the stress tests: a portal with clients for it, and figures of a process.
 
+#[cfg(unix)]
+pub mod provider;
+
 use std::io;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};

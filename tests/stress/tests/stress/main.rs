@@ -17,6 +17,14 @@ mod kills;
 mod memory;
 mod order;
 mod processes;
+#[cfg(unix)]
+mod provider_kills;
+#[cfg(unix)]
+mod provider_receipts;
+#[cfg(unix)]
+mod provider_storage;
+#[cfg(unix)]
+mod provider_time;
 mod renewal;
 mod senders;
 mod state_dir;
@@ -26,6 +34,10 @@ use b24_stress::Worker;
 use std::process::Command;
 
 const WORKER: &str = env!("CARGO_BIN_EXE_b24-stress-worker");
+
+/// Works on the store of a provider.
+#[cfg(unix)]
+const HAND: &str = env!("CARGO_BIN_EXE_b24-stress-provider");
 
 fn worker(words: &[&str], options: &[(String, String)]) -> Worker {
     Worker::start(&mut Command::new(WORKER), words, options)
