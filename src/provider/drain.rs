@@ -368,12 +368,11 @@ impl Drain<'_> {
             return Ok(Task::Wait(schedule.look_at));
         }
         let suspects = self.most_suspects();
-        let lease = self.lease();
         let (store_now, found, next) = self.transact(Access::Read, |transaction| {
             let limit = 4 * self.workers.max(1);
             let mut found: Vec<(String, Health)> = Vec::new();
             for (health, limit) in [(Health::Suspect, suspects), (Health::Good, limit)] {
-                let lanes = lanes::ready(transaction, health, lease, limit)?;
+                let lanes = lanes::ready(transaction, health, limit)?;
                 found.extend(lanes.into_iter().map(|lane| (lane, health)));
             }
             let next = lanes::next_ready(transaction)?;
@@ -674,7 +673,7 @@ impl Drain<'_> {
                     .installation(transaction, &lane.member_id)?;
                 // What was refused are perhaps not the tokens that are stored now.
                 let is_same = stored.is_some_and(|stored| stored.generation == job.generation);
-                if !is_same && lane.failures == 0 {
+                if !is_same {
                     return lane.wait(transaction, None, None, &reason);
                 }
                 log::warn!(target: LOG, "portal {} is held until it is resumed or installed again: {error}", lane.member_id);
