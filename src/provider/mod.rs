@@ -9,6 +9,7 @@ mod housekeeping;
 mod import;
 pub(crate) mod request;
 pub(crate) mod results;
+mod sending;
 
 use crate::Client;
 use crate::engine::installation::Installation;
