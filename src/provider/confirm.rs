@@ -128,6 +128,10 @@ fn not_confirmed(why: &str) -> Error {
     )
 }
 
+fn other_portal() -> Error {
+    not_confirmed("its tokens are another portal's")
+}
+
 /// Whether an error says that tokens do not work, and not that nobody could be asked. A page that a
 /// proxy answers has no code, and a portal that has to be paid for may be paid for tomorrow.
 fn denies(error: &Error) -> bool {
@@ -361,9 +365,10 @@ impl Context {
             .seal(pair, &bound_to)
             .map_err(|error| error.in_a_call())?;
         // Before the server is asked, so that what it answers is not lost if this process ends.
-        let is_known = self.run(call, Access::Add, |transaction| {
-            if is_known(transaction, mark, &claim.member_id)? {
-                return Ok(true);
+        let known = self.run(call, Access::Add, |transaction| {
+            let known = known_portal(transaction, mark)?;
+            if known.is_some() {
+                return Ok(known);
             }
             let count = transaction.query("SELECT count(*) FROM b24_delivery", parameters![])?;
             if count.first().is_some_and(|row| row.integer(0) >= MAX_DELIVERIES) {
@@ -376,10 +381,12 @@ impl Context {
                  VALUES ($1, $2, $3, 0, $4, 0, 0, 0) ON CONFLICT (mark) DO NOTHING",
                 parameters![mark, &sealed, &note, transaction.now()],
             )?;
-            Ok(false)
+            Ok(None)
         })?;
-        if is_known {
-            return Ok(());
+        match known {
+            Some(known) if claim.member_id.is_empty() || known == claim.member_id => return Ok(()),
+            Some(_) => return Err(other_portal()),
+            None => {}
         }
         let outcome = self
             .confirm(pair, mark, process, call)
@@ -426,14 +433,12 @@ impl Context {
         call: &CallContext,
     ) -> Result<(), Error> {
         if !claim.member_id.is_empty() && claim.member_id != confirmed.member_id() {
-            return Err(not_confirmed(
-                "the authorization server says that its tokens are another portal's",
-            ));
+            return Err(other_portal());
         }
         let replaces = self.admit(claim, confirmed, call)?;
         let member_id = confirmed.member_id();
         self.run(call, Access::Add, |transaction| {
-            if is_known(transaction, mark, member_id)? {
+            if known_portal(transaction, mark)?.is_some() {
                 return drop_delivery(transaction, mark);
             }
             let stored = self.store.installation(transaction, member_id)?;
@@ -705,19 +710,19 @@ fn is_decided(error: &Error) -> bool {
     error.kind() == ErrorKind::AccessDenied
 }
 
-/// Whether this refresh token was delivered before, or is in use.
-fn is_known(
+/// The portal that this refresh token is of, if it was delivered before or is in use. A request may
+/// claim it for another one, and confirming that would use it up.
+fn known_portal(
     transaction: &mut dyn Transaction,
     mark: i64,
-    member_id: &str,
-) -> Result<bool, StoreError> {
+) -> Result<Option<String>, StoreError> {
     let rows = transaction.query(
-        "SELECT 1 FROM b24_delivered WHERE mark = $1
-         UNION ALL SELECT 1 FROM b24_installation
-            WHERE member_id = $2 AND state = 1 AND (pair_mark = $1 OR second_mark = $1)",
-        parameters![mark, member_id],
+        "SELECT member_id FROM b24_delivered WHERE mark = $1
+         UNION ALL SELECT member_id FROM b24_installation
+            WHERE state = 1 AND (pair_mark = $1 OR second_mark = $1)",
+        parameters![mark],
     )?;
-    Ok(!rows.is_empty())
+    Ok(rows.first().map(|row| row.text(0).to_owned()))
 }
 
 fn drop_delivery(transaction: &mut dyn Transaction, mark: i64) -> Result<(), StoreError> {

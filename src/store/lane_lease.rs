@@ -3,7 +3,7 @@
 //! the wait after a failure.
 
 use super::database::{Transaction, new_lease_id, parameters};
-use super::lanes::{LONGEST_LEASE, UNIT};
+use super::lanes::{self, UNIT};
 use super::receipts::{self, DueReceipt, GIVE_UP_AFTER, SECOND};
 use super::token_store::StoreError;
 use crate::values::rate::{Level, Rate};
@@ -51,7 +51,7 @@ pub(crate) fn take(
         return Ok(None);
     };
     let held_until = row.integer(8);
-    if held_until > now && held_until <= now.saturating_add(LONGEST_LEASE) {
+    if held_until > now && held_until <= now.saturating_add(lanes::LONGEST_LEASE) {
         return Ok(None);
     }
     let lease_id = new_lease_id();
@@ -125,7 +125,6 @@ impl Lane {
         self.level = level;
         self.level_at = row.integer(2);
         row.text(3).clone_into(&mut self.reason);
-        // None, if the application was installed again.
         self.failures = row.integer(4);
         Ok(true)
     }

@@ -7,6 +7,10 @@ use crate::values::address::Origin;
 use crate::values::rate::{Level, Rate};
 use std::time::Duration;
 
+/// No lease is longer: a call takes at most 7 days. One that ends later than this was taken under a
+/// clock that was wrong, and has ended.
+pub(super) const LONGEST_LEASE: i64 = 8 * 24 * 3_600_000;
+
 /// `level` is in thousandths of a request.
 pub(super) const UNIT: f64 = 1000.0;
 
@@ -85,10 +89,6 @@ pub(crate) enum Health {
     /// The others, which may take long.
     Suspect,
 }
-
-/// No lease lasts longer, whatever the options of its holder: `timeout_ms` is 7 days at most. One
-/// that is further ahead is of a clock that was wrong.
-pub(crate) const LONGEST_LEASE: i64 = 8 * 24 * 3_600_000;
 
 /// Portals whose lanes have something to do and that nobody has a lease on.
 pub(crate) fn ready(
