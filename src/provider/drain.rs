@@ -21,7 +21,7 @@ use crate::store::lanes::{self, Health};
 use crate::store::receipts::{self, DueReceipt, GIVE_UP_AFTER, UNKNOWN_FOR};
 use crate::store::token_store::StoreError;
 use crate::values::LOG;
-use crate::values::error::Error;
+use crate::values::error::{Error, ErrorKind};
 use crate::values::status::Update;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -315,7 +315,8 @@ impl Drain<'_> {
                 Err(error) => Err(error),
             };
             if let Err(error) = outcome {
-                let passes = error.is_retryable() && !self.is_cancelled();
+                let passes =
+                    error.is_retryable() && !self.is_cancelled() && !is_cancellation(Some(&error));
                 if passes
                     && self
                         .pause(call, Instant::now() + Duration::from_secs(1))
@@ -367,12 +368,11 @@ impl Drain<'_> {
             return Ok(Task::Wait(schedule.look_at));
         }
         let suspects = self.most_suspects();
-        let lease = self.lease();
         let (store_now, found, next) = self.transact(Access::Read, |transaction| {
             let limit = 4 * self.workers.max(1);
             let mut found: Vec<(String, Health)> = Vec::new();
             for (health, limit) in [(Health::Suspect, suspects), (Health::Good, limit)] {
-                let lanes = lanes::ready(transaction, health, lease, limit)?;
+                let lanes = lanes::ready(transaction, health, limit)?;
                 found.extend(lanes.into_iter().map(|lane| (lane, health)));
             }
             let next = lanes::next_ready(transaction)?;
@@ -461,6 +461,11 @@ impl Drain<'_> {
                 return self.transact_surely(|transaction| job.lane.give_back(transaction, 0));
             }
             let fates = job.send();
+            // Without workers it is this call that a signal ends, and with it the drain.
+            let is_interrupted = |fate: &Fate| is_cancellation(fate.outcome.as_ref().err());
+            if fates.iter().any(is_interrupted) {
+                self.cancel.cancel(&self.process);
+            }
             leased_at = Instant::now();
             let goes_on = left > 0 && !self.is_over();
             let next = self.transact_surely(|transaction| {
@@ -668,7 +673,7 @@ impl Drain<'_> {
                     .installation(transaction, &lane.member_id)?;
                 // What was refused are perhaps not the tokens that are stored now.
                 let is_same = stored.is_some_and(|stored| stored.generation == job.generation);
-                if !is_same && lane.failures == 0 {
+                if !is_same {
                     return lane.wait(transaction, None, None, &reason);
                 }
                 log::warn!(target: LOG, "portal {} is held until it is resumed or installed again: {error}", lane.member_id);
@@ -682,6 +687,10 @@ impl Drain<'_> {
             _ => lane.give_back(transaction, 0),
         }
     }
+}
+
+fn is_cancellation(error: Option<&Error>) -> bool {
+    error.is_some_and(|error| error.kind() == ErrorKind::Cancelled)
 }
 
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);

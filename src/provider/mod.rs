@@ -11,6 +11,7 @@ pub(crate) mod request;
 
 use crate::Client;
 use crate::engine::installation::Installation;
+use crate::http::client::{self as http, HttpOptions};
 use crate::options::{Config, StoreUrl, invalid};
 use crate::process::cancellation::{CallContext, CancelSource};
 use crate::process::per_process::Process;
@@ -145,6 +146,8 @@ impl Provider {
         let Some(StoreUrl::Sqlite(path)) = &settings.store else {
             return Err(invalid("store", "is missing"));
         };
+        // So that a wrong ca_file or proxy is found now, and not when it stops every portal.
+        http::clients(&process).get(&HttpOptions::of(&settings, true))?;
         let call = CallContext::new(
             &process,
             Arc::clone(&cancel),

@@ -47,6 +47,9 @@ static CONNECTIONS: PerProcess<Connections> = PerProcess::made_by(Connections::m
 #[derive(Default)]
 struct Connections {
     slots: Mutex<HashMap<PathBuf, Arc<Mutex<Option<Opened>>>>>,
+    /// The process as the user of each store. It stays one when the connection is closed, so that
+    /// others do not take it for one that has ended.
+    user_of: Mutex<HashMap<PathBuf, Arc<User>>>,
     /// How many threads are inside of SQLite, or are about to be.
     users: AtomicUsize,
     /// Whether the process is about to fork, so that nobody may begin to use SQLite.
@@ -64,7 +67,7 @@ struct Opened {
     /// What `synchronous` is set to.
     durability: Durability,
     clock: StoreClock,
-    user: User,
+    user: Arc<User>,
     turnstile: Arc<Turnstile>,
 }
 
@@ -84,7 +87,18 @@ impl Connections {
         for slot in lock(&parent.slots).values() {
             drop(lock(slot).take());
         }
+        lock(&parent.user_of).clear();
         Self::default()
+    }
+
+    fn user_of(&self, path: &Path) -> Result<Arc<User>, StoreError> {
+        let mut users = lock(&self.user_of);
+        if let Some(user) = users.get(path).filter(|user| user.is_seen(path)) {
+            return Ok(Arc::clone(user));
+        }
+        let user = Arc::new(User::enter(path)?);
+        users.insert(path.to_owned(), Arc::clone(&user));
+        Ok(user)
     }
 
     fn slot(&self, path: &Path) -> Arc<Mutex<Option<Opened>>> {
@@ -229,8 +243,16 @@ impl Sqlite {
         let slot = connections.slot(&self.path);
         let mut slot = lock(&slot);
         if let Some(opened) = slot.as_ref() {
-            let replaced = check(&self.path)? != opened.file;
-            if replaced || self.log() != opened.log {
+            let present = match check(&self.path) {
+                Ok(present) => present,
+                Err(error) => {
+                    // It is opened again when somebody has mended it, or made it anew.
+                    *slot = None;
+                    return Err(error.into());
+                }
+            };
+            let replaced = present != opened.file;
+            if replaced || self.log() != opened.log || !opened.user.is_seen(&self.path) {
                 *slot = None;
                 let what = "was replaced while it was open, and what was written since may be \
                             lost; try again, which opens the new one";
@@ -239,7 +261,7 @@ impl Sqlite {
         }
         let opened = match slot.as_mut() {
             Some(opened) => opened,
-            None => slot.insert(self.connect(call)?),
+            None => slot.insert(self.connect(connections, call)?),
         };
         if opened.durability != self.durability {
             self.repeat(call, "be used", || {
@@ -255,9 +277,9 @@ impl Sqlite {
         result
     }
 
-    fn connect(&self, call: &CallContext) -> Result<Opened, LockError> {
+    fn connect(&self, connections: &Connections, call: &CallContext) -> Result<Opened, LockError> {
         let file = check(&self.path)?;
-        let user = User::enter(&self.path)?;
+        let user = connections.user_of(&self.path)?;
         let turnstile = Arc::new(Turnstile::open(&self.path)?);
         let failed = |e: rusqlite::Error| self.sql_error(&e, "be opened");
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;

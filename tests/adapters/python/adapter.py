@@ -118,7 +118,7 @@ class Adapter:
     def provider_refused(self, **arguments: Any) -> list[dict[str, Any]]:
         refused = self.provider().refused(**arguments)
         shown = [dataclasses.asdict(receipt) for receipt in refused]
-        return [{**row, "at_ms": round(row.pop("at").timestamp() * 1000)} for row in shown]
+        return [{"at_ms": round(row.pop("at").timestamp() * 1000), **row} for row in shown]
 
     def provider_vocabulary(
         self, name: str, word: str, table: dict[str, str] | None = None

@@ -152,6 +152,12 @@ class Adapter:
         if self.end() != 0:
             raise Broken(self.last_words())
 
+    def inherit(self, former: Adapter) -> None:
+        """Takes over what a process that has ended was given and has shown."""
+        with self.told:
+            self.shown = former.take_shown() + self.shown
+        self.leaks = former.leaks
+
     def kill(self) -> None:
         """Ends a process whose state is not known."""
         self.process.kill()

@@ -20,10 +20,53 @@ def matches(expected: object, seen: object) -> bool:
     return expected == seen
 
 
+def most(expected: object) -> int:
+    """The largest number that matches."""
+    number = expected[1] if isinstance(expected, list) else expected
+    assert isinstance(number, int)
+    return number
+
+
+def numbered(rows: Any) -> list[list[str]]:
+    """Rows as they are, or `count` of them made from one in which `{n}` is the number."""
+    if isinstance(rows, list):
+        return rows
+    return [
+        [text.replace("{n}", str(number)) for text in rows["each"]]
+        for number in range(1, rows["count"] + 1)
+    ]
+
+
+def has(expected: Any, seen: Any, where: str = "") -> Iterable[str]:
+    """Some members of what a call returned; of a list all items, in their order. Texts in
+    `reason_has` are looked for in `reason`."""
+    if isinstance(expected, dict) and isinstance(seen, dict):
+        for name, value in expected.items():
+            real = name.removesuffix("_has")
+            if real not in seen:
+                raise Broken(f"the table expects {real}, which is not in {seen}")
+            if name == real:
+                yield from has(value, seen[name], f"{where}{name} ")
+            elif value.lower() not in seen[real].lower():
+                yield f"{where}{real}: lacks {value!r}: {seen[real]!r}"
+    elif isinstance(expected, list) and isinstance(seen, list):
+        if len(expected) != len(seen):
+            yield f"{where or 'result'}: expected {len(expected)} items, seen {seen}"
+        for number, (want, item) in enumerate(zip(expected, seen, strict=False)):
+            yield from has(want, item, f"{where}{number}: ")
+    elif not matches(expected, seen):
+        yield f"{where or 'result'}: expected {expected!r}, seen {seen!r}"
+
+
 def answer(expected: Any, seen: Json) -> list[str]:
-    """The answer to a call: `"ok"` and `{"result": …}` are success, others members of an error."""
+    """The answer to a call: `"ok"`, `{"result": …}` and `{"has": …}` are success, others members of
+    an error."""
     if expected == "ok":
         return [] if "result" in seen else [f"expected ok, seen {shown(seen)}"]
+    if "has" in expected:
+        if "result" not in seen:
+            return [f"expected {expected}, seen {shown(seen)}"]
+        return list(has(expected["has"], seen["result"]))
     if "result" in expected:
         ok = "result" in seen and seen["result"] == expected["result"]
         return [] if ok else [f"expected {expected}, seen {shown(seen)}"]
@@ -96,20 +139,30 @@ def portal(
     """What the portal saw and keeps at the end of a row."""
     for bad in seen["bad"]:
         yield f"the portal saw what must not be: {bad}"
-    for name, value in row["seen"].items():
-        if not matches(value, seen[name]):
-            yield f"portal saw {name}: expected {value}, seen {seen[name]}"
-    if "messages" in row and row["messages"] != messages:
-        yield f"portal keeps: expected {row['messages']}, seen {messages}"
-    for name, value in row.get("history", {}).items():
-        if history.get(name) != value:
-            yield f"history of {name}: expected {value}, seen {history.get(name)}"
+    yield from counts(row["seen"], seen)
+    yield from stored(row, messages, history)
     if "senders" in row and row["senders"] != senders:
         yield f"portal keeps senders: expected {row['senders']}, seen {senders}"
     if now["lost"] != row.get("lost", False):
         yield f"the installation is {'lost' if now['lost'] else 'not lost'}"
     if "log" in row:
         yield from log(row["log"], seen["log"])
+
+
+def counts(expected: Json, seen: Json) -> Iterable[str]:
+    """What the portal has counted."""
+    for name, value in expected.items():
+        if not matches(value, seen[name]):
+            yield f"portal saw {name}: expected {value}, seen {seen[name]}"
+
+
+def stored(expected: Json, messages: Json, history: Json) -> Iterable[str]:
+    """The statuses that the portal has stored."""
+    if "messages" in expected and expected["messages"] != messages:
+        yield f"portal keeps: expected {expected['messages']}, seen {messages}"
+    for name, value in expected.get("history", {}).items():
+        if history.get(name) != value:
+            yield f"history of {name}: expected {value}, seen {history.get(name)}"
 
 
 def proxy(row: Json, tunnels: int, requests: int) -> Iterable[str]:

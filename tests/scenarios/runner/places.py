@@ -6,8 +6,10 @@ import base64
 import os
 import re
 import socket
+import sqlite3
 import tempfile
 import threading
+from contextlib import closing
 from pathlib import Path
 
 LOCAL = ("127.0.0.1", 0)
@@ -113,6 +115,13 @@ def temporary_directory() -> tempfile.TemporaryDirectory[str]:
         path = Path(directory.name) / name
         path.mkdir()
         path.chmod(mode)
+    other = Path(directory.name) / "other.db"
+    with closing(sqlite3.connect(other)) as database, database:
+        database.execute("CREATE TABLE cities (name TEXT)")
+    other.chmod(0o600)
+    foreign = Path(directory.name) / "foreign.db"
+    foreign.touch(0o600)
     if os.geteuid() == 0:
-        os.chown(Path(directory.name) / "foreign", NOBODY, NOBODY)
+        for path in (Path(directory.name) / "foreign", foreign):
+            os.chown(path, NOBODY, NOBODY)
     return directory

@@ -15,6 +15,7 @@ from . import checks
 from .adapter import Adapter, Broken, command
 from .leaks import RUN
 from .places import Places, temporary_directory
+from .provider import ProviderSteps
 from .table import TABLE, Json
 
 # More than a renewal takes.
@@ -31,7 +32,17 @@ INSTALLED = {
     "access_token": f"access-{NUMBER}",
     "refresh_token": f"refresh-{NUMBER}",
 }
+# Steps that call a method of a client.
+CALLS = {"call", "update", "batch"}
 SECRETS = ("access_token", "refresh_token", "client_secret")
+# Rows with a provider have an application and a portal of their own, and no client to begin with.
+OF_A_PROVIDER = {
+    "client_id": f"app.{NUMBER}",
+    "member_id": f"a223c6b3710f85df{NUMBER}",
+    "application_token": f"application-{NUMBER}",
+}
+# The ids of the emulator's further portals: 32 digits.
+FURTHER = {f"{{p{number}}}": f"{number:032x}" for number in range(1, 10)}
 
 
 class Running:
@@ -53,6 +64,15 @@ class Running:
             of_language[number] = Adapter(*command(language, self.target, self.valgrind))
             of_language[number].ask("log")
         return of_language[number]
+
+    def restart(self, language: str, kill: bool) -> None:
+        """Ends adapters, and starts others in their place, which keep what those have shown."""
+        for number, former in self.adapters.pop(language, {}).items():
+            if kill:
+                former.kill()
+            else:
+                former.close()
+            self.adapter(language, number).inherit(former)
 
     def kill(self, language: str) -> None:
         """Ends adapters whose state is not known."""
@@ -105,10 +125,17 @@ class Play:
             "{table}": str(TABLE),
             **{f"{{{name}}}": str(value) for name, value in self.portal.addresses.items()},
             **{f"{{{name}}}": port for name, port in running.places.names().items()},
+            "{member}": OF_A_PROVIDER["member_id"],
             NUMBER: f"{RUN}{running.rows:08}",
+            **FURTHER,
         }
-        self.row = self.fill({**row, "portal": {**INSTALLED, **row.get("portal", {})}})
+        # Its kinds of steps say what a row needs.
+        self.has_provider = any("provider" in step for step in row["steps"])
+        settings = {**INSTALLED, **(OF_A_PROVIDER if self.has_provider else {})}
+        self.row = self.fill({**row, "portal": {**settings, **row.get("portal", {})}})
+        self.names["{member}"] = self.fill("{member}")
         self.secrets = set(self.row.get("secrets", []))
+        self.provider = ProviderSteps(self)
 
     def fill(self, value: Any) -> Any:
         """Replaces the placeholders of the table by the addresses of this run."""
@@ -143,7 +170,7 @@ class Play:
         for adapter in self.adapters():
             adapter.ask("log")
         steps = self.row["steps"]
-        if not steps[0].keys() & {"client", "copy"}:
+        if not self.has_provider and not steps[0].keys() & {"client", "copy"}:
             self.tell("the client", self.take({"client": "new", "expect": "ok"}))
         for number, step in enumerate(steps, 1):
             self.tell(f"step {number}", self.take(step))
@@ -208,7 +235,26 @@ class Play:
         elif "copy" in step:
             shutil.copyfile(*step["copy"])
         elif "remove" in step:
-            shutil.rmtree(step["remove"])
+            remove(Path(step["remove"]))
+        elif "write" in step:
+            self.provider.write(step)
+        elif "chmod" in step:
+            path, mode = step["chmod"]
+            Path(path).chmod(int(mode, 8))
+        elif "order" in step:
+            self.provider.order(step)
+        elif "sealed" in step:
+            return self.provider.sealed(Path(step["sealed"]))
+        elif "spend" in step:
+            self.portal.spend(**{"host": self.names["{host}"], **step["spend"]})
+        elif "sleep_ms" in step:
+            time.sleep(step["sleep_ms"] / 1000)
+        elif "restart" in step:
+            return self.provider.restart(step["restart"])
+        elif "clock" in step:
+            return self.provider.restart("", ahead=step["clock"])
+        elif "check" in step:
+            return self.check(step["check"])
         else:
             adapter = self.adapter(step)
             adapter.ask("use", step.get("with", ""))
@@ -230,7 +276,17 @@ class Play:
             # There is no number in a language without the callback.
             ok = seen in (None, step["renewed"])
             return [] if ok else [f"renewal callbacks: expected {step['renewed']}, seen {seen}"]
-        return self.take_call(adapter, step, expected)
+        if step.keys() & CALLS:
+            return self.take_call(adapter, step, expected)
+        return self.provider.take(adapter, step, expected)
+
+    def check(self, wanted: Json) -> list[str]:
+        """What the portal has stored and counted so far."""
+        seen = cast("Json", self.portal.seen())
+        return [
+            *checks.counts(wanted.get("seen", {}), seen),
+            *checks.stored(wanted, self.portal.messages(), self.portal.history()),
+        ]
 
     def take_call(self, adapter: Adapter, step: Json, expected: Any) -> list[str]:
         method, arguments = call_of(step)
@@ -270,6 +326,8 @@ class Play:
     def judge(self) -> None:
         seen, now, places = cast("Json", self.portal.seen()), self.tokens(), self.running.places
         self.secrets.update(now[name] for name in ("access_token", "refresh_token") if now[name])
+        if self.has_provider:
+            self.secrets.update(self.provider.secrets())
         problems = [
             *checks.portal(
                 self.row,
@@ -281,9 +339,15 @@ class Play:
             ),
             *checks.proxy(self.row, places.tunnels, places.proxy_requests),
         ]
+        if (everywhere := self.row.get("all_messages")) is not None:
+            told = self.portal.all_messages()
+            if everywhere != told:
+                problems.append(f"portals keep: expected {everywhere}, seen {told}")
         for texts in self.row.get("records", []):
             adapter = self.running.adapter(self.language, 1)
-            if not adapter.has_recorded([self.names["{host}"], *texts]):
+            # Records of a provider name portals by their ids.
+            host = () if self.has_provider else (self.names["{host}"],)
+            if not adapter.has_recorded([*host, *texts]):
                 problems.append(f"no log record has all of {', '.join(texts)}")
         self.played.problems += problems
         if self.played.problems:
@@ -309,10 +373,12 @@ def call_of(step: Json) -> tuple[str, Json]:
     if "update" in step:
         names = ("code", "message_id", "status")
         return "message_status_update", dict(zip(names, step["update"], strict=True))
-    batch = step["batch"]
-    if isinstance(batch, dict):
-        batch = [
-            [text.replace("{n}", str(number)) for text in batch["each"]]
-            for number in range(1, batch["count"] + 1)
-        ]
-    return "message_status_update_batch", {"updates": batch}
+    return "message_status_update_batch", {"updates": checks.numbered(step["batch"])}
+
+
+def remove(path: Path) -> None:
+    """Removes a directory or a file."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

@@ -22,11 +22,12 @@ Json = dict[str, Any]
 MEMBERS = {
     "name", "about", "portal", "faults", "config", "hosts", "steps", "seen", "log", "messages",
     "history", "senders", "tunnels", "proxy_requests", "records", "deadline_ms", "secrets",
-    "except", "needs", "lost",
+    "except", "needs", "lost", "all_messages",
 }  # fmt: skip
 
 # The steps, and the further members that each may have.
 OF_A_CLIENT = {"with", "process", "expect"}
+OF_A_MESSAGE = OF_A_CLIENT | {"member", "times"}
 STEPS = {
     "client": OF_A_CLIENT | {"config"},
     "update": OF_A_CLIENT | {"times", "cancel_after"},
@@ -42,6 +43,35 @@ STEPS = {
     "wait": set(),
     "copy": set(),
     "remove": set(),
+    "write": {"mode"},
+    "chmod": set(),
+    "sleep_ms": set(),
+    "sealed": set(),
+    "check": set(),
+    # Of a provider.
+    "provider": OF_A_CLIENT,
+    "order": {"as"},
+    "receive": OF_A_CLIENT | {"as", "times"},
+    "install": OF_A_CLIENT | {"times"},
+    "install_request": OF_A_CLIENT | {"times"},
+    "client_of": OF_A_CLIENT,
+    "import_state_dir": OF_A_CLIENT,
+    "track": OF_A_MESSAGE | {"operator"},
+    "report": OF_A_MESSAGE | {"at"},
+    "report_batch": OF_A_MESSAGE,
+    "report_many": OF_A_MESSAGE,
+    "report_reference": OF_A_MESSAGE | {"at", "operator"},
+    "drain": OF_A_CLIENT | {"cancel_after", "kill_after", "seen"},
+    "inspect": OF_A_CLIENT,
+    "refused": OF_A_CLIENT,
+    "resume": OF_A_CLIENT,
+    "prune": OF_A_CLIENT,
+    "cancel": OF_A_CLIENT,
+    "close": OF_A_CLIENT,
+    "vocabulary": OF_A_CLIENT,
+    "restart": set(),
+    "clock": set(),
+    "spend": set(),
 }
 
 

@@ -154,7 +154,8 @@ impl Adapter {
             return Some(provider::vocabulary(arguments));
         }
         if method == "close" {
-            self.close_provider();
+            // It is kept, so that a row can use it after that.
+            self.providers.get(&self.used)?.close();
             return Some(Ok(Returned::Nothing));
         }
         let mut left = Left::default();
