@@ -336,11 +336,11 @@ fn others_permissions_are_refused_and_pass() {
 
 #[test]
 fn files_that_may_not_be_used_are_said() {
+    const NOBODY: u32 = 65534;
     if !rustix::process::geteuid().is_root() {
         println!("skipped: only root can start a process as another user");
         return;
     }
-    const NOBODY: u32 = 65534;
     let stage = Stage::new(HAND, &json!({"portals": 3}));
     chown(&stage.directory, Some(NOBODY), None).expect("chown");
     let certificate = stage.directory.join("ca.pem");
@@ -441,24 +441,28 @@ fn has(path: &Path, message: &str) -> bool {
 }
 
 #[test]
+#[allow(
+    clippy::too_many_lines,
+    reason = "one story from its beginning to its end"
+)]
 fn a_damaged_file_is_said_and_can_be_restored() {
     type Damage = fn(&Path, u64);
     let kinds: [(&str, Damage); 9] = [
         ("the header is zeros", |path, _| {
-            overwrite(path, 0, &[0; 100])
+            overwrite(path, 0, &[0; 100]);
         }),
         ("the header is another file's", |path, _| {
-            overwrite(path, 0, b"PK\x03\x04 a zip archive, perhaps")
+            overwrite(path, 0, b"PK\x03\x04 a zip archive, perhaps");
         }),
         ("the schema is noise", |path, _| {
-            overwrite(path, 100, &[0xA5; 3900])
+            overwrite(path, 100, &[0xA5; 3900]);
         }),
         ("pages are zeros", |path, size| {
             overwrite(
                 path,
                 4096,
                 &vec![0; usize::try_from(size - 4096).expect("a size")],
-            )
+            );
         }),
         ("the middle is noise", |path, size| {
             let mut random = fastrand::Rng::with_seed(1);
@@ -473,13 +477,13 @@ fn a_damaged_file_is_said_and_can_be_restored() {
             }
         }),
         ("half of it is missing", |path, size| {
-            truncate(path, size / 2)
+            truncate(path, size / 2);
         }),
         ("only a part of the header is left", |path, _| {
-            truncate(path, 60)
+            truncate(path, 60);
         }),
         ("it is not a multiple of pages", |path, size| {
-            truncate(path, size - 5000)
+            truncate(path, size - 5000);
         }),
     ];
     for open_already in [false, true] {
@@ -493,8 +497,8 @@ fn a_damaged_file_is_said_and_can_be_restored() {
                 }
             );
             let (stage, mut hand) = stage();
-            let flood = json!(["flood", member(0), "a", "delivered", 0, 600]);
-            assert_eq!(hand.done(&flood)["stored"], 600);
+            let flood = json!(["flood", member(0), "a", "delivered", 0, 300]);
+            assert_eq!(hand.done(&flood)["stored"], 300);
             hand.end();
             settle(&stage);
             let store = stage.store();
@@ -566,7 +570,7 @@ fn a_damaged_file_is_said_and_can_be_restored() {
                     break;
                 }
             }
-            all_arrive(&stage, &mut hand, ["a0", "a599", "after"]);
+            all_arrive(&stage, &mut hand, ["a0", "a299", "after"]);
         }
     }
 }
@@ -597,10 +601,8 @@ fn a_file_that_is_removed_or_replaced_is_said() {
         false,
         &["removed"],
     );
-    // Another provider makes it anew, and the first one goes on with that.
-    for suffix in ["-wal", "-shm"] {
-        fs::remove_file(beside(&stage, suffix)).expect("the file");
-    }
+    // Another provider makes it anew, whatever lies beside it and although another process has the
+    // former one open, and the first one goes on with that.
     let mut second = stage.hand(&[]);
     stage.install_one(&mut second, json!({"host": b24_stress::provider::host(0)}));
     second.done(&report("c"));

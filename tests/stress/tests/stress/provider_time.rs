@@ -316,7 +316,7 @@ fn what_cannot_be_sent_for_72_hours_is_given_up_and_not_before() {
 /// `B24_STOP_ROUNDS` says. The lease is ended in the store instead of waiting until it is over.
 #[test]
 fn a_drainer_that_stood_still_overwrites_nothing_in_the_end() {
-    let rounds = number_of("B24_STOP_ROUNDS", 40);
+    let rounds = number_of("B24_STOP_ROUNDS", 20);
     let mut random = fastrand::Rng::with_seed(number_of("B24_STOP_SEED", 11));
     let stage = Stage::new(HAND, &json!({"portals": 4, "latency_ms": 40, "log": 0}));
     let mut reporter = stage.hand(&[("timeout_ms", "1500")]);
@@ -406,11 +406,11 @@ fn a_drainer_that_stood_still_overwrites_nothing_in_the_end() {
 /// The same with a lease that is really over, which takes more than a minute: with `B24_STOP_REAL=1`.
 #[test]
 fn a_drainer_that_stood_still_for_longer_than_its_lease() {
+    const DRAINERS: u64 = 12;
     if std::env::var_os("B24_STOP_REAL").is_none() {
         println!("skipped: it takes two minutes; set B24_STOP_REAL=1");
         return;
     }
-    const DRAINERS: u64 = 12;
     let mut random = fastrand::Rng::with_seed(3);
     let stage = Stage::new(
         HAND,
