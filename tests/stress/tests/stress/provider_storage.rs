@@ -80,15 +80,6 @@ impl Tmpfs {
         }
     }
 
-    fn remount(&self, how: &str) {
-        let options = format!("remount,{how}");
-        let status = Command::new("mount")
-            .args(["-o", &options])
-            .arg(&self.0)
-            .status();
-        assert!(status.expect("mount").success(), "{options}");
-    }
-
     /// Leaves so many bytes free; 0 for none at all.
     fn fill(&self, leave: u64) {
         let mut file = File::create(self.0.join("filler")).expect("a file");
@@ -203,34 +194,47 @@ fn a_full_disk_refuses_receipts_and_loses_none() {
     all_arrive(&stage, &mut hand, all.iter().map(String::as_str));
 }
 
+/// Makes a directory read-only for whoever opens something there, until this is dropped. `None`, and
+/// why, where nothing can be mounted.
+fn read_only(directory: &Path) -> Option<Tmpfs> {
+    let mut bind = Command::new("mount");
+    bind.arg("--bind").args([directory, directory]);
+    let output = bind.output().ok()?;
+    if !output.status.success() {
+        println!(
+            "skipped: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        return None;
+    }
+    let mounted = Tmpfs(directory.to_owned());
+    let mut remount = Command::new("mount");
+    remount.args(["-o", "remount,bind,ro"]).arg(directory);
+    assert!(remount.status().expect("mount").success(), "{remount:?}");
+    Some(mounted)
+}
+
 #[test]
 fn a_read_only_file_system_is_said_and_passes() {
-    let stage = Stage::new(HAND, &json!({"portals": 3}));
-    let Some(disk) = Tmpfs::mount(&stage, 90) else {
-        return;
-    };
-    let mut hand = stage.hand(&[]);
-    stage.install(&mut hand, 0..1);
+    let (stage, mut hand) = stage();
     hand.done(&report("a"));
-    // It closes the file when that is replaced; otherwise nothing can be mounted read-only.
+    // It closes the file when that is replaced, and opens it again.
     hand.end();
     settle(&stage);
     hand = stage.hand(&[]);
-    hand.done(&json!(["open"]));
+    hand.done(&json!(["inspect"]));
     let copy = stage.directory.join("copy");
     fs::copy(stage.store(), &copy).expect("a copy");
     fs::rename(&copy, stage.store()).expect("the copy");
     check(&hand.fails(&report("b")), "STORAGE", true, &["replaced"]);
-    disk.remount("ro");
+    let Some(mounted) = read_only(&stage.directory) else {
+        return;
+    };
     check(&hand.fails(&report("b")), "STORAGE", false, &[]);
     check(&hand.fails(&json!(["drain", 300])), "STORAGE", false, &[]);
-    check(
-        &stage.hand(&[]).fails(&json!(["open"])),
-        "INVALID_CONFIG",
-        false,
-        &[],
-    );
-    disk.remount("rw");
+    let error = stage.hand(&[]).fails(&json!(["open"]));
+    check(&error, "INVALID_CONFIG", false, &[]);
+    drop(mounted);
     hand.done(&report("c"));
     all_arrive(&stage, &mut hand, ["a", "c"]);
     assert_eq!(stage.status(0, "b"), "");
@@ -550,8 +554,8 @@ fn a_damaged_file_is_said_and_can_be_restored() {
                     acknowledged.push(if at == 0 { "m0" } else { "m1" });
                 }
             }
-            // What was in memory can be changed further, but then the damage is said.
-            for message in acknowledged.iter().filter(|_| errors == 0 || !open_already) {
+            // A row may be out of reach where pages are damaged, but then other calls have said so.
+            for message in acknowledged.iter().filter(|_| errors == 0) {
                 assert!(
                     has(&store, message),
                     "{message} was acknowledged and is not there"
