@@ -11,6 +11,7 @@ use super::sqlite_file::{
     FileId, Pauses, Turnstile, User, beside, check, check_room, create, id_of, refuse_network,
     system_error,
 };
+use super::store_clock::{StoreClock, boot_id};
 use super::token_store::{LockError, StoreError};
 use crate::options::{Durability, Settings};
 use crate::process::cancellation::CallContext;
@@ -21,11 +22,10 @@ use rusqlite::ffi::ErrorCode;
 use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef};
 use rusqlite::{Connection, OpenFlags, ToSql, TransactionBehavior};
 use std::collections::HashMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// Marks the file as one of this library: "b24m".
 const APPLICATION_ID: i64 = 0x6232_346D;
@@ -719,69 +719,4 @@ fn is_busy(error: &rusqlite::Error) -> bool {
 
 fn no_descriptor_left() -> bool {
     std::fs::File::open("/dev/null").is_err()
-}
-
-/// The clock of a store: the time since the machine was started, and an offset that all processes
-/// take from the store. So a wrong clock, or one that is set while the machine runs, does not move
-/// leases and waits.
-#[derive(Clone, Debug, Default)]
-struct StoreClock {
-    boot: String,
-    offset: i64,
-}
-
-impl StoreClock {
-    /// A clock of this machine, at the first use since its start. It does not go back behind what
-    /// is in the store already.
-    fn started_at(newest: i64, boot: &str) -> Self {
-        let wall = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .ok()
-            .and_then(|since| i64::try_from(since.as_millis()).ok())
-            .unwrap_or_default();
-        Self {
-            boot: boot.to_owned(),
-            offset: wall.max(newest) - since_boot(),
-        }
-    }
-
-    /// The stored clock, if it is of the present start of the machine.
-    fn read(text: &str, boot: &str) -> Option<Self> {
-        let (stored, offset) = text.split_once(' ')?;
-        (stored == boot).then_some(Self {
-            boot: boot.to_owned(),
-            offset: offset.parse().ok()?,
-        })
-    }
-
-    fn now(&self) -> i64 {
-        since_boot().saturating_add(self.offset)
-    }
-}
-
-impl fmt::Display for StoreClock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.boot, self.offset)
-    }
-}
-
-/// Names the present start of the machine; `-` on systems that have no such name.
-fn boot_id() -> std::io::Result<String> {
-    match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
-        Ok(id) if !id.trim().is_empty() => Ok(id.trim().to_owned()),
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
-        _ => Ok("-".to_owned()),
-    }
-}
-
-/// Milliseconds since the machine was started, sleep included.
-fn since_boot() -> i64 {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Boottime;
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Monotonic;
-    let now = rustix::time::clock_gettime(CLOCK);
-    now.tv_sec
-        .saturating_mul(1000)
-        .saturating_add(now.tv_nsec / 1_000_000)
 }
