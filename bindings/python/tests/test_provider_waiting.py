@@ -210,8 +210,8 @@ def test_a_storm_of_forks_amid_reports_and_drains(portal: Portal, provider: Prov
 
 @pytest.mark.parametrize("workers", [0, 8])
 def test_a_signal_handler_forks_amid_a_drain(portal: Portal, tmp_path: Path, workers: int) -> None:
-    """The drain ends in the child, which has none of its threads. One of them may have been using the
-    store, so with workers the child does not use it."""
+    """The drain ends in the child, which has none of its threads. One of them may have been using
+    the store, so with workers the child does not use it."""
     store = f"sqlite:{tmp_path}/b24.db"
     provider = Provider(**portal.provider_options(store=store, workers=workers))
     posted = portal.install()
