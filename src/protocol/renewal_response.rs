@@ -45,18 +45,27 @@ pub(crate) fn read_renewal(
         let text = told.get(name).map(|value| raw_text(value));
         text.filter(|text| text != "null").unwrap_or_default()
     };
+    // A token that is none would replace one that works.
+    let token = |name: &str| {
+        let text = told
+            .get(name)
+            .and_then(|value| serde_json::from_str::<String>(value.get()).ok());
+        let is_token =
+            |text: &String| !text.contains(|c: char| c.is_control() || c.is_whitespace());
+        text.filter(is_token).unwrap_or_default()
+    };
     let number = |name: &str| member(name).parse().ok();
     let code = member("error");
     if is_error(&code) {
         return Err(source.refusal(response, &code, &member("error_description")));
     }
-    let access_token = member("access_token");
+    let access_token = token("access_token");
     if !(200..300).contains(&response.status) || access_token.is_empty() {
         return Err(source.unreadable(response, "an answer without an access token"));
     }
     Ok(Renewed {
         access_token,
-        refresh_token: member("refresh_token"),
+        refresh_token: token("refresh_token"),
         client_endpoint: member("client_endpoint"),
         member_id: member("member_id"),
         expires: number("expires"),
@@ -67,6 +76,42 @@ pub(crate) fn read_renewal(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_token_does_not_replace_one() {
+        let read = |body: &str| {
+            let response = Response {
+                status: 200,
+                location: None,
+                retry_after: None,
+                body: body.as_bytes().to_vec(),
+                sent_before: false,
+            };
+            let source = Source {
+                server: "s",
+                secrets: ["", "", ""],
+                codes: crate::protocol::error_table::RENEWAL,
+            };
+            read_renewal(&response, source).ok()
+        };
+        for none in [
+            "true",
+            "5",
+            "[1]",
+            "{\"a\":1}",
+            "\"a b\"",
+            "\"a\\u0000\"",
+            "null",
+            "\"\"",
+        ] {
+            let body = format!("{{\"access_token\":{none},\"refresh_token\":\"r\"}}");
+            assert!(read(&body).is_none(), "{body}");
+            let body = format!("{{\"access_token\":\"a\",\"refresh_token\":{none}}}");
+            // The former one stays.
+            let token = read(&body).map(|renewed| renewed.refresh_token);
+            assert_eq!(token.as_deref(), Some(""), "{body}");
+        }
+    }
 
     #[test]
     fn a_pair_is_found_in_what_php_writes_around_it() {

@@ -391,6 +391,15 @@ impl Context {
         let outcome = self
             .confirm(pair, mark, process, call)
             .and_then(|confirmed| self.admit_and_store(&confirmed, claim, mark, call));
+        // Another process may have finished the same one meanwhile.
+        if outcome.as_ref().is_err_and(|error| !is_decided(error))
+            && let Ok(Some(known)) = self.run(call, Access::Read, |transaction| {
+                known_portal(transaction, mark)
+            })
+            && (claim.member_id.is_empty() || known == claim.member_id)
+        {
+            return Ok(());
+        }
         match &outcome {
             Err(error) if is_decided(error) => {
                 self.run_surely(process, |transaction| drop_delivery(transaction, mark));

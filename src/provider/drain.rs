@@ -43,8 +43,8 @@ struct Running {
 }
 
 /// A drain under way, which its threads share.
-pub(super) struct Drain<'p> {
-    pub(super) context: &'p Context,
+pub(super) struct Drain {
+    pub(super) context: Arc<Context>,
     process: Arc<Process>,
     pub(super) cancel: Arc<CancelSource>,
     settings: Settings,
@@ -110,7 +110,7 @@ pub(super) fn wait_for_all(context: &Context, process: &Arc<Process>, call: &Cal
 }
 
 /// Sends receipts for so long. Returns what was done.
-pub(super) fn drain(context: &Context, budget: Duration) -> Result<Counts, Error> {
+pub(super) fn drain(context: &Arc<Context>, budget: Duration) -> Result<Totals, Error> {
     let process = Process::current();
     let _active = process.enter();
     let cancel = Arc::new(CancelSource::new(context.on_interrupt.clone()));
@@ -129,8 +129,8 @@ pub(super) fn drain(context: &Context, budget: Duration) -> Result<Counts, Error
     // A lane that waits holds no thread, so pauses and the rate limit are the lanes'.
     settings.max_retries = 0;
     settings.rate_limit = None;
-    let drain = Drain {
-        context,
+    let drain = Arc::new(Drain {
+        context: Arc::clone(context),
         process: Arc::clone(&process),
         cancel: Arc::clone(&cancel),
         settings,
@@ -149,13 +149,30 @@ pub(super) fn drain(context: &Context, budget: Duration) -> Result<Counts, Error
         suspects: AtomicUsize::new(0),
         stopped: AtomicBool::new(false),
         failure: Mutex::new(None),
-    };
-    let interrupted = drain.run();
+    });
+    drain.run();
+    if !process.is_current() {
+        // A handler of a signal has forked in this call, and this is the child: it has none of the
+        // threads, and one of them may have held any lock.
+        return Err(drain.cancelled());
+    }
     if let Some(error) = lock(&drain.failure).take() {
         return Err(error);
     }
-    interrupted?;
-    Ok(drain.counts)
+    if drain.is_cancelled() {
+        return Err(drain.cancelled());
+    }
+    Ok(Totals {
+        sent: drain.counts.sent.load(Ordering::SeqCst),
+        refused: drain.counts.refused.load(Ordering::SeqCst),
+    })
+}
+
+/// What a drain has done in all.
+#[derive(Debug)]
+pub(super) struct Totals {
+    pub(super) sent: u64,
+    pub(super) refused: u64,
 }
 
 /// Takes the drain off the list of its process when it has ended, however.
@@ -166,12 +183,15 @@ struct Registered<'a> {
 
 impl Drop for Registered<'_> {
     fn drop(&mut self) {
+        if !self.process.is_current() {
+            return;
+        }
         lock(&DRAINS.of(&self.process).0).retain(|drain| !Arc::ptr_eq(&drain.ended, self.ended));
         self.ended.set(());
     }
 }
 
-impl Drain<'_> {
+impl Drain {
     /// A call of this drain that may take so long.
     pub(super) fn call(&self, timeout: Duration) -> CallContext {
         self.context.call_of(&self.process, &self.cancel, timeout)
@@ -187,59 +207,66 @@ impl Drain<'_> {
         self.context.run(&call, access, work)
     }
 
-    fn run(&self) -> Result<(), Error> {
-        if self.workers == 0 {
-            self.work(&self.call(FOR_EVER));
-            return self.stop_reason();
-        }
-        let done = Pending::default();
-        std::thread::scope(|scope| {
-            let left = Arc::new(AtomicUsize::new(self.workers));
-            let mut spawned = 0;
-            for _ in 0..self.workers {
-                let (left, done) = (Arc::clone(&left), &done);
-                let spawn = without_signals(|| {
-                    std::thread::Builder::new()
-                        .name("b24-drain".to_owned())
-                        .spawn_scoped(scope, move || {
-                            let _last = LastOut { left, done };
-                            self.work(&self.call(FOR_EVER));
-                        })
-                });
-                match spawn {
-                    Ok(_) => spawned += 1,
-                    Err(why) => {
-                        log::warn!(target: LOG, "a drain has {spawned} threads, as no more can be started: {why}");
-                        break;
-                    }
+    fn run(self: &Arc<Self>) {
+        let done = Arc::<Pending<()>>::default();
+        let left = Arc::new(AtomicUsize::new(self.workers));
+        let mut threads = Vec::new();
+        for _ in 0..self.workers {
+            let last = LastOut {
+                left: Arc::clone(&left),
+                done: Arc::clone(&done),
+            };
+            let drain = Arc::clone(self);
+            let spawned = without_signals(|| {
+                std::thread::Builder::new()
+                    .name("b24-drain".to_owned())
+                    .spawn(move || {
+                        let _last = last;
+                        drain.work(&drain.call(FOR_EVER));
+                    })
+            });
+            match spawned {
+                Ok(thread) => threads.push(thread),
+                Err(why) => {
+                    log::warn!(target: LOG, "a drain has {} threads, as no more can be started: {why}", threads.len());
+                    break;
                 }
             }
-            let missing = self.workers - spawned;
-            if spawned == 0 {
-                self.work(&self.call(FOR_EVER));
-            } else if left.fetch_sub(missing, Ordering::SeqCst) > missing {
-                self.wait(&done);
+        }
+        if threads.is_empty() {
+            self.work(&self.call(FOR_EVER));
+            return;
+        }
+        // Those that could not be started are out already, and so is one that has ended since.
+        let missing = self.workers - threads.len();
+        if missing > 1 && left.fetch_sub(missing - 1, Ordering::SeqCst) == missing - 1 {
+            done.set(());
+        }
+        self.wait(&done);
+        for thread in threads {
+            if !self.process.is_current() {
+                // A child has no threads to wait for.
+                std::mem::forget(thread);
+            } else if thread.join().is_err() {
+                log::error!(target: LOG, "a thread of a drain panicked: please report it");
             }
-        });
-        self.stop_reason()
+        }
     }
 
     /// Waits for the threads. If the host program wants the call to end, so do they.
     fn wait(&self, done: &Pending<()>) {
         let call = self.call(FOR_EVER);
         // Without a descriptor they are awaited nevertheless, when they are joined.
-        if let Err(Interrupt::Cancelled) = done.wait(&call) {
+        if let Err(Interrupt::Cancelled) = done.wait(&call)
+            && self.process.is_current()
+        {
             self.stop();
             self.cancel.cancel(&self.process);
         }
     }
 
-    fn stop_reason(&self) -> Result<(), Error> {
-        let call = self.call(FOR_EVER);
-        if self.is_cancelled() {
-            return Err(call.error(Interrupt::Cancelled, "draining"));
-        }
-        Ok(())
+    fn cancelled(&self) -> Error {
+        self.call(FOR_EVER).error(Interrupt::Cancelled, "draining")
     }
 
     fn is_cancelled(&self) -> bool {
@@ -267,7 +294,7 @@ impl Drain<'_> {
             let outcome = match self.next_task() {
                 Ok(Task::Lane(member_id, health)) => {
                     let outcome = Sending {
-                        context: self.context,
+                        context: &self.context,
                         process: &self.process,
                         cancel: &self.cancel,
                         settings: &self.settings,
@@ -281,7 +308,7 @@ impl Drain<'_> {
                     outcome
                 }
                 Ok(Task::Housekeeping) => Housekeeping {
-                    context: self.context,
+                    context: &self.context,
                     cancel: &self.cancel,
                     refused: &self.counts.refused,
                     is_over: &|| self.is_over(),
@@ -418,12 +445,12 @@ impl Drain<'_> {
 const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Tells when the last thread has ended.
-struct LastOut<'a> {
+struct LastOut {
     left: Arc<AtomicUsize>,
-    done: &'a Pending<()>,
+    done: Arc<Pending<()>>,
 }
 
-impl Drop for LastOut<'_> {
+impl Drop for LastOut {
     fn drop(&mut self) {
         if self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.done.set(());

@@ -384,8 +384,8 @@ impl Provider {
             Ok((held, waiting, next_due.map(|at| until(at, now))))
         })?;
         Ok(Drained {
-            sent: counts.sent.into_inner(),
-            refused: counts.refused.into_inner(),
+            sent: counts.sent,
+            refused: counts.refused,
             held,
             waiting,
             next_due,

@@ -11,7 +11,7 @@ use std::time::Duration;
 pub struct Drained {
     /// How many receipts portals have stored.
     pub sent: u64,
-    /// How many were refused for good. [`Provider::refused`] lists them with their reasons.
+    /// How many were refused for good. [`Provider::refused`](crate::Provider::refused) lists them with their reasons.
     pub refused: u64,
     /// How many are in the store for portals that are held.
     pub held: u64,
@@ -47,7 +47,7 @@ pub struct PortalState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RefusedReceipt {
-    /// What to give to [`Provider::refused`] to get those after this one.
+    /// What to give to [`Provider::refused`](crate::Provider::refused) to get those after this one.
     pub cursor: String,
     /// The portal's permanent id; empty for a reference that was never tracked.
     pub member_id: String,

@@ -201,7 +201,10 @@ mod hand {
                 .message_status_update(CODE, text(2), text(3))?
                 .into(),
             "senders" => provider.client(text(1))?.sender_list()?.len().into(),
-            "close" => provider.close().into(),
+            "close" => {
+                provider.close();
+                Value::Null
+            }
             "import" => provider.import_state_dir(Path::new(text(1)))?.into(),
             // What is under way in so many milliseconds is cancelled then.
             "cancel_in" => {
@@ -296,7 +299,7 @@ mod hand {
                     (
                         random.u64(0..PORTALS),
                         format!("m{generation}-{}", random.u32(0..10)),
-                        STATUSES[random.usize(0..STATUSES.len())],
+                        random.choice(STATUSES).unwrap_or(Status::Sent),
                         start - 1 - random.u64(0..10_000_000),
                     )
                 })

@@ -265,6 +265,10 @@ pub(super) fn check_reporters(
 }
 
 #[test]
+#[allow(
+    clippy::too_many_lines,
+    reason = "one story from its beginning to its end"
+)]
 fn killed_processes_lose_no_receipt() {
     let seed = std::env::var("B24_KILL_SEED").ok();
     let seed: u64 = seed.and_then(|seed| seed.parse().ok()).unwrap_or(7);
@@ -328,9 +332,9 @@ fn killed_processes_lose_no_receipt() {
     let stage_options: Vec<(&str, &str)> = options;
     let mut sent = 0;
     loop {
-        let (now, last) = stage.drain_to_the_end(&stage_options);
-        sent += now;
-        if last["held"] == 0 {
+        let (more, left) = stage.drain_to_the_end(&stage_options);
+        sent += more;
+        if left["held"] == 0 {
             break;
         }
         let mut hand = stage.hand(&stage_options);
@@ -347,7 +351,7 @@ fn killed_processes_lose_no_receipt() {
         refused,
         lost: wrong,
     } = &checked;
-    let seen = stage.portal.seen();
+    let counts = stage.portal.seen();
     println!(
         "{} rounds in {:.0} s, killed: {} reporters, {} drainers, {} renewers; {acknowledged} receipts of {messages} \
          messages acknowledged, {} reports failed, refused: {refused:?}, {} lost; {sent} sent after the \
@@ -360,11 +364,11 @@ fn killed_processes_lose_no_receipt() {
         killed[2],
         failed.len(),
         wrong.len(),
-        seen.requests,
-        seen.batches,
-        seen.late,
-        seen.renewals,
-        seen.bad.iter().collect::<HashSet<_>>(),
+        counts.requests,
+        counts.batches,
+        counts.late,
+        counts.renewals,
+        counts.bad.iter().collect::<HashSet<_>>(),
     );
     checked.assert_none_lost();
     assert_eq!(failed, &Vec::<String>::new());
@@ -456,6 +460,43 @@ fn a_child_of_a_busy_process_says_that_it_cannot_report() {
     );
     assert_eq!(refusals, errors.len(), "{errors:#?}");
     assert!(refusals > 0, "no child was forked during a report");
+}
+
+/// The same processes, and none is killed: no pair of tokens is lost or renewed twice. Longer with
+/// `B24_RENEW_SECONDS`.
+#[test]
+fn processes_that_nobody_kills_renew_each_pair_once() {
+    let stage = Stage::new(
+        HAND,
+        &json!({"portals": PORTALS, "expires_in": 2, "oauth_latency_ms": 30, "latency_ms": 20, "log": 0}),
+    );
+    let journals = Directory::new("renew-journals");
+    let options = vec![("timeout_ms", "4000"), ("workers", "4")];
+    let mut hand = stage.hand(&options);
+    stage.install(&mut hand, 0..PORTALS);
+    hand.end();
+    let start = SystemTime::now().duration_since(UNIX_EPOCH);
+    let start = start.expect("a time").as_millis();
+    let mut fleet = Fleet {
+        stage: &stage,
+        journals: &journals,
+        start: u64::try_from(start).expect("a time"),
+        seed: 1,
+        children: Vec::new(),
+        options: options.clone(),
+    };
+    fleet.fill();
+    std::thread::sleep(Duration::from_secs(number_of("B24_RENEW_SECONDS", 6)));
+    let counts = stage.portal.seen();
+    while !fleet.children.is_empty() {
+        fleet.kill(0);
+    }
+    println!(
+        "{} renewals for {PORTALS} portals by 8 processes, {} of them with a used token",
+        counts.renewals, counts.spent_tokens
+    );
+    assert_eq!((counts.spent_tokens, counts.bad), (0, Vec::new()));
+    assert!(counts.renewals > 20, "nothing was renewed");
 }
 
 /// All at once, and nobody else has the store open: one of them repairs its log, and the others wait.
