@@ -82,10 +82,63 @@ pub(super) fn create(path: &Path) -> Result<(), StoreError> {
         .map_err(|e| failed(&e))
 }
 
+/// What is looked at before and after each use.
+struct Look {
+    id: FileId,
+    mode: u32,
+    user: u32,
+    size: u64,
+}
+
+/// The kind of a file in its mode, and that of a plain one.
+const KIND: u32 = 0o170_000;
+const PLAIN: u32 = 0o100_000;
+
+/// Looks at a file without asking for its times. If somebody has asked for them, the kernel notes an
+/// exact one at the next write, and has to write the inode as well whenever the log is synced.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn look(path: &Path) -> io::Result<Look> {
+    use rustix::fs::{AtFlags, CWD, StatxFlags};
+    let wanted =
+        StatxFlags::TYPE | StatxFlags::MODE | StatxFlags::UID | StatxFlags::INO | StatxFlags::SIZE;
+    match sys::statx(CWD, path, AtFlags::empty(), wanted) {
+        Ok(file) => Ok(Look {
+            id: FileId {
+                device: sys::makedev(file.stx_dev_major, file.stx_dev_minor),
+                inode: file.stx_ino,
+            },
+            mode: file.stx_mode.into(),
+            user: file.stx_uid,
+            size: file.stx_size,
+        }),
+        // Sandboxes that do not know the system call.
+        Err(Errno::NOSYS | Errno::PERM) => look_by_stat(path),
+        Err(e) => Err(e.into()),
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn look(path: &Path) -> io::Result<Look> {
+    look_by_stat(path)
+}
+
+fn look_by_stat(path: &Path) -> io::Result<Look> {
+    let file = std::fs::metadata(path)?;
+    Ok(Look {
+        id: FileId {
+            device: file.dev(),
+            inode: file.ino(),
+        },
+        mode: file.mode(),
+        user: file.uid(),
+        size: file.len(),
+    })
+}
+
 /// Checks that the file is a plain one that only this user may use.
 pub(super) fn check(path: &Path) -> Result<FileId, StoreError> {
     let wrong = |what: String| StoreError::of_database(path, what);
-    let file = match std::fs::metadata(path) {
+    let file = match look(path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             return Err(wrong(
@@ -94,37 +147,30 @@ pub(super) fn check(path: &Path) -> Result<FileId, StoreError> {
         }
         Err(e) => return Err(system_error(path, "cannot be used", &e)),
     };
-    if !file.is_file() {
+    if file.mode & KIND != PLAIN {
         return Err(wrong(
             "is not a plain file; give the path of a file".to_owned(),
         ));
     }
     let user = rustix::process::geteuid().as_raw();
-    if file.uid() != user {
+    if file.user != user {
         return Err(wrong(format!(
             "belongs to user {}, and this process runs as user {user}; use a file of its own",
-            file.uid()
+            file.user
         )));
     }
-    if file.mode() & 0o077 != 0 {
+    if file.mode & 0o077 != 0 {
         return Err(wrong(format!(
             "may be used by others (mode {:o}), and has tokens in it; give it mode 0600 (chmod 600)",
-            file.mode() & 0o7777
+            file.mode & 0o7777
         )));
     }
-    Ok(FileId {
-        device: file.dev(),
-        inode: file.ino(),
-    })
+    Ok(file.id)
 }
 
 /// Which file has this name, if any.
 pub(super) fn id_of(path: &Path) -> Option<FileId> {
-    let file = std::fs::metadata(path).ok()?;
-    Some(FileId {
-        device: file.dev(),
-        inode: file.ino(),
-    })
+    look(path).ok().map(|file| file.id)
 }
 
 pub(super) fn refuse_network(path: &Path) -> Result<(), StoreError> {
@@ -151,7 +197,7 @@ pub(super) fn check_room(path: &Path, max_megabytes: Option<u32>) -> Result<(), 
     let Some(max) = max_megabytes else {
         return Ok(());
     };
-    let size_of = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+    let size_of = |path: &Path| look(path).map_or(0, |file| file.size);
     let size = size_of(path) + size_of(&beside(path, "-wal"));
     if size >= u64::from(max) << 20 {
         return Err(full(format!(
@@ -178,6 +224,7 @@ fn lock_file(store: &Path, suffix: &str) -> Result<File, StoreError> {
 #[derive(Debug)]
 pub(super) struct User {
     file: File,
+    id: FileId,
     number: i64,
 }
 
@@ -185,8 +232,16 @@ impl User {
     /// Two copies of SQLite in one process would lose each other's locks. So a second copy of this
     /// library is refused.
     pub(super) fn enter(store: &Path) -> Result<Self, StoreError> {
+        let file = lock_file(store, "-users")?;
+        let metadata = file
+            .metadata()
+            .map_err(|e| system_error(store, "has a lock file that cannot be used", &e))?;
         let user = Self {
-            file: lock_file(store, "-users")?,
+            file,
+            id: FileId {
+                device: metadata.dev(),
+                inode: metadata.ino(),
+            },
             number: process_number()
                 .map_err(|e| system_error(store, "cannot be locked for this process", &e))?,
         };
@@ -205,7 +260,12 @@ impl User {
         self.number
     }
 
-    /// Whether the process with this number has ended, or at least has closed the store.
+    /// Whether others see the lock, because the file has not been replaced.
+    pub(super) fn is_seen(&self, store: &Path) -> bool {
+        id_of(&beside(store, "-users")) == Some(self.id)
+    }
+
+    /// Whether the process with this number has ended.
     pub(super) fn has_ended(&self, number: i64) -> bool {
         if number == self.number || number <= 0 {
             return false;
@@ -218,12 +278,17 @@ impl User {
 
 /// A lock of one byte.
 fn write_lock(at: i64) -> libc::flock {
+    bytes(libc::F_WRLCK, at, 1)
+}
+
+/// A lock of some bytes, or its end.
+fn bytes(kind: i32, at: i64, length: i64) -> libc::flock {
     #[allow(clippy::cast_possible_truncation, reason = "both are small constants")]
     libc::flock {
-        l_type: libc::F_WRLCK as libc::c_short,
+        l_type: kind as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
         l_start: at,
-        l_len: 1,
+        l_len: length,
         l_pid: 0,
     }
 }
@@ -247,10 +312,17 @@ fn process_number() -> io::Result<i64> {
     Ok(number.max(1))
 }
 
-/// A lock that one process at a time has while it writes. SQLite excludes the others anyway; this
-/// is so that they do not disturb it, and none of them waits too long.
+/// A lock that one process at a time has while it writes, and a queue for it. SQLite excludes the others
+/// anyway; this is so that they do not disturb it, and each waits only for those who came before it.
+///
+/// Whoever has the lock of byte 0 writes. The bytes behind it are places in the queue: who waits has
+/// one of them, and goes on to the next lower one as soon as that is free. All these locks end with
+/// their process.
 #[derive(Debug)]
 pub(super) struct Turnstile(File);
+
+/// With more processes than this, the order in which the last ones come to a place is by chance.
+const PLACES: i64 = 16;
 
 impl Turnstile {
     pub(super) fn open(store: &Path) -> Result<Self, StoreError> {
@@ -259,25 +331,56 @@ impl Turnstile {
 
     /// Waits for the lock.
     pub(super) fn pass(&self, store: &Path, call: &CallContext) -> Result<Passed<'_>, LockError> {
-        let mut pauses = Pauses::new();
-        loop {
-            match sys::fcntl_lock(&self.0, sys::FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Passed(self)),
-                Err(Errno::AGAIN | Errno::ACCESS) => pauses.next(call)?,
-                Err(e) => return Err(system_error(store, "cannot be locked", &e.into()).into()),
-            }
+        let failed = |e: FcntlErrno| system_error(store, "cannot be locked", &e.into());
+        if self.try_lock(0, PLACES + 1).map_err(failed)? {
+            // Nobody writes or waits. The queue is for others.
+            self.unlock(1, PLACES);
+            return Ok(Passed { of: self, at: 0 });
         }
+        let mut pauses = Pauses::new();
+        while !self.try_lock(PLACES, 1).map_err(failed)? {
+            pauses.next(call)?;
+        }
+        let mut passed = Passed {
+            of: self,
+            at: PLACES,
+        };
+        while passed.at > 0 {
+            while !self.try_lock(passed.at - 1, 1).map_err(failed)? {
+                pauses.next_at(call, passed.at)?;
+            }
+            self.unlock(passed.at, 1);
+            passed.at -= 1;
+        }
+        Ok(passed)
+    }
+
+    fn try_lock(&self, at: i64, length: i64) -> Result<bool, FcntlErrno> {
+        let lock = bytes(libc::F_WRLCK, at, length);
+        match fcntl(&self.0, FcntlArg::F_SETLK(&lock)) {
+            Ok(_) => Ok(true),
+            Err(FcntlErrno::EAGAIN | FcntlErrno::EACCES) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// If this fails, the lock ends with the process, and the others go on without it.
+    fn unlock(&self, at: i64, length: i64) {
+        let lock = bytes(libc::F_UNLCK, at, length);
+        let _ = fcntl(&self.0, FcntlArg::F_SETLK(&lock));
     }
 }
 
-/// The lock of a turnstile, until this is dropped.
+/// The lock of a turnstile, or a place in its queue, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Passed<'a>(&'a Turnstile);
+pub(super) struct Passed<'a> {
+    of: &'a Turnstile,
+    at: i64,
+}
 
 impl Drop for Passed<'_> {
     fn drop(&mut self) {
-        // If this fails, the lock ends with the process, and the others go on without it.
-        let _ = sys::fcntl_lock(&self.0.0, sys::FlockOperation::Unlock);
+        self.of.unlock(self.at, 1);
     }
 }
 
@@ -294,13 +397,22 @@ impl Pauses {
     }
 
     pub(super) fn next(&mut self, call: &CallContext) -> Result<(), Interrupt> {
+        self.pause(call, fastrand::u64(50..300))
+    }
+
+    /// For who has this place in a queue: the first looks most often.
+    fn next_at(&mut self, call: &CallContext, place: i64) -> Result<(), Interrupt> {
+        self.pause(call, 50 * place.unsigned_abs())
+    }
+
+    fn pause(&mut self, call: &CallContext, micros: u64) -> Result<(), Interrupt> {
         let event = match &self.event {
             Some(event) => event,
             None => self
                 .event
                 .insert(Event::new().map_err(|_| Interrupt::NoDescriptor)?),
         };
-        let pause = Duration::from_micros(fastrand::u64(50..300));
-        call.wait(event, Instant::now() + pause).map(drop)
+        call.wait(event, Instant::now() + Duration::from_micros(micros))
+            .map(drop)
     }
 }

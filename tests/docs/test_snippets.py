@@ -5,7 +5,7 @@ emulator, the client is given two options more, ``resolve`` and ``ca_file``:
 
 - Rust: ``Client::new(&config)`` becomes a call that sets them first
 - C, C++: ``b24_client_new`` is a macro that sets them first
-- Python: ``Client`` is a partial that has them
+- Python: ``Client`` and ``Provider`` are partials that have them
 - PHP: they are put behind ``'access_token' => 'ACCESS_TOKEN'``, and into the options of a provider,
   whose store ``/var/lib/sms`` becomes a directory of the snippet
 
@@ -127,8 +127,10 @@ def run_c(snippet: Snippet, place: Place) -> None:
 def run_python(snippet: Snippet, place: Place) -> None:
     before = (
         "import functools, b24_messageservice\n"
-        "b24_messageservice.Client = functools.partial(b24_messageservice.Client,\n"
-        f"    resolve={place.resolve!r}, ca_file={place.ca_file!r})\n"
+        f"emulator = {{'resolve': {place.resolve!r}, 'ca_file': {place.ca_file!r}}}\n"
+        "for name in ('Client', 'Provider'):\n"
+        "    of_emulator = functools.partial(getattr(b24_messageservice, name), **emulator)\n"
+        "    setattr(b24_messageservice, name, of_emulator)\n"
     )
     run([sys.executable, place.write("snippet.py", before + snippet.code)], cwd=place.directory)
 

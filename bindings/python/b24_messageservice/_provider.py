@@ -86,6 +86,8 @@ class RefusedReceipt:
     """The provider code."""
     message_id: str
     """The portal's id of the message."""
+    operator: str
+    """The operator of ``reference``."""
     reference: str
     """The operator's reference, if it was reported by that and never tracked."""
     status: Status

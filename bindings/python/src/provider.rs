@@ -267,11 +267,12 @@ impl Provider {
         })
     }
 
-    /// Sends receipts to the portals for so many seconds, or until nothing is due. Returns a Drained.
+    /// Sends receipts to the portals for so many seconds, and waits while none is due. Returns a
+    /// Drained.
     ///
     /// No request starts later, and this returns within the option timeout after that. Call it in a
-    /// loop, from any number of threads, processes and machines: each portal is served by one of them
-    /// at a time. Raises StorageError if the store fails, Cancelled after cancel.
+    /// loop, from any number of threads and processes: each portal is served by one of them at a
+    /// time. Raises StorageError if the store fails, Cancelled after cancel.
     #[pyo3(signature = (seconds))]
     fn drain<'py>(&self, py: Python<'py>, seconds: f64) -> PyResult<Bound<'py, PyAny>> {
         let budget = arguments::seconds("seconds", seconds).map_err(|fault| fault.raise(py))?;
@@ -290,8 +291,8 @@ impl Provider {
         Ok(list)
     }
 
-    /// Returns receipts that were given up, a list of RefusedReceipt in the order in which they were
-    /// given up: at most limit, those after the one with the cursor after.
+    /// Returns receipts that were given up, a list of RefusedReceipt in a fixed order: at most limit of
+    /// those after the one with the cursor after, which is "" for the first.
     #[pyo3(
         signature = (after = None, limit = None),
         text_signature = "($self, after=\"\", limit=1000)"
@@ -314,15 +315,16 @@ impl Provider {
         Ok(list)
     }
 
-    /// Ends the hold of a portal, so that drain sends its receipts again. Raises InvalidArgument if
-    /// the store does not know the portal.
+    /// Lets drain send the receipts of a portal again that is held, or that waits after a failure.
+    /// Raises InvalidArgument if the store does not know the portal.
     #[pyo3(signature = (member_id))]
     fn resume(&self, py: Python<'_>, member_id: &Bound<'_, PyAny>) -> PyResult<()> {
         let member_id = arguments::word("member_id", member_id).map_err(|fault| fault.raise(py))?;
         self.call(py, || self.inner.resume(&member_id))
     }
 
-    /// Removes refused receipts, and whatever else is done with, that are older than so many seconds.
+    /// Removes refused receipts, and references, that are older than so many seconds. What is settled
+    /// is remembered for 72 hours in any case; what waits is not removed.
     #[pyo3(signature = (keep_seconds))]
     fn prune(&self, py: Python<'_>, keep_seconds: f64) -> PyResult<()> {
         let keep =

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PyString, PyType};
 
-/// A request of a portal that Provider.receive has read and checked.
+/// A request of a portal, as Provider.receive returns it: checked to be the portal's, except a frame.
 ///
 /// The fields are under the portal's own names, nested ones in PHP's notation such as
 /// auth[user_id], and are all str. request[name] raises KeyError if there is none of this name, get

@@ -50,6 +50,7 @@ pub(crate) fn refused_receipt<'py>(
         &receipt.member_id,
         &receipt.code,
         &receipt.message_id,
+        &receipt.operator,
         &receipt.reference,
         status(py, receipt.status)?,
         module.call_method1("_time", (receipt.at_ms,))?,

@@ -6,6 +6,8 @@ import json
 import pickle
 import subprocess
 import sys
+import tempfile
+from datetime import datetime, timezone
 
 import b24_messageservice as b24
 
@@ -29,6 +31,15 @@ def main() -> None:
         assert good is None
         assert isinstance(pickle.loads(pickle.dumps(bad)), b24.InvalidArgument)
         emulator.stdin.close()
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        b24.Provider(
+            store=f"sqlite:{directory}/b24.db", client_id="app.1", client_secret="secret"
+        ) as provider,
+    ):
+        state = b24.Vocabulary("smpp").status("DELIVRD")
+        provider.report("0" * 32, "provider1", 1, state, datetime.now(timezone.utc))
+        assert [portal.waiting for portal in provider.inspect()] == [1]
     print(f"CPython {sys.version.split()[0]}: b24_messageservice {b24.__version__} works")
 
 

@@ -7,6 +7,8 @@ import os
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -197,3 +199,141 @@ def test_celery_task_fails_where_trying_again_is_useless(
     ended = report.apply(args=("provider1", "unknown", "sent"))
     assert type(ended.result).__name__ == "MessageNotFound"
     assert portal.seen()["requests"] == 1
+
+
+@pytest.fixture
+def provider_environment(
+    portal: Portal, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> dict[str, str]:
+    options = portal.provider_options(store=f"sqlite:{tmp_path}/b24.db")
+    variables = {
+        "OPERATOR_TOKEN": "operator-token",
+        "HANDLER_URL": "https://provider.example.com/handler",
+        "PYTHONPATH": str(EXAMPLES),
+        **{
+            "B24_" + name.upper(): ",".join(value) if isinstance(value, list) else value
+            for name, value in options.items()
+        },
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    # They make their provider at import.
+    for module in ("fastapi_provider", "celery_provider"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    return {**environment, **variables}
+
+
+def until(there: Callable[[], bool]) -> None:
+    """Waits until another process has done something."""
+    begun = time.monotonic()
+    while not there():
+        assert time.monotonic() < begun + 60
+        time.sleep(0.02)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
+def test_fastapi_provider(portal: Portal, provider_environment: dict[str, str]) -> None:
+    testclient = pytest.importorskip("fastapi.testclient", reason="fastapi is not installed")
+    import fastapi_provider
+    import gateway
+
+    web = testclient.TestClient(fastapi_provider.app)
+
+    def post(request: Any, path: str = "/handler") -> Any:
+        headers = {"content-type": request["content_type"]}
+        return web.post(path, content=request["body"], headers=headers)
+
+    assert post(portal.message()).status_code == 403  # not installed yet
+    assert post(portal.install()).json() == {"accepted": "install"}
+    assert portal.senders()["provider1"]["handler"] == provider_environment["HANDLER_URL"]
+    assert post(portal.message(forge="token")).status_code == 403
+    assert post(portal.message(forge="json_text")).status_code == 400
+    message = {"phone": "+49111", "text": "Grüße & more"}
+    assert post(portal.message(message_id="m1", **message)).json() == {"accepted": "message"}
+    assert post(portal.message(message_id="m2", phone="")).json() == {"accepted": "message"}
+    receipt = {"message": gateway.send("+49111", "Grüße & more"), "state": "DELIVRD"}
+    assert web.post("/receipts", json=receipt).status_code == 401
+    operator = {"authorization": "Bearer operator-token"}
+    for at in (None, time.time()):
+        answer = web.post("/receipts", json={**receipt, "at": at}, headers=operator)
+        assert answer.status_code == 200
+    unknown = web.post("/receipts", json={**receipt, "state": "LOST"}, headers=operator)
+    assert unknown.status_code == 400
+    assert "LOST" in unknown.json()["error"]
+
+    drain = subprocess.Popen(
+        [sys.executable, EXAMPLES / "fastapi_provider.py"], env=provider_environment
+    )
+    until(lambda: len(portal.messages()) == 2)
+    drain.terminate()
+    assert drain.wait(60) == 0
+    # Only the newest status was sent.
+    assert portal.history() == {"provider1|m1": ["delivered"], "provider1|m2": ["failed"]}
+    assert portal.seen()["bad"] == []
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
+def test_fastapi_provider_installs_on_the_wizards_page(
+    portal: Portal, provider_environment: dict[str, str]
+) -> None:
+    testclient = pytest.importorskip("fastapi.testclient", reason="fastapi is not installed")
+    import fastapi_provider
+
+    web = testclient.TestClient(fastapi_provider.app)
+    frame = portal.install(as_="frame")
+    headers = {"content-type": frame["content_type"]}
+    # Another page of the application is no installation.
+    assert web.post("/handler", content=frame["body"], headers=headers).status_code == 200
+    assert fastapi_provider.provider.inspect() == []
+    assert web.post("/wizard", content=frame["body"], headers=headers).text == "Installed."
+    assert len(fastapi_provider.provider.inspect()) == 1
+    assert set(portal.senders()) == {"provider1"}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
+def test_celery_provider(
+    portal: Portal,
+    provider_environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("celery", reason="celery is not installed")
+    (tmp_path / "data_in").mkdir()
+    (tmp_path / "data_out").symlink_to("data_in")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CELERY_BROKER", "filesystem://")
+    environment = {**provider_environment, "CELERY_BROKER": "filesystem://"}
+    import celery_provider
+    import gateway
+
+    quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+    celery = [sys.executable, "-m", "celery", "-A", "celery_provider"]
+    worker = subprocess.Popen(
+        [*celery, "worker", "--beat", "--pool=prefork", "--concurrency=2", *quiet],
+        env=environment,
+    )
+
+    def posted(request: Any) -> None:
+        celery_provider.posted(request["content_type"], request["body"].encode())
+
+    posted(portal.install())
+    for number in range(3):
+        posted(portal.message(message_id=f"m{number}", phone=f"+4911{number}", text="Hello"))
+        reference = gateway.send(f"+4911{number}", "Hello")
+        celery_provider.receipt.delay(reference, "DELIVRD", time.time())
+    until(lambda: list(portal.messages().values()) == ["delivered"] * 3)
+    worker.terminate()
+    worker.wait(60)
+    assert set(portal.messages()) == {f"provider1|m{number}" for number in range(3)}
+    assert portal.seen()["bad"] == []
+
+
+def test_celery_provider_does_not_try_again_where_that_is_useless(
+    portal: Portal, provider_environment: dict[str, str]
+) -> None:
+    pytest.importorskip("celery", reason="celery is not installed")
+    from celery_provider import provider, receipt
+
+    unknown = receipt.apply(args=("op-1", "LOST", time.time()))
+    assert type(unknown.result).__name__ == "InvalidArgument"
+    provider.close()

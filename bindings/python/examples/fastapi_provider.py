@@ -1,0 +1,123 @@
+"""A provider's web service: what portals post, and the operator's receipts.
+
+``uvicorn fastapi_provider:app`` takes them, in any number of processes. They only store receipts;
+``python fastapi_provider.py`` sends them to the portals. At least one such process must run, and
+there may be several.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+
+from b24_messageservice import AccessDenied, B24Error, InvalidArgument, Provider, Request, Status
+from fastapi import BackgroundTasks, Body, FastAPI, Header, HTTPException
+from fastapi import Request as WebRequest
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import HTMLResponse, JSONResponse
+from gateway import STATES, is_the_operator, send
+from settings import provider_options
+
+app = FastAPI()
+provider = Provider(**provider_options())
+
+
+@app.post("/handler")
+async def handler(request: WebRequest, background: BackgroundTasks) -> dict[str, str]:
+    """Takes what a portal posts: messages, and the events of the application."""
+    posted = await received(request)
+    if posted.kind == "message":
+        await run_in_threadpool(deliver, posted)
+    elif posted.kind == "install":
+        # The portal waits for this answer, so it cannot be asked for anything before.
+        background.add_task(register, posted.member_id)
+    return {"accepted": posted.kind}
+
+
+@app.post("/wizard", response_class=HTMLResponse)
+async def wizard(request: WebRequest, background: BackgroundTasks) -> str:
+    """The page of the installation wizard. No other page may install."""
+    frame = await received(request)
+    await run_in_threadpool(provider.install_request, frame)
+    background.add_task(register, frame.member_id)
+    return "Installed."
+
+
+@app.post("/receipts")
+def receipts(
+    message: str = Body(),
+    state: str = Body(),
+    at: float | None = Body(None),
+    authorization: str = Header(""),
+) -> None:
+    """Takes a receipt of the operator: the id that ``send`` returned, a state, and the time."""
+    if not is_the_operator(authorization):
+        raise HTTPException(401)
+    # The operator's answer is "accepted" only after this has stored the receipt durably.
+    provider.report_reference(message, STATES.status(state), at)
+
+
+@app.exception_handler(B24Error)
+def refused(_: WebRequest, error: Exception) -> JSONResponse:
+    """Who posted learns whether to post it again."""
+    if isinstance(error, AccessDenied):
+        status = 403
+    elif isinstance(error, InvalidArgument):
+        status = 400
+    else:
+        logging.error("answered with 503: %s", error)
+        status = 503
+    return JSONResponse({"error": str(error)}, status)
+
+
+async def received(request: WebRequest) -> Request:
+    """The portal's request, read and checked in a thread, since that may ask other servers."""
+    content_type = request.headers.get("content-type", "")
+    body = await request.body()
+    return await run_in_threadpool(provider.receive, content_type, body)
+
+
+def deliver(message: Request) -> None:
+    """Gives a message to the operator, and remembers the operator's id of it."""
+    code, message_id = message["code"], message["message_id"]
+    try:
+        reference = send(message["message_to"], message["message_body"])
+    except ConnectionError:
+        provider.report(message.member_id, code, message_id, Status.FAILED)
+        return
+    provider.track(reference, message.member_id, code, message_id)
+    provider.report(message.member_id, code, message_id, Status.SENT)
+
+
+def register(member_id: str) -> None:
+    """Makes the provider known to the users of a portal that has installed the application."""
+    client = provider.client(member_id)
+    if "provider1" in client.sender_list():
+        client.sender_update("provider1", handler=os.environ["HANDLER_URL"])
+    else:
+        client.sender_add("provider1", os.environ["HANDLER_URL"], "Provider One")
+
+
+def drain() -> None:
+    """Sends receipts to the portals until SIGTERM or Ctrl-C."""
+    logging.basicConfig(level=logging.INFO)
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    with provider:
+        while not stopping.is_set():
+            try:
+                # Short, so that it ends soon after SIGTERM.
+                drained = provider.drain(5)
+            except B24Error as error:
+                # The store cannot be used at present. What is in it stays there.
+                logging.error("nothing is sent: %s", error)
+                stopping.wait(5)
+                continue
+            if drained.sent or drained.refused:
+                logging.info("%s", drained)
+
+
+if __name__ == "__main__":
+    drain()
