@@ -47,9 +47,11 @@ pub use engine::renewal::renewals_wait;
 pub use engine::renewal::renewals_wait_interruptible;
 pub use options::Config;
 #[cfg(feature = "provider")]
-pub use provider::{
-    Drained, PortalState, Provider, RefusedReceipt, request::Request, request::RequestKind,
-};
+pub use provider::Provider;
+#[cfg(feature = "provider")]
+pub use provider::request::{Request, RequestKind};
+#[cfg(feature = "provider")]
+pub use provider::results::{Drained, PortalState, RefusedReceipt};
 #[cfg(feature = "provider")]
 #[doc(hidden)]
 pub use provider::{after_fork, before_fork};

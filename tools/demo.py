@@ -1,5 +1,5 @@
-"""A demonstration: a portal installs the application and sends messages, and a provider in Rust, C, Python
-and PHP receives them and reports what became of them.
+"""A demonstration: a portal installs the application and sends messages, and a provider in Rust,
+C, Python and PHP receives them and reports what became of them.
 
 usage: demo.py TARGET_DIRECTORY (after `make build`)
 """
@@ -43,7 +43,8 @@ $provider = new Provider(['store' => $store, 'client_id' => $clientId, 'client_s
 foreach (array_slice($argv, 8) as $file) {
     $request = $provider->receive('application/x-www-form-urlencoded', file_get_contents($file));
     if ($request->kind === RequestKind::Message) {
-        $provider->track('php-1', $request->memberId, $request->get('code'), $request->get('message_id'));
+        [$code, $messageId] = [$request->get('code'), $request->get('message_id')];
+        $provider->track('php-1', $request->memberId, $code, $messageId);
     }
 }
 $provider->reportReference('php-1', Status::Delivered);
@@ -75,8 +76,8 @@ def main() -> None:
             str(options["ca_file"]),
             resolve if isinstance(resolve, str) else ",".join(resolve),
         ]
-        # The portal sends the event of its installation to every program: the first stores it in the
-        # store that they share, and the others know it.
+        # The portal sends the event of its installation to every program: the first stores it in
+        # the store that they share, and the others know it.
         (place / "installation").write_text(portal.install()["body"])
         for language, program in programs.items():
             order = portal.message(code="provider1", message_id=f"from-{language}")

@@ -73,7 +73,9 @@ pub(super) fn judge(error: &Error, of_request: bool) -> Verdict {
     match error.kind() {
         ErrorKind::Cancelled => Verdict::Stop,
         // A renewed token expired at once. The next one may not, and nobody else could do anything.
-        ErrorKind::Auth if code.eq_ignore_ascii_case("expired_token") => Verdict::Wait { throttled },
+        ErrorKind::Auth if code.eq_ignore_ascii_case("expired_token") => {
+            Verdict::Wait { throttled }
+        }
         ErrorKind::Auth | ErrorKind::PortalMoved | ErrorKind::InvalidConfig => Verdict::Hold,
         ErrorKind::AccessDenied if of_request => Verdict::Hold,
         ErrorKind::MessageNotFound if !of_request => NOT_FOUND,

@@ -3,7 +3,7 @@
 //! the wait after a failure.
 
 use super::database::{Transaction, new_lease_id, parameters};
-use super::lanes::UNIT;
+use super::lanes::{self, UNIT};
 use super::receipts::{self, DueReceipt, GIVE_UP_AFTER, SECOND};
 use super::token_store::StoreError;
 use crate::values::rate::{Level, Rate};
@@ -51,7 +51,7 @@ pub(crate) fn take(
         return Ok(None);
     };
     let held_until = row.integer(8);
-    if held_until > now && held_until <= now.saturating_add(lease) {
+    if held_until > now && held_until <= now.saturating_add(lanes::LONGEST_LEASE) {
         return Ok(None);
     }
     let lease_id = new_lease_id();
@@ -112,7 +112,7 @@ impl Lane {
         transaction: &mut dyn Transaction,
     ) -> Result<bool, StoreError> {
         let rows = transaction.query(
-            "SELECT held, level, level_at, reason FROM b24_lane
+            "SELECT held, level, level_at, reason, failures FROM b24_lane
              WHERE member_id = $1 AND lease_id = $2 AND lease_owner = $3",
             parameters![&self.member_id, self.lease_id, transaction.process()],
         )?;
@@ -125,6 +125,7 @@ impl Lane {
         self.level = level;
         self.level_at = row.integer(2);
         row.text(3).clone_into(&mut self.reason);
+        self.failures = row.integer(4);
         Ok(true)
     }
 

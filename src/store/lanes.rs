@@ -7,6 +7,10 @@ use crate::values::address::Origin;
 use crate::values::rate::{Level, Rate};
 use std::time::Duration;
 
+/// No lease is longer: a call takes at most 7 days. One that ends later than this was taken under a
+/// clock that was wrong, and has ended.
+pub(super) const LONGEST_LEASE: i64 = 8 * 24 * 3_600_000;
+
 /// `level` is in thousandths of a request.
 pub(super) const UNIT: f64 = 1000.0;
 
@@ -90,7 +94,6 @@ pub(crate) enum Health {
 pub(crate) fn ready(
     transaction: &mut dyn Transaction,
     health: Health,
-    longest_lease: i64,
     limit: usize,
 ) -> Result<Vec<String>, StoreError> {
     let now = transaction.now();
@@ -109,7 +112,7 @@ pub(crate) fn ready(
     };
     let rows = transaction.query(
         sql,
-        parameters![now, now.saturating_add(longest_lease), limit],
+        parameters![now, now.saturating_add(LONGEST_LEASE), limit],
     )?;
     Ok(rows.iter().map(|row| row.text(0).to_owned()).collect())
 }

@@ -39,5 +39,7 @@ pub(crate) mod sqlite;
 mod sqlite_file;
 #[cfg(unix)]
 mod state_dir;
+#[cfg(all(unix, feature = "provider"))]
+mod store_clock;
 pub(crate) mod token_record;
 pub(crate) mod token_store;

@@ -11,6 +11,7 @@ use super::sqlite_file::{
     FileId, Pauses, Turnstile, User, beside, check, check_room, create, id_of, refuse_network,
     system_error,
 };
+use super::store_clock::{StoreClock, boot_id};
 use super::token_store::{LockError, StoreError};
 use crate::options::{Durability, Settings};
 use crate::process::cancellation::CallContext;
@@ -21,11 +22,10 @@ use rusqlite::ffi::ErrorCode;
 use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef};
 use rusqlite::{Connection, OpenFlags, ToSql, TransactionBehavior};
 use std::collections::HashMap;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// Marks the file as one of this library: "b24m".
 const APPLICATION_ID: i64 = 0x6232_346D;
@@ -47,6 +47,9 @@ static CONNECTIONS: PerProcess<Connections> = PerProcess::made_by(Connections::m
 #[derive(Default)]
 struct Connections {
     slots: Mutex<HashMap<PathBuf, Arc<Mutex<Option<Opened>>>>>,
+    /// The process as the user of each store. It stays one when the connection is closed, so that
+    /// others do not take it for one that has ended.
+    user_of: Mutex<HashMap<PathBuf, Arc<User>>>,
     /// How many threads are inside of SQLite, or are about to be.
     users: AtomicUsize,
     /// Whether the process is about to fork, so that nobody may begin to use SQLite.
@@ -64,7 +67,7 @@ struct Opened {
     /// What `synchronous` is set to.
     durability: Durability,
     clock: StoreClock,
-    user: User,
+    user: Arc<User>,
     turnstile: Arc<Turnstile>,
 }
 
@@ -84,7 +87,18 @@ impl Connections {
         for slot in lock(&parent.slots).values() {
             drop(lock(slot).take());
         }
+        lock(&parent.user_of).clear();
         Self::default()
+    }
+
+    fn user_of(&self, path: &Path) -> Result<Arc<User>, StoreError> {
+        let mut users = lock(&self.user_of);
+        if let Some(user) = users.get(path).filter(|user| user.is_seen(path)) {
+            return Ok(Arc::clone(user));
+        }
+        let user = Arc::new(User::enter(path)?);
+        users.insert(path.to_owned(), Arc::clone(&user));
+        Ok(user)
     }
 
     fn slot(&self, path: &Path) -> Arc<Mutex<Option<Opened>>> {
@@ -238,7 +252,7 @@ impl Sqlite {
                 }
             };
             let replaced = present != opened.file;
-            if replaced || self.log() != opened.log {
+            if replaced || self.log() != opened.log || !opened.user.is_seen(&self.path) {
                 *slot = None;
                 let what = "was replaced while it was open, and what was written since may be \
                             lost; try again, which opens the new one";
@@ -247,7 +261,7 @@ impl Sqlite {
         }
         let opened = match slot.as_mut() {
             Some(opened) => opened,
-            None => slot.insert(self.connect(call)?),
+            None => slot.insert(self.connect(connections, call)?),
         };
         if opened.durability != self.durability {
             self.repeat(call, "be used", || {
@@ -263,9 +277,9 @@ impl Sqlite {
         result
     }
 
-    fn connect(&self, call: &CallContext) -> Result<Opened, LockError> {
+    fn connect(&self, connections: &Connections, call: &CallContext) -> Result<Opened, LockError> {
         let file = check(&self.path)?;
-        let user = User::enter(&self.path)?;
+        let user = connections.user_of(&self.path)?;
         let turnstile = Arc::new(Turnstile::open(&self.path)?);
         let failed = |e: rusqlite::Error| self.sql_error(&e, "be opened");
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -705,69 +719,4 @@ fn is_busy(error: &rusqlite::Error) -> bool {
 
 fn no_descriptor_left() -> bool {
     std::fs::File::open("/dev/null").is_err()
-}
-
-/// The clock of a store: the time since the machine was started, and an offset that all processes
-/// take from the store. So a wrong clock, or one that is set while the machine runs, does not move
-/// leases and waits.
-#[derive(Clone, Debug, Default)]
-struct StoreClock {
-    boot: String,
-    offset: i64,
-}
-
-impl StoreClock {
-    /// A clock of this machine, at the first use since its start. It does not go back behind what
-    /// is in the store already.
-    fn started_at(newest: i64, boot: &str) -> Self {
-        let wall = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .ok()
-            .and_then(|since| i64::try_from(since.as_millis()).ok())
-            .unwrap_or_default();
-        Self {
-            boot: boot.to_owned(),
-            offset: wall.max(newest) - since_boot(),
-        }
-    }
-
-    /// The stored clock, if it is of the present start of the machine.
-    fn read(text: &str, boot: &str) -> Option<Self> {
-        let (stored, offset) = text.split_once(' ')?;
-        (stored == boot).then_some(Self {
-            boot: boot.to_owned(),
-            offset: offset.parse().ok()?,
-        })
-    }
-
-    fn now(&self) -> i64 {
-        since_boot().saturating_add(self.offset)
-    }
-}
-
-impl fmt::Display for StoreClock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.boot, self.offset)
-    }
-}
-
-/// Names the present start of the machine; `-` on systems that have no such name.
-fn boot_id() -> std::io::Result<String> {
-    match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
-        Ok(id) if !id.trim().is_empty() => Ok(id.trim().to_owned()),
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
-        _ => Ok("-".to_owned()),
-    }
-}
-
-/// Milliseconds since the machine was started, sleep included.
-fn since_boot() -> i64 {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Boottime;
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Monotonic;
-    let now = rustix::time::clock_gettime(CLOCK);
-    now.tv_sec
-        .saturating_mul(1000)
-        .saturating_add(now.tv_nsec / 1_000_000)
 }

@@ -224,6 +224,7 @@ fn lock_file(store: &Path, suffix: &str) -> Result<File, StoreError> {
 #[derive(Debug)]
 pub(super) struct User {
     file: File,
+    id: FileId,
     number: i64,
 }
 
@@ -231,8 +232,16 @@ impl User {
     /// Two copies of SQLite in one process would lose each other's locks. So a second copy of this
     /// library is refused.
     pub(super) fn enter(store: &Path) -> Result<Self, StoreError> {
+        let file = lock_file(store, "-users")?;
+        let metadata = file
+            .metadata()
+            .map_err(|e| system_error(store, "has a lock file that cannot be used", &e))?;
         let user = Self {
-            file: lock_file(store, "-users")?,
+            file,
+            id: FileId {
+                device: metadata.dev(),
+                inode: metadata.ino(),
+            },
             number: process_number()
                 .map_err(|e| system_error(store, "cannot be locked for this process", &e))?,
         };
@@ -251,7 +260,12 @@ impl User {
         self.number
     }
 
-    /// Whether the process with this number has ended, or at least has closed the store.
+    /// Whether others see the lock, because the file has not been replaced.
+    pub(super) fn is_seen(&self, store: &Path) -> bool {
+        id_of(&beside(store, "-users")) == Some(self.id)
+    }
+
+    /// Whether the process with this number has ended.
     pub(super) fn has_ended(&self, number: i64) -> bool {
         if number == self.number || number <= 0 {
             return false;

@@ -201,7 +201,10 @@ mod hand {
                 .message_status_update(CODE, text(2), text(3))?
                 .into(),
             "senders" => provider.client(text(1))?.sender_list()?.len().into(),
-            "close" => provider.close().into(),
+            "close" => {
+                provider.close();
+                Value::Null
+            }
             _ => return Err(wrong(order)),
         })
     }
@@ -256,7 +259,7 @@ mod hand {
                     (
                         random.u64(0..PORTALS),
                         format!("m{generation}-{}", random.u32(0..10)),
-                        STATUSES[random.usize(0..STATUSES.len())],
+                        random.choice(STATUSES).unwrap_or(Status::Sent),
                         start - 1 - random.u64(0..10_000_000),
                     )
                 })

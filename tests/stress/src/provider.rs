@@ -3,6 +3,11 @@
 //! The test itself never uses the provider, and each process of [`Hand`] reads the clock of the
 //! store when it opens that. So the clock can be moved on between processes.
 
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a member that JSON does not have is null"
+)]
+
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -239,8 +244,7 @@ impl Stage {
             let mut all = Vec::new();
             for table in tables {
                 let mut rows = database.prepare(&format!("SELECT * FROM {table} ORDER BY 1, 2"))?;
-                let names: Vec<String> =
-                    rows.column_names().into_iter().map(str::to_owned).collect();
+                let names: Vec<String> = rows.column_names().map(str::to_owned).collect();
                 let mut rows = rows.query([])?;
                 while let Some(row) = rows.next()? {
                     let mut text = table.clone();
@@ -248,15 +252,14 @@ impl Stage {
                         if name == "level" || name == "level_at" {
                             continue;
                         }
-                        text.push_str(&match row.get_ref(at)? {
-                            ValueRef::Null => format!(" {name}=-"),
-                            ValueRef::Integer(number) => format!(" {name}={number}"),
-                            ValueRef::Real(number) => format!(" {name}={number}"),
-                            ValueRef::Text(text) => {
-                                format!(" {name}={:?}", String::from_utf8_lossy(text))
-                            }
-                            ValueRef::Blob(bytes) => format!(" {name}={bytes:02x?}"),
-                        });
+                        let value = match row.get_ref(at)? {
+                            ValueRef::Null => "-".to_owned(),
+                            ValueRef::Integer(number) => number.to_string(),
+                            ValueRef::Real(number) => number.to_string(),
+                            ValueRef::Text(text) => format!("{:?}", String::from_utf8_lossy(text)),
+                            ValueRef::Blob(bytes) => format!("{bytes:02x?}"),
+                        };
+                        text.push_str(&[" ", name, "=", &value].concat());
                     }
                     if !text.starts_with("b24_meta name=\"level ") {
                         all.push(text);

@@ -18,6 +18,8 @@ mod memory;
 mod order;
 mod processes;
 #[cfg(unix)]
+mod provider_forged;
+#[cfg(unix)]
 mod provider_kills;
 #[cfg(unix)]
 mod provider_receipts;

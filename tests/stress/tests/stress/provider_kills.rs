@@ -265,6 +265,10 @@ pub(super) fn check_reporters(
 }
 
 #[test]
+#[allow(
+    clippy::too_many_lines,
+    reason = "one story from its beginning to its end"
+)]
 fn killed_processes_lose_no_receipt() {
     let seed = std::env::var("B24_KILL_SEED").ok();
     let seed: u64 = seed.and_then(|seed| seed.parse().ok()).unwrap_or(7);
@@ -328,9 +332,9 @@ fn killed_processes_lose_no_receipt() {
     let stage_options: Vec<(&str, &str)> = options;
     let mut sent = 0;
     loop {
-        let (now, last) = stage.drain_to_the_end(&stage_options);
-        sent += now;
-        if last["held"] == 0 {
+        let (more, left) = stage.drain_to_the_end(&stage_options);
+        sent += more;
+        if left["held"] == 0 {
             break;
         }
         let mut hand = stage.hand(&stage_options);
@@ -347,7 +351,7 @@ fn killed_processes_lose_no_receipt() {
         refused,
         lost: wrong,
     } = &checked;
-    let seen = stage.portal.seen();
+    let counts = stage.portal.seen();
     println!(
         "{} rounds in {:.0} s, killed: {} reporters, {} drainers, {} renewers; {acknowledged} receipts of {messages} \
          messages acknowledged, {} reports failed, refused: {refused:?}, {} lost; {sent} sent after the \
@@ -360,11 +364,11 @@ fn killed_processes_lose_no_receipt() {
         killed[2],
         failed.len(),
         wrong.len(),
-        seen.requests,
-        seen.batches,
-        seen.late,
-        seen.renewals,
-        seen.bad.iter().collect::<HashSet<_>>(),
+        counts.requests,
+        counts.batches,
+        counts.late,
+        counts.renewals,
+        counts.bad.iter().collect::<HashSet<_>>(),
     );
     checked.assert_none_lost();
     assert_eq!(failed, &Vec::<String>::new());

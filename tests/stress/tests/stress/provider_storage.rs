@@ -80,15 +80,6 @@ impl Tmpfs {
         }
     }
 
-    fn remount(&self, how: &str) {
-        let options = format!("remount,{how}");
-        let status = Command::new("mount")
-            .args(["-o", &options])
-            .arg(&self.0)
-            .status();
-        assert!(status.expect("mount").success(), "{options}");
-    }
-
     /// Leaves so many bytes free; 0 for none at all.
     fn fill(&self, leave: u64) {
         let mut file = File::create(self.0.join("filler")).expect("a file");
@@ -203,34 +194,47 @@ fn a_full_disk_refuses_receipts_and_loses_none() {
     all_arrive(&stage, &mut hand, all.iter().map(String::as_str));
 }
 
+/// Makes a directory read-only for whoever opens something there, until this is dropped. `None`, and
+/// why, where nothing can be mounted.
+fn read_only(directory: &Path) -> Option<Tmpfs> {
+    let mut bind = Command::new("mount");
+    bind.arg("--bind").args([directory, directory]);
+    let output = bind.output().ok()?;
+    if !output.status.success() {
+        println!(
+            "skipped: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        return None;
+    }
+    let mounted = Tmpfs(directory.to_owned());
+    let mut remount = Command::new("mount");
+    remount.args(["-o", "remount,bind,ro"]).arg(directory);
+    assert!(remount.status().expect("mount").success(), "{remount:?}");
+    Some(mounted)
+}
+
 #[test]
 fn a_read_only_file_system_is_said_and_passes() {
-    let stage = Stage::new(HAND, &json!({"portals": 3}));
-    let Some(disk) = Tmpfs::mount(&stage, 90) else {
-        return;
-    };
-    let mut hand = stage.hand(&[]);
-    stage.install(&mut hand, 0..1);
+    let (stage, mut hand) = stage();
     hand.done(&report("a"));
-    // It closes the file when that is replaced; otherwise nothing can be mounted read-only.
+    // It closes the file when that is replaced, and opens it again.
     hand.end();
     settle(&stage);
     hand = stage.hand(&[]);
-    hand.done(&json!(["open"]));
+    hand.done(&json!(["inspect"]));
     let copy = stage.directory.join("copy");
     fs::copy(stage.store(), &copy).expect("a copy");
     fs::rename(&copy, stage.store()).expect("the copy");
     check(&hand.fails(&report("b")), "STORAGE", true, &["replaced"]);
-    disk.remount("ro");
+    let Some(mounted) = read_only(&stage.directory) else {
+        return;
+    };
     check(&hand.fails(&report("b")), "STORAGE", false, &[]);
     check(&hand.fails(&json!(["drain", 300])), "STORAGE", false, &[]);
-    check(
-        &stage.hand(&[]).fails(&json!(["open"])),
-        "INVALID_CONFIG",
-        false,
-        &[],
-    );
-    disk.remount("rw");
+    let error = stage.hand(&[]).fails(&json!(["open"]));
+    check(&error, "INVALID_CONFIG", false, &[]);
+    drop(mounted);
     hand.done(&report("c"));
     all_arrive(&stage, &mut hand, ["a", "c"]);
     assert_eq!(stage.status(0, "b"), "");
@@ -336,11 +340,11 @@ fn others_permissions_are_refused_and_pass() {
 
 #[test]
 fn files_that_may_not_be_used_are_said() {
+    const NOBODY: u32 = 65534;
     if !rustix::process::geteuid().is_root() {
         println!("skipped: only root can start a process as another user");
         return;
     }
-    const NOBODY: u32 = 65534;
     let stage = Stage::new(HAND, &json!({"portals": 3}));
     chown(&stage.directory, Some(NOBODY), None).expect("chown");
     let certificate = stage.directory.join("ca.pem");
@@ -441,24 +445,28 @@ fn has(path: &Path, message: &str) -> bool {
 }
 
 #[test]
+#[allow(
+    clippy::too_many_lines,
+    reason = "one story from its beginning to its end"
+)]
 fn a_damaged_file_is_said_and_can_be_restored() {
     type Damage = fn(&Path, u64);
     let kinds: [(&str, Damage); 9] = [
         ("the header is zeros", |path, _| {
-            overwrite(path, 0, &[0; 100])
+            overwrite(path, 0, &[0; 100]);
         }),
         ("the header is another file's", |path, _| {
-            overwrite(path, 0, b"PK\x03\x04 a zip archive, perhaps")
+            overwrite(path, 0, b"PK\x03\x04 a zip archive, perhaps");
         }),
         ("the schema is noise", |path, _| {
-            overwrite(path, 100, &[0xA5; 3900])
+            overwrite(path, 100, &[0xA5; 3900]);
         }),
         ("pages are zeros", |path, size| {
             overwrite(
                 path,
                 4096,
                 &vec![0; usize::try_from(size - 4096).expect("a size")],
-            )
+            );
         }),
         ("the middle is noise", |path, size| {
             let mut random = fastrand::Rng::with_seed(1);
@@ -473,13 +481,13 @@ fn a_damaged_file_is_said_and_can_be_restored() {
             }
         }),
         ("half of it is missing", |path, size| {
-            truncate(path, size / 2)
+            truncate(path, size / 2);
         }),
         ("only a part of the header is left", |path, _| {
-            truncate(path, 60)
+            truncate(path, 60);
         }),
         ("it is not a multiple of pages", |path, size| {
-            truncate(path, size - 5000)
+            truncate(path, size - 5000);
         }),
     ];
     for open_already in [false, true] {
@@ -493,8 +501,8 @@ fn a_damaged_file_is_said_and_can_be_restored() {
                 }
             );
             let (stage, mut hand) = stage();
-            let flood = json!(["flood", member(0), "a", "delivered", 0, 600]);
-            assert_eq!(hand.done(&flood)["stored"], 600);
+            let flood = json!(["flood", member(0), "a", "delivered", 0, 300]);
+            assert_eq!(hand.done(&flood)["stored"], 300);
             hand.end();
             settle(&stage);
             let store = stage.store();
@@ -546,8 +554,8 @@ fn a_damaged_file_is_said_and_can_be_restored() {
                     acknowledged.push(if at == 0 { "m0" } else { "m1" });
                 }
             }
-            // What was in memory can be changed further, but then the damage is said.
-            for message in acknowledged.iter().filter(|_| errors == 0 || !open_already) {
+            // A row may be out of reach where pages are damaged, but then other calls have said so.
+            for message in acknowledged.iter().filter(|_| errors == 0) {
                 assert!(
                     has(&store, message),
                     "{message} was acknowledged and is not there"
@@ -566,7 +574,7 @@ fn a_damaged_file_is_said_and_can_be_restored() {
                     break;
                 }
             }
-            all_arrive(&stage, &mut hand, ["a0", "a599", "after"]);
+            all_arrive(&stage, &mut hand, ["a0", "a299", "after"]);
         }
     }
 }
@@ -597,10 +605,8 @@ fn a_file_that_is_removed_or_replaced_is_said() {
         false,
         &["removed"],
     );
-    // Another provider makes it anew, and the first one goes on with that.
-    for suffix in ["-wal", "-shm"] {
-        fs::remove_file(beside(&stage, suffix)).expect("the file");
-    }
+    // Another provider makes it anew, whatever lies beside it and although another process has the
+    // former one open, and the first one goes on with that.
     let mut second = stage.hand(&[]);
     stage.install_one(&mut second, json!({"host": b24_stress::provider::host(0)}));
     second.done(&report("c"));
