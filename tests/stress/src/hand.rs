@@ -121,6 +121,7 @@ mod hand {
         panic!("{order:?} cannot be done")
     }
 
+    #[allow(clippy::too_many_lines, reason = "one arm for each order")]
     fn obey(
         config: &Config,
         opened: &mut Option<Provider>,
