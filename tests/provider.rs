@@ -373,3 +373,205 @@ fn drains_share_the_work_and_send_nothing_twice() {
         .count();
     assert_eq!(batches, 3 * 20);
 }
+
+/// What the store and the portal have of an installation: how many pairs wait to be confirmed, how
+/// many portals are active, and whether the tokens can be renewed.
+fn settle(stage: &Stage) -> bool {
+    // A pause between two attempts is a lease without an owner.
+    stage
+        .database()
+        .execute(
+            "UPDATE b24_delivery SET arrived_at = arrived_at - 200000, lease_until = 0",
+            [],
+        )
+        .unwrap();
+    let provider = stage.open();
+    provider.drain(SHORT).unwrap();
+    let portals = provider.inspect().unwrap();
+    let Some(portal) = portals.first() else {
+        return false;
+    };
+    stage.portal.set(&json!({"expired": true})).unwrap();
+    let client = provider.client(&portal.member_id).unwrap();
+    client.sender_list().is_ok() && stage.portal.tokens()["lost"] == false
+}
+
+#[test]
+fn a_pair_that_was_renewed_for_an_installation_is_kept_until_that_is_decided() {
+    let undecided = [
+        json!({"kind": "error", "status": 503, "error": "QUERY_LIMIT_EXCEEDED"}),
+        json!({"kind": "error", "status": 503, "error": "OVERLOAD_LIMIT"}),
+        json!({"kind": "error", "status": 429, "error": "OPERATION_TIME_LIMIT"}),
+        json!({"kind": "error", "status": 400, "error": "NEW_CODE"}),
+        json!({"kind": "error", "status": 401, "error": "PAYMENT_REQUIRED"}),
+        json!({"kind": "status", "status": 404}),
+        json!({"kind": "status", "status": 403}),
+        json!({"kind": "redirect", "location": "https://elsewhere.example.org/"}),
+    ];
+    for mut fault in undecided {
+        fault["at"] = "user.admin".into();
+        fault["count"] = 9.into();
+        let stage = Stage::new(Settings::default());
+        stage.portal.set(&json!({"app_info": "bare"})).unwrap();
+        stage
+            .portal
+            .fault(vec![serde_json::from_value(fault.clone()).unwrap()]);
+        let mut config = stage.config();
+        config.max_retries(0);
+        let provider = Provider::open(&config).unwrap();
+        let error = stage.install(&provider, json!({})).unwrap_err();
+        assert_ne!(error, ErrorKind::AccessDenied, "{fault}: it is not decided");
+        assert_eq!(stage.portal.seen().renewals, 1, "{fault}");
+        // Each further attempt uses the pair that it has.
+        stage.change("UPDATE b24_delivery SET arrived_at = arrived_at - 200000");
+        provider.drain(SHORT).unwrap();
+        assert_eq!(stage.portal.seen().renewals, 1, "{fault}");
+        let pause = "SELECT lease_until > 0 FROM b24_delivery WHERE lease_owner = 0";
+        assert_eq!(stage.count(pause), 1, "{fault}");
+        stage.portal.set(&json!({"app_info": "bare"})).unwrap();
+        for _ in 0..9 {
+            if settle(&stage) {
+                break;
+            }
+        }
+        assert!(settle(&stage), "{fault}: the installation is lost");
+    }
+}
+
+#[test]
+fn an_installation_that_is_cancelled_is_not_lost() {
+    for after in [50, 150, 250, 350, 450] {
+        let stage = Stage::new(Settings::default());
+        stage
+            .portal
+            .set(&json!({"app_info": "bare", "oauth_latency_ms": 100, "latency_ms": 300}))
+            .unwrap();
+        let provider = stage.open();
+        let other = provider.clone();
+        let cancel = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(after));
+            other.cancel();
+        });
+        let outcome = stage.install(&provider, json!({}));
+        assert!(matches!(outcome, Err(ErrorKind::Cancelled) | Ok(_)));
+        cancel.join().unwrap();
+        b24_messageservice::renewals_wait(Duration::from_secs(20)).unwrap();
+        stage
+            .portal
+            .set(&json!({"oauth_latency_ms": 0, "latency_ms": 0}))
+            .unwrap();
+        assert!(settle(&stage), "cancelled after {after} ms");
+        assert_eq!(stage.portal.seen().spent_tokens, 0);
+    }
+}
+
+#[test]
+fn deliveries_that_cannot_be_decided_do_not_block_others() {
+    let stage = Stage::new(Settings {
+        portals: 12,
+        ..Settings::default()
+    });
+    let mut config = stage.config();
+    config.max_retries(0);
+    let provider = Provider::open(&config).unwrap();
+    stage
+        .portal
+        .set(&json!({"app_info": {"status": 502, "html": true}}))
+        .unwrap();
+    for portal in 1..=12 {
+        let host = format!("p{portal}.bitrix24.test");
+        stage.install(&provider, json!({"host": host})).unwrap_err();
+    }
+    let down: Vec<_> = (2..=12).map(|n| format!("p{n}.bitrix24.test")).collect();
+    stage
+        .portal
+        .set(&json!({"app_info": "full", "down": down}))
+        .unwrap();
+    stage.change("UPDATE b24_delivery SET arrived_at = arrived_at - 200000");
+    for _ in 0..3 {
+        provider.drain(SHORT).unwrap();
+    }
+    assert_eq!(stage.count("SELECT count(*) FROM b24_installation"), 1);
+    assert_eq!(stage.count("SELECT count(*) FROM b24_delivery"), 11);
+}
+
+#[test]
+fn an_installation_from_a_new_address_is_believed_although_the_former_one_is_gone() {
+    let stage = Stage::new(Settings::default());
+    let mut config = stage.config();
+    config.max_retries(0).timeout(Duration::from_secs(2));
+    let provider = Provider::open(&config).unwrap();
+    stage
+        .install(&provider, json!({"host": "old.bitrix24.test"}))
+        .unwrap();
+    stage
+        .portal
+        .set(&json!({"down": ["old.bitrix24.test"]}))
+        .unwrap();
+    let host = json!({"host": "new.bitrix24.test", "again": true});
+    stage.install(&provider, host).unwrap();
+    let portal = &provider.inspect().unwrap()[0];
+    assert!(portal.client_endpoint.contains("new.bitrix24.test"));
+    assert!(settle(&stage));
+}
+
+#[test]
+fn an_uninstallation_is_believed_when_the_tokens_do_not_work_any_more() {
+    let stage = Stage::new(Settings::default());
+    let provider = stage.open();
+    stage.install(&provider, json!({})).unwrap();
+    let before = stage.count("SELECT sum(generation) FROM b24_installation WHERE state = 1");
+    // Any user sees the application_token when he opens a page of the application.
+    let forged = stage.portal.uninstall(json!({"keep": true})).unwrap();
+    assert_eq!(
+        receive(&provider, &forged).unwrap_err(),
+        ErrorKind::AccessDenied
+    );
+    let after = stage.count("SELECT sum(generation) FROM b24_installation WHERE state = 1");
+    assert_eq!(after, before);
+
+    // It is late: the application was installed again by a frame, which has no time of the portal's.
+    let late = stage.portal.uninstall(json!({})).unwrap();
+    let frame = stage.portal.install(json!({"as": "frame"})).unwrap();
+    let frame = receive(&provider, &frame).unwrap();
+    provider.install_request(&frame).unwrap();
+    assert_eq!(
+        receive(&provider, &late).unwrap_err(),
+        ErrorKind::AccessDenied
+    );
+    assert_eq!(provider.inspect().unwrap()[0].state, "active");
+    let real = stage.portal.uninstall(json!({})).unwrap();
+    assert!(receive(&provider, &real).is_ok());
+    assert_eq!(provider.inspect().unwrap()[0].state, "uninstalled");
+    assert!(receive(&provider, &real).is_ok(), "a repeat");
+}
+
+#[test]
+fn a_portal_that_has_failed_is_not_held_when_it_is_installed_again_meanwhile() {
+    let stage = Stage::new(Settings::default());
+    let provider = stage.open();
+    let member = stage.install(&provider, json!({})).unwrap();
+    let member = member.member_id();
+    provider.report(member, CODE, "m1", "sent", None).unwrap();
+    stage.portal.fault(vec![
+        serde_json::from_value(json!({"kind": "status", "status": 502})).unwrap(),
+    ]);
+    provider.drain(Duration::from_millis(100)).unwrap();
+    assert_eq!(stage.count("SELECT failures FROM b24_lane"), 1);
+    stage.portal.set(&json!({"latency_ms": 700})).unwrap();
+    let requests = stage.portal.seen().requests;
+    std::thread::scope(|scope| {
+        let drain = scope.spawn(|| provider.drain(Duration::from_secs(2)).unwrap());
+        while stage.portal.seen().requests == requests {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // What is being sent has the old tokens.
+        let again = stage.portal.install(json!({"again": true})).unwrap();
+        stage.portal.set(&json!({"latency_ms": 0})).unwrap();
+        receive(&stage.open(), &again).unwrap();
+        assert_eq!(drain.join().unwrap().held, 0);
+    });
+    provider.drain(Duration::from_secs(2)).unwrap();
+    assert_eq!(provider.inspect().unwrap()[0].state, "active");
+    assert_eq!(stage.portal.messages()[format!("{CODE}|m1")], "sent");
+}

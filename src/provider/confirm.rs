@@ -28,10 +28,14 @@ use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 use std::hint::black_box;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The portal's clock may be so much ahead of this one, in seconds. It matters where an installation
 /// has no time of the portal's.
 const CLOCK_SLACK: i64 = 300;
+
+/// What `asked` is when the authorization server has given the pair of a delivery.
+const RENEWED: i64 = 2;
 
 /// So many deliveries may wait for the authorization server.
 const MAX_DELIVERIES: i64 = 10_000;
@@ -124,10 +128,27 @@ fn not_confirmed(why: &str) -> Error {
     )
 }
 
-/// Whether an error says that tokens do not work, and not that nobody could be asked.
+fn other_portal() -> Error {
+    not_confirmed("its tokens are another portal's")
+}
+
+/// Whether an error says that tokens do not work, and not that nobody could be asked. A page that a
+/// proxy answers has no code, and a portal that has to be paid for may be paid for tomorrow.
 fn denies(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Auth | ErrorKind::AccessDenied)
-        || error.portal_code().eq_ignore_ascii_case("PORTAL_DELETED")
+    let code = error.portal_code();
+    let is_refusal = matches!(error.kind(), ErrorKind::Auth | ErrorKind::AccessDenied);
+    (is_refusal && !code.is_empty() && !code.eq_ignore_ascii_case("PAYMENT_REQUIRED"))
+        || code.eq_ignore_ascii_case("PORTAL_DELETED")
+}
+
+/// The error of a question that was not answered. Only what is denied is `AccessDenied`.
+fn undecided(error: Error) -> Error {
+    if error.kind() != ErrorKind::AccessDenied {
+        return error;
+    }
+    Error::new(ErrorKind::Portal, error.message())
+        .told_by_portal(error.portal_code(), error.description())
+        .with_retryable(true)
 }
 
 /// Calls a method once.
@@ -190,7 +211,7 @@ impl Context {
                 if told.member_id == member_id && told.client_id == self.settings.client_id => {}
             Ok(_) => return Err(not_proven()),
             Err(error) if denies(&error) => return Err(not_proven()),
-            Err(error) => return Err(error),
+            Err(error) => return Err(undecided(error)),
         }
         let verifier = Verifier::Message(hash_of(token));
         self.run(call, Access::Add, |transaction| {
@@ -219,18 +240,24 @@ impl Context {
         let Some(stored) = stored.filter(|stored| verifies(token, stored.verifier.hash())) else {
             return Err(not_proven());
         };
-        // Then the tokens do not work any more.
-        if matches!(stored.verifier, Verifier::Message(_))
-            && stored.state == InstallationState::Active
-            && self.works(member_id, &stored)?
-        {
+        if stored.state == InstallationState::Active && ts < stored.installed_ts {
+            return Ok(());
+        }
+        // Then the tokens do not work any more. The application_token alone proves little: newer
+        // portals show it to every user who opens a page of the application. And the request may be
+        // late, when the application was installed again.
+        if stored.state == InstallationState::Active && self.works(member_id, &stored)? {
             return Err(not_proven());
         }
+        // Their renewal may have been tried, which changes the number.
+        let refused = self.look_up(call, member_id)?;
+        let refused = refused.map(|refused| refused.generation);
         self.run(call, Access::Write, |transaction| {
             // It may have been installed again since it was looked up.
             match self.store.installation(transaction, member_id)? {
                 Some(stored)
                     if stored.state == InstallationState::Active
+                        && Some(stored.generation) == refused
                         && verifies(token, stored.verifier.hash())
                         && ts >= stored.installed_ts =>
                 {
@@ -338,9 +365,10 @@ impl Context {
             .seal(pair, &bound_to)
             .map_err(|error| error.in_a_call())?;
         // Before the server is asked, so that what it answers is not lost if this process ends.
-        let is_known = self.run(call, Access::Add, |transaction| {
-            if is_known(transaction, mark, &claim.member_id)? {
-                return Ok(true);
+        let known = self.run(call, Access::Add, |transaction| {
+            let known = known_portal(transaction, mark)?;
+            if known.is_some() {
+                return Ok(known);
             }
             let count = transaction.query("SELECT count(*) FROM b24_delivery", parameters![])?;
             if count.first().is_some_and(|row| row.integer(0) >= MAX_DELIVERIES) {
@@ -353,41 +381,64 @@ impl Context {
                  VALUES ($1, $2, $3, 0, $4, 0, 0, 0) ON CONFLICT (mark) DO NOTHING",
                 parameters![mark, &sealed, &note, transaction.now()],
             )?;
-            Ok(false)
+            Ok(None)
         })?;
-        if is_known {
-            return Ok(());
+        match known {
+            Some(known) if claim.member_id.is_empty() || known == claim.member_id => return Ok(()),
+            Some(_) => return Err(other_portal()),
+            None => {}
         }
-        let outcome = self.confirm_and_store(pair, claim, mark, process, call);
-        // What the server was not even asked about, because there are too many, leaves nothing behind.
-        let gives_up =
-            |error: &Error| !error.is_retryable() || error.kind() == ErrorKind::RateLimited;
-        if outcome.as_ref().is_err_and(gives_up) {
-            self.run(call, Access::Write, |transaction| {
-                drop_delivery(transaction, mark)
-            })?;
+        let outcome = self
+            .confirm(pair, mark, process, call)
+            .and_then(|confirmed| self.admit_and_store(&confirmed, claim, mark, call));
+        match &outcome {
+            Err(error) if is_decided(error) => {
+                self.run_surely(process, |transaction| drop_delivery(transaction, mark));
+            }
+            // Too many installations leave nothing behind, unless a pair was renewed for this one.
+            Err(error) if error.kind() == ErrorKind::RateLimited => {
+                self.run_surely(process, |transaction| {
+                    let sql = "DELETE FROM b24_delivery
+                               WHERE mark = $1 AND asked = 0 AND lease_owner = 0";
+                    transaction.execute(sql, parameters![mark]).map(drop)
+                });
+            }
+            // A drain goes on with it.
+            _ => {}
         }
         outcome
     }
 
-    fn confirm_and_store(
+    /// A step in the store that is made although the call was cancelled or its deadline has passed.
+    fn run_surely(
         &self,
-        pair: &Credentials,
+        process: &Arc<Process>,
+        work: impl FnMut(&mut dyn Transaction) -> Result<(), StoreError>,
+    ) {
+        const WITHIN: Duration = Duration::from_secs(1);
+        let own = Arc::new(CancelSource::new(None));
+        let call = self.call_of(process, &own, WITHIN);
+        if let Err(error) = self.run(&call, Access::Write, work) {
+            // A drain comes to the same result.
+            log::warn!(target: LOG, "an installation that is not finished stays in the store: {error}");
+        }
+    }
+
+    /// Stores a confirmed pair, if what came with it may be believed.
+    fn admit_and_store(
+        &self,
+        confirmed: &Confirmed,
         claim: &Claim,
         mark: i64,
-        process: &Arc<Process>,
         call: &CallContext,
     ) -> Result<(), Error> {
-        let confirmed = self.confirm(pair, mark, process, call)?;
         if !claim.member_id.is_empty() && claim.member_id != confirmed.member_id() {
-            return Err(not_confirmed(
-                "the authorization server says that its tokens are another portal's",
-            ));
+            return Err(other_portal());
         }
-        let replaces = self.admit(claim, &confirmed, call)?;
+        let replaces = self.admit(claim, confirmed, call)?;
         let member_id = confirmed.member_id();
         self.run(call, Access::Add, |transaction| {
-            if is_known(transaction, mark, member_id)? {
+            if known_portal(transaction, mark)?.is_some() {
                 return drop_delivery(transaction, mark);
             }
             let stored = self.store.installation(transaction, member_id)?;
@@ -432,6 +483,11 @@ impl Context {
         let stored = self.look_up(call, member_id)?;
         let mut replaces = None;
         if let Some(stored) = stored.filter(|stored| stored.state == InstallationState::Active) {
+            // Its own address may be a former one, where nobody answers.
+            let stored = StoredInstallation {
+                client_endpoint: confirmed.pair.tokens.client_endpoint.clone(),
+                ..stored
+            };
             if !self.works(member_id, &stored)? {
                 // Its renewal may have been tried, which changes the number.
                 let present = self.look_up(call, member_id)?;
@@ -466,7 +522,7 @@ impl Context {
             Err(error) if denies(&error) => {
                 Err(not_confirmed("the portal does not accept its tokens"))
             }
-            Err(error) => Err(error),
+            Err(error) => Err(undecided(error)),
         }
     }
 
@@ -480,7 +536,7 @@ impl Context {
         match ask(&Arc::new(installation), &AppInfo) {
             Ok(_) => Ok(true),
             Err(error) if denies(&error) => Ok(false),
-            Err(error) => Err(error),
+            Err(error) => Err(undecided(error)),
         }
     }
 
@@ -532,7 +588,7 @@ impl Context {
                     }
                 }
                 Err(error) if denies(&error) => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(undecided(error)),
             }
         }
         bare.tokens
@@ -552,7 +608,7 @@ impl Context {
                     "the authorization server does not accept its tokens",
                 ));
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(undecided(error)),
         };
         let is_told = fresh.tokens.client_endpoint != self.settings.oauth_url.client_endpoint();
         let endpoint = self
@@ -572,25 +628,44 @@ impl Context {
         (origin.is_https() || self.settings.allow_http).then_some(origin)
     }
 
-    /// Goes on with deliveries whose process has ended.
+    /// A pair that the authorization server has given for a delivery, if its access token is valid.
+    fn confirmed_before(&self, pair: &Credentials) -> Option<Confirmed> {
+        let told = &pair.tokens;
+        let is_valid = pair
+            .expires_here
+            .is_some_and(|expires| expires > unix_now().saturating_add(60));
+        let is_of_portal = !told.member_id.is_empty()
+            && told.client_endpoint != self.settings.oauth_url.client_endpoint()
+            && self.usable(&told.client_endpoint).is_some();
+        (is_valid && is_of_portal).then(|| Confirmed { pair: pair.clone() })
+    }
+
+    /// Goes on with deliveries that were not decided: their process has ended, or somebody could not
+    /// be asked.
     pub(super) fn resume_deliveries(&self, cancel: &Arc<CancelSource>) -> Result<(), Error> {
         /// Whoever got the request has given up by then.
         const OLDER_THAN: i64 = 120_000;
-        const GIVE_UP_AFTER: i64 = 24 * 3_600_000;
+        /// The longest time between two attempts.
+        const PAUSE: i64 = 3_600_000;
+        const DAY: i64 = 24 * 3_600_000;
         let process = Process::current();
         let call = self.call_of(&process, cancel, self.settings.timeout);
         let rows = self.run(&call, Access::Read, |transaction| {
             let now = transaction.now();
+            // A lease without an owner is a pause.
             let rows = transaction.query(
-                "SELECT mark, pair, claim, arrived_at FROM b24_delivery
-                 WHERE arrived_at <= $1 AND lease_until <= $2 LIMIT 5",
-                parameters![now - OLDER_THAN, now],
+                "SELECT mark, pair, claim, arrived_at, asked FROM b24_delivery
+                 WHERE arrived_at <= $1
+                    AND (lease_until <= $2 OR (lease_owner = 0 AND lease_until > $3))
+                 ORDER BY lease_until LIMIT 5",
+                parameters![now - OLDER_THAN, now, now + 2 * PAUSE],
             )?;
             Ok((now, rows))
         })?;
         let (now, rows) = rows;
         for row in rows {
-            let mark = row.integer(0);
+            let (mark, age) = (row.integer(0), now - row.integer(3));
+            let is_renewed = row.integer(4) == RENEWED;
             let claim = row
                 .blob(2)
                 .and_then(|claim| serde_json::from_slice(claim).ok());
@@ -598,39 +673,56 @@ impl Context {
                 let bound_to = Place::Delivery(mark).bound_to();
                 self.store.unseal(sealed, &bound_to)
             });
+            // The time of one does not count for the others.
+            let call = self.call_of(&process, cancel, self.settings.timeout);
             let outcome = match (pair, claim) {
-                (Some(Ok(pair)), Some(claim)) => {
-                    self.confirm_and_store(&pair, &claim, mark, &process, &call)
-                }
+                (Some(Ok(pair)), Some(claim)) => Some(&pair)
+                    .filter(|_| is_renewed)
+                    .and_then(|pair| self.confirmed_before(pair))
+                    .map_or_else(|| self.confirm(&pair, mark, &process, &call), Ok)
+                    .and_then(|confirmed| self.admit_and_store(&confirmed, &claim, mark, &call)),
                 (Some(Err(error)), _) => Err(error.in_a_call()),
                 _ => Err(not_confirmed("its record is damaged")),
             };
-            if let Err(error) = outcome {
-                log::warn!(target: LOG, "an installation that was interrupted is not finished: {error}");
-                if !error.is_retryable() || row.integer(3) <= now - GIVE_UP_AFTER {
-                    self.run(&call, Access::Write, |transaction| {
-                        drop_delivery(transaction, mark)
-                    })?;
+            let Err(error) = outcome else {
+                continue;
+            };
+            log::warn!(target: LOG, "an installation that was interrupted is not finished: {error}");
+            // A pair that was renewed exists nowhere else.
+            let give_up_after = if is_renewed { 30 * DAY } else { DAY };
+            self.run_surely(&process, |transaction| {
+                if is_decided(&error) || age >= give_up_after {
+                    return drop_delivery(transaction, mark);
                 }
-            }
+                let pause = age.clamp(2 * OLDER_THAN, PAUSE);
+                let until = transaction.now().saturating_add(pause);
+                let sql = "UPDATE b24_delivery SET lease_until = $2
+                           WHERE mark = $1 AND lease_owner = 0";
+                transaction.execute(sql, parameters![mark, until]).map(drop)
+            });
         }
         Ok(())
     }
 }
 
-/// Whether this refresh token was delivered before, or is in use.
-fn is_known(
+/// Whether an error says that a delivery is not believed, and not that this was not found out.
+fn is_decided(error: &Error) -> bool {
+    error.kind() == ErrorKind::AccessDenied
+}
+
+/// The portal that this refresh token is of, if it was delivered before or is in use. A request may
+/// claim it for another one, and confirming that would use it up.
+fn known_portal(
     transaction: &mut dyn Transaction,
     mark: i64,
-    member_id: &str,
-) -> Result<bool, StoreError> {
+) -> Result<Option<String>, StoreError> {
     let rows = transaction.query(
-        "SELECT 1 FROM b24_delivered WHERE mark = $1
-         UNION ALL SELECT 1 FROM b24_installation
-            WHERE member_id = $2 AND state = 1 AND (pair_mark = $1 OR second_mark = $1)",
-        parameters![mark, member_id],
+        "SELECT member_id FROM b24_delivered WHERE mark = $1
+         UNION ALL SELECT member_id FROM b24_installation
+            WHERE state = 1 AND (pair_mark = $1 OR second_mark = $1)",
+        parameters![mark],
     )?;
-    Ok(!rows.is_empty())
+    Ok(rows.first().map(|row| row.text(0).to_owned()))
 }
 
 fn drop_delivery(transaction: &mut dyn Transaction, mark: i64) -> Result<(), StoreError> {

@@ -20,6 +20,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(25);
 /// How long giving a lease back may take. Otherwise it ends by itself.
 const GIVE_BACK_WITHIN: Duration = Duration::from_secs(5);
 
+/// No lease lasts longer, whatever the options of its holder: `connect_timeout_ms` is 7 days at
+/// most. One that is further ahead is of a clock that was wrong.
+const LONGEST_LEASE: i64 = super::lanes::LONGEST_LEASE;
+
 /// The tokens of an installation, or of a delivery that is being confirmed.
 #[derive(Debug)]
 pub(crate) struct SharedTokens {
@@ -149,7 +153,7 @@ impl SharedTokens {
             let row = self.query(transaction)?.ok_or_else(|| self.gone())?;
             let until = row.integer(4);
             let free =
-                row.integer(2) == 0 || until <= now || until > now.saturating_add(self.lease);
+                row.integer(2) == 0 || until <= now || until > now.saturating_add(LONGEST_LEASE);
             if row.integer(3) != held_id || !(free || ended) {
                 return Ok(None);
             }

@@ -290,6 +290,7 @@ impl Sqlite {
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
             connection.set_prepared_statement_cache_capacity(64);
             connection.pragma_update(None, "cache_size", -2000)?;
+            connection.pragma_update(None, "cell_size_check", true)?;
             connection.pragma_update(None, "temp_store", "MEMORY")?;
             connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
             set_durability(&connection, self.durability)

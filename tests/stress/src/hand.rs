@@ -121,6 +121,7 @@ mod hand {
         panic!("{order:?} cannot be done")
     }
 
+    #[allow(clippy::too_many_lines, reason = "one arm for each order")]
     fn obey(
         config: &Config,
         opened: &mut Option<Provider>,
@@ -203,6 +204,46 @@ mod hand {
             "senders" => provider.client(text(1))?.sender_list()?.len().into(),
             "close" => {
                 provider.close();
+                Value::Null
+            }
+            "import" => provider.import_state_dir(Path::new(text(1)))?.into(),
+            // What is under way in so many milliseconds is cancelled then.
+            "cancel_in" => {
+                let (provider, wait) = (provider.clone(), Duration::from_millis(number(1)));
+                std::thread::spawn(move || {
+                    std::thread::sleep(wait);
+                    provider.cancel();
+                });
+                Value::Null
+            }
+            // Calls a portal from so many threads at once, each with a provider of its own.
+            "threads" => {
+                let member = text(1);
+                let faults: Vec<Error> = std::thread::scope(|scope| {
+                    let threads: Vec<_> = (0..number(2))
+                        .map(|_| {
+                            scope.spawn(|| {
+                                let provider = Provider::open(config)?;
+                                provider.client(member)?.sender_list().map(drop)
+                            })
+                        })
+                        .collect();
+                    let outcomes = threads.into_iter().map(|thread| match thread.join() {
+                        Ok(outcome) => outcome,
+                        Err(_) => Err(wrong(order)),
+                    });
+                    outcomes.filter_map(Result::err).collect()
+                });
+                faults.iter().map(shown).collect()
+            }
+            // A call on a thread of its own, whose outcome is not awaited.
+            "later" => {
+                let client = provider.client(text(1))?;
+                std::thread::spawn(move || {
+                    if let Err(fault) = client.sender_list() {
+                        eprintln!("later: {fault}");
+                    }
+                });
                 Value::Null
             }
             _ => return Err(wrong(order)),

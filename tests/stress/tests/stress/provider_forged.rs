@@ -95,7 +95,6 @@ fn forged_requests_change_nothing_and_leak_nothing() {
 
 /// An authorization server that does not say whose tokens they are, so that they are renewed.
 #[test]
-#[ignore = "the tokens are used up: is_known in src/provider/confirm.rs"]
 fn forged_requests_change_nothing_where_tokens_are_confirmed_by_a_renewal() {
     forge_all("bare");
 }
@@ -261,7 +260,6 @@ fn forge_all(app_info: &str) {
 /// The tokens of the installation under another portal's name, where they are confirmed by a renewal:
 /// the pair in the store still works afterwards.
 #[test]
-#[ignore = "the tokens are used up: is_known in src/provider/confirm.rs"]
 fn a_request_in_anothers_name_does_not_use_up_the_tokens() {
     for app_info in ["full", "bare"] {
         let stage = Stage::new(HAND, &json!({"portals": 3, "app_info": app_info}));

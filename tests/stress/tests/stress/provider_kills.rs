@@ -462,6 +462,43 @@ fn a_child_of_a_busy_process_says_that_it_cannot_report() {
     assert!(refusals > 0, "no child was forked during a report");
 }
 
+/// The same processes, and none is killed: no pair of tokens is lost or renewed twice. Longer with
+/// `B24_RENEW_SECONDS`.
+#[test]
+fn processes_that_nobody_kills_renew_each_pair_once() {
+    let stage = Stage::new(
+        HAND,
+        &json!({"portals": PORTALS, "expires_in": 2, "oauth_latency_ms": 30, "latency_ms": 20, "log": 0}),
+    );
+    let journals = Directory::new("renew-journals");
+    let options = vec![("timeout_ms", "4000"), ("workers", "4")];
+    let mut hand = stage.hand(&options);
+    stage.install(&mut hand, 0..PORTALS);
+    hand.end();
+    let start = SystemTime::now().duration_since(UNIX_EPOCH);
+    let start = start.expect("a time").as_millis();
+    let mut fleet = Fleet {
+        stage: &stage,
+        journals: &journals,
+        start: u64::try_from(start).expect("a time"),
+        seed: 1,
+        children: Vec::new(),
+        options: options.clone(),
+    };
+    fleet.fill();
+    std::thread::sleep(Duration::from_secs(number_of("B24_RENEW_SECONDS", 6)));
+    let counts = stage.portal.seen();
+    while !fleet.children.is_empty() {
+        fleet.kill(0);
+    }
+    println!(
+        "{} renewals for {PORTALS} portals by 8 processes, {} of them with a used token",
+        counts.renewals, counts.spent_tokens
+    );
+    assert_eq!((counts.spent_tokens, counts.bad), (0, Vec::new()));
+    assert!(counts.renewals > 20, "nothing was renewed");
+}
+
 /// All at once, and nobody else has the store open: one of them repairs its log, and the others wait.
 #[test]
 fn processes_that_open_a_store_at_once_wait_for_each_other() {
