@@ -279,7 +279,7 @@ class Bench:
             "receipts_mb": many_receipts["peak_kb"] / 1000,
         }
 
-    def size(self) -> dict[str, float]:
+    def size(self) -> dict[str, int]:
         """The stripped C library, with and without the feature `provider`."""
         without = self.out / "without"
         command = ("cargo", "build", "--locked", "--quiet", "--release", "--no-default-features")
