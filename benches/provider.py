@@ -23,6 +23,8 @@ from b24_portal import Portal  # noqa: E402
 
 PROCESSES, WORKERS = 8, 8
 LATENCY, RATE = 150, {"x": 50, "y": 2}
+# How many bytes the stripped C library may have.
+SIZES = {"all": 4_500_000, "without provider": 2_800_000}
 
 
 def quantile(values: list[float], share: float) -> float:
@@ -277,7 +279,7 @@ class Bench:
             "receipts_mb": many_receipts["peak_kb"] / 1000,
         }
 
-    def size(self) -> dict[str, float]:
+    def size(self) -> dict[str, int]:
         """The stripped C library, with and without the feature `provider`."""
         without = self.out / "without"
         command = ("cargo", "build", "--locked", "--quiet", "--release", "--no-default-features")
@@ -287,7 +289,11 @@ class Bench:
             "all": self.library,
             "without provider": without / "release" / self.library.name,
         }
-        return {name: stripped(library, self.out) for name, library in libraries.items()}
+        sizes = {name: stripped(library, self.out) for name, library in libraries.items()}
+        # Unlike times, they do not depend on what else the machine does.
+        if large := {name: size for name, size in sizes.items() if size > SIZES[name]}:
+            raise SystemExit(f"the C library is too large: {large}, and at most {SIZES}")
+        return sizes
 
 
 def targets(of: dict[str, Any], at_most: Callable[[str, float, float], None]) -> None:
