@@ -30,6 +30,9 @@ const SLICE: i64 = 1000;
 /// How much of it is done at a time.
 const SLICES: usize = 20;
 
+/// A part of the housekeeping.
+type Step = fn(&Housekeeping<'_>) -> Result<(), Error>;
+
 /// The housekeeping of a round.
 pub(super) struct Housekeeping<'d> {
     pub(super) context: &'d Context,
