@@ -575,3 +575,26 @@ fn a_portal_that_has_failed_is_not_held_when_it_is_installed_again_meanwhile() {
     assert_eq!(provider.inspect().unwrap()[0].state, "active");
     assert_eq!(stage.portal.messages()[format!("{CODE}|m1")], "sent");
 }
+
+#[test]
+fn a_renewal_that_names_another_portal_does_not_move_this_one() {
+    let stage = Stage::new(Settings::default());
+    let provider = stage.open();
+    let member = stage.install(&provider, json!({})).unwrap();
+    let member = member.member_id();
+    let address = provider.inspect().unwrap()[0].client_endpoint.clone();
+    let other = format!(
+        "https://other.bitrix24.test:{}/rest/",
+        stage.portal.https_port()
+    );
+    stage
+        .portal
+        .set(&json!({"expired": true, "member_id": "b".repeat(32), "client_endpoint": other}))
+        .unwrap();
+    provider.report(member, CODE, "m1", "sent", None).unwrap();
+    provider.drain(Duration::from_secs(1)).unwrap();
+    assert_eq!(stage.portal.seen().renewals, 1);
+    assert_eq!(provider.inspect().unwrap()[0].client_endpoint, address);
+    let elsewhere = |entry: &b24_portal::LogEntry| entry.host.starts_with("other.");
+    assert!(!stage.portal.seen().log.iter().any(elsewhere));
+}

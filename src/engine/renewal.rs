@@ -439,9 +439,17 @@ fn requester_with(installation: &Installation, stale: &Credentials) -> Requester
 fn credentials(installation: &Installation, stale: &Credentials, renewed: Renewed) -> Credentials {
     let or_former =
         |new: String, former: &String| if new.is_empty() { former.clone() } else { new };
+    // A portal is renamed and keeps its id. With the id of another one the address is another's too, and
+    // what is meant for this portal must not go there.
+    let known = &stale.tokens.member_id;
+    let is_anothers =
+        !known.is_empty() && !renewed.member_id.is_empty() && renewed.member_id != *known;
+    if is_anothers {
+        log::error!(target: LOG, "portal={} the authorization server says that its tokens are another portal's; its address is not used", installation.portal);
+    }
     let endpoint = Origin::parse(&renewed.client_endpoint)
         .ok()
-        .filter(|origin| installation.accepts(origin))
+        .filter(|origin| !is_anothers && installation.accepts(origin))
         .map(|origin| origin.client_endpoint());
     Credentials {
         tokens: Tokens {
