@@ -30,6 +30,9 @@ const SLICE: i64 = 1000;
 /// How much of it is done at a time.
 const SLICES: usize = 20;
 
+/// A part of the housekeeping.
+type Step = fn(&Housekeeping<'_>) -> Result<(), Error>;
+
 /// The housekeeping of a round.
 pub(super) struct Housekeeping<'d> {
     pub(super) context: &'d Context,
@@ -41,11 +44,22 @@ pub(super) struct Housekeeping<'d> {
 }
 
 impl Housekeeping<'_> {
+    /// Begins with any of the steps, so that each has its turn although drains are short.
     pub(super) fn run(&self) -> Result<(), Error> {
-        give_up(self)?;
-        forget(self)?;
-        self.context.resume_deliveries(self.cancel)?;
-        use_idle_pairs(self)
+        const STEPS: [Step; 4] = [
+            give_up,
+            forget,
+            |round| round.context.resume_deliveries(round.cancel),
+            use_idle_pairs,
+        ];
+        let first = fastrand::usize(0..STEPS.len());
+        STEPS
+            .iter()
+            .cycle()
+            .skip(first)
+            .take(STEPS.len())
+            .take_while(|_| !(self.is_over)())
+            .try_for_each(|step| step(self))
     }
 
     fn transact<T>(
