@@ -173,6 +173,19 @@ impl KnownTokens {
         keys.iter().map(|key| key.0).collect()
     }
 
+    /// Whether this process has replaced one pair of an installation by the other, or by one that led
+    /// to it.
+    pub(crate) fn has_replaced(
+        &self,
+        key: InstallationKey,
+        former: InstallationKey,
+        newest: InstallationKey,
+    ) -> bool {
+        let mut known = self.lock();
+        let keys = &known.get_or_make(key).keys;
+        former != newest && keys.contains(&former) && keys.back() == Some(&newest)
+    }
+
     /// The renewals that are under way.
     pub(crate) fn pending(&self) -> Vec<Arc<PendingRenewal>> {
         let known = self.lock();
@@ -350,6 +363,17 @@ mod tests {
             known.note(name(&old), name(&new), &new, None);
             known.finish(name(&old));
         }
+    }
+
+    #[test]
+    fn a_pair_that_was_replaced_here_is_known() {
+        let known = KnownTokens::default();
+        let key = |name| InstallationKey(fingerprint("app", name));
+        known.note(key("1"), key("2"), &pair(2), None);
+        assert!(known.has_replaced(key("1"), key("1"), key("2")));
+        assert!(!known.has_replaced(key("1"), key("2"), key("1")));
+        assert!(!known.has_replaced(key("1"), key("2"), key("2")));
+        assert!(!known.has_replaced(key("1"), key("another process's"), key("2")));
     }
 
     #[test]

@@ -179,7 +179,13 @@ impl RenewalTask {
             let client_id = &installation.settings.client_id;
             let by_host_alone = stale.tokens.refresh_token.is_empty()
                 && record.credentials.tokens.access_token != stale.tokens.access_token;
-            if by_host_alone || record.replaces(client_id, &stale) {
+            // It could not be stored then.
+            let is_former = known_tokens(&self.process).has_replaced(
+                self.key,
+                installation.key_of(&record.credentials),
+                installation.key_of(&stale),
+            );
+            if by_host_alone || (!is_former && record.replaces(client_id, &stale)) {
                 stale = record.credentials.clone();
                 if stale.are_good_after(newest) {
                     log::debug!(target: LOG, "portal={} uses a token that another process renewed", installation.portal);

@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// How often it is looked whether somebody else has renewed the tokens.
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
+/// How long after a failure of the store it is tried again.
+const TRY_AGAIN: Duration = Duration::from_millis(200);
 /// How long giving a lease back may take. Otherwise it ends by itself.
 const GIVE_BACK_WITHIN: Duration = Duration::from_secs(5);
 
@@ -262,6 +264,26 @@ impl Leased<'_> {
         }
     }
 
+    /// The same again and again, if the store fails for a while: what was renewed exists nowhere else,
+    /// and others would use the pair that is spent.
+    fn run_surely<T>(
+        &self,
+        call: &CallContext,
+        mut work: impl FnMut(&mut dyn Transaction) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        loop {
+            match self.run(call, &mut work) {
+                Err(error) if error.passing => {
+                    log::warn!(target: LOG, "renewed tokens are not stored yet: {error}");
+                    if call.sleep(TRY_AGAIN).is_err() {
+                        return Err(error);
+                    }
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
     fn has_lost() -> StoreError {
         StoreError::of_database(
             Path::new(""),
@@ -329,7 +351,7 @@ impl LockedInstallation for Leased<'_> {
         let place = &self.tokens.place;
         let sealed = store.seal(fresh, &place.bound_to())?;
         let mark = mark_of(&store.client_id, &fresh.tokens.refresh_token);
-        self.run(call, |transaction| {
+        self.run_surely(call, |transaction| {
             let now = transaction.now();
             let member_id = match place {
                 Place::Installation(member_id) => member_id,
@@ -368,11 +390,15 @@ impl LockedInstallation for Leased<'_> {
 impl Drop for Leased<'_> {
     fn drop(&mut self) {
         let place = &self.tokens.place;
-        let given_back = self.run(&short_call(), |transaction| {
+        let give_back = |transaction: &mut dyn Transaction| {
             let values = [place.key(), self.lease_id.into()];
             transaction.execute(place.statements().give_back, &values)
-        });
-        if let Err(error) = given_back {
+        };
+        // Otherwise nobody can renew the tokens for as long as the lease lasts.
+        let outcome = self
+            .run(&short_call(), give_back)
+            .or_else(|_| self.run(&short_call(), give_back));
+        if let Err(error) = outcome {
             log::warn!(target: LOG, "a renewal's lease ends by itself: {error}");
         }
     }

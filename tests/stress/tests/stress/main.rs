@@ -20,6 +20,8 @@ mod processes;
 #[cfg(unix)]
 mod provider_forged;
 #[cfg(unix)]
+mod provider_installations;
+#[cfg(unix)]
 mod provider_kills;
 #[cfg(unix)]
 mod provider_receipts;
