@@ -714,7 +714,12 @@ fn set_durability(connection: &Connection, durability: Durability) -> rusqlite::
 fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(
         error.sqlite_error_code(),
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+        Some(
+            ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                // It gives up waiting for a process that stands still.
+                | ErrorCode::FileLockingProtocolFailed
+        )
     )
 }
 
