@@ -19,6 +19,7 @@ use crate::protocol::fields::Fields;
 use crate::store::database::{Access, Transaction, parameters};
 use crate::store::installations::{self, InstallationState, StoredInstallation, Verifier, mark_of};
 use crate::store::shared_tokens::Place;
+use crate::store::token_record::TokenRecord;
 use crate::store::token_store::StoreError;
 use crate::values::LOG;
 use crate::values::address::Origin;
@@ -59,6 +60,10 @@ struct Claim {
     token_hash: String,
     /// When the portal says that the installation was made, in Unix time.
     ts: i64,
+    /// The mark of the stored pair, if this one is known to have replaced it. That one is spent, and
+    /// asking with it could lose both.
+    #[serde(default)]
+    replaced: Option<i64>,
 }
 
 impl Claim {
@@ -284,6 +289,7 @@ impl Context {
             member_id: request.member_id().to_owned(),
             token_hash: hash_of(request.auth("application_token")),
             ts: ts.unwrap_or_else(|| unix_now() - CLOCK_SLACK),
+            replaced: None,
         };
         self.deliver(&pair, &claim, process, call)
     }
@@ -332,21 +338,35 @@ impl Context {
             member_id: member("member_id").to_owned(),
             token_hash: hash_of(token),
             ts: unix_now() - CLOCK_SLACK,
+            replaced: None,
         };
         self.deliver(&pair, &claim, &process, &self.call(&process))
     }
 
     /// Installs tokens of a `state_dir`, which this machine has used itself.
-    pub(super) fn install_pair(&self, pair: &Credentials) -> Result<(), Error> {
+    pub(super) fn install_record(&self, record: &TokenRecord) -> Result<(), Error> {
         let process = Process::current();
         let _active = process.enter();
+        let call = self.call(&process);
+        let pair = &record.credentials;
+        let client_id = &self.settings.client_id;
+        // The store has an older one if it was moved before, and then renewed in the directory.
+        let stored = self.look_up(&call, &pair.tokens.member_id)?;
+        let replaced = stored
+            .and_then(|stored| stored.pair)
+            .map(|stored| stored.tokens.refresh_token)
+            .filter(|stored| {
+                *stored != pair.tokens.refresh_token && record.knows(client_id, stored)
+            })
+            .map(|stored| mark_of(client_id, &stored));
         let claim = Claim {
             from: Bringer::Host,
             member_id: pair.tokens.member_id.clone(),
             token_hash: String::new(),
             ts: 0,
+            replaced,
         };
-        self.deliver(pair, &claim, &process, &self.call(&process))
+        self.deliver(pair, &claim, &process, &call)
     }
 
     /// Confirms a pair and stores it. What is known already succeeds without effect.
@@ -497,7 +517,13 @@ impl Context {
                 client_endpoint: confirmed.pair.tokens.client_endpoint.clone(),
                 ..stored
             };
-            if !self.works(member_id, &stored)? {
+            let mark = stored
+                .pair
+                .as_ref()
+                .map(|pair| mark_of(&self.settings.client_id, &pair.tokens.refresh_token));
+            if claim.replaced.is_some() && claim.replaced == mark {
+                replaces = Some(stored.generation);
+            } else if !self.works(member_id, &stored)? {
                 // Its renewal may have been tried, which changes the number.
                 let present = self.look_up(call, member_id)?;
                 replaces = present.map(|present| present.generation);

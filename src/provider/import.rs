@@ -30,11 +30,11 @@ impl Context {
         let process = Process::current();
         let _active = process.enter();
         let call = self.call_of(&process, &self.cancel, WITHIN);
-        let moved = move_tokens(path, &self.settings.client_id, &call, |pair| {
-            if pair.tokens.refresh_token.is_empty() {
+        let moved = move_tokens(path, &self.settings.client_id, &call, |record| {
+            if record.credentials.tokens.refresh_token.is_empty() {
                 return Ok(false);
             }
-            match self.install_pair(pair) {
+            match self.install_record(record) {
                 Ok(()) => Ok(true),
                 // Some files do not say whose they are.
                 Err(error) if error.kind() == ErrorKind::AccessDenied => {

@@ -10,8 +10,6 @@ use super::token_store::{InstallationQuery, LockError, LockedInstallation, Store
 use crate::process::cancellation::CallContext;
 use crate::values::address::Origin;
 use crate::values::rate::{Level, Rate};
-#[cfg(feature = "provider")]
-use crate::values::tokens::Credentials;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,13 +19,13 @@ pub(crate) fn open(path: &Path) -> Result<Arc<dyn Store>, StoreError> {
 }
 
 /// Moves the tokens of an application's installations elsewhere: `keep` gets each newest pair, while
-/// nobody else can renew it, and returns whether it has kept it. Returns how many were moved.
+/// nobody else can renew it, with what is known of those before it, and returns whether it has kept it. Returns how many were moved.
 #[cfg(feature = "provider")]
 pub(crate) fn move_tokens<E: From<LockError>>(
     path: &Path,
     client_id: &str,
     call: &CallContext,
-    mut keep: impl FnMut(&Credentials) -> Result<bool, E>,
+    mut keep: impl FnMut(&TokenRecord) -> Result<bool, E>,
 ) -> Result<usize, E> {
     let storage = |error| E::from(LockError::Storage(error));
     let directory = StateDir::open_present(path).map_err(storage)?;
@@ -45,8 +43,8 @@ pub(crate) fn move_tokens<E: From<LockError>>(
         let Some(record) = locked.record() else {
             continue;
         };
-        let newest = record.credentials.clone();
-        if keep(&newest)? {
+        let record = record.clone();
+        if keep(&record)? {
             locked.move_to_store().map_err(storage)?;
             moved += 1;
         }

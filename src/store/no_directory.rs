@@ -1,12 +1,12 @@
 //! Takes the place of the state directory on systems that have none yet.
 
 #[cfg(feature = "provider")]
+use super::token_record::TokenRecord;
+#[cfg(feature = "provider")]
 use super::token_store::LockError;
 use super::token_store::{Store, StoreError};
 #[cfg(feature = "provider")]
 use crate::process::cancellation::CallContext;
-#[cfg(feature = "provider")]
-use crate::values::tokens::Credentials;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub(crate) fn move_tokens<E: From<LockError>>(
     path: &Path,
     _: &str,
     _: &CallContext,
-    _: impl FnMut(&Credentials) -> Result<bool, E>,
+    _: impl FnMut(&TokenRecord) -> Result<bool, E>,
 ) -> Result<usize, E> {
     let error = StoreError::new(path, "there is none on this system");
     Err(LockError::Storage(error).into())

@@ -217,3 +217,68 @@ fn many_processes_and_threads_renew_once() {
     }
     assert_eq!(stage.portal.seen().renewal_requests, 1);
 }
+
+/// The first import is killed after the pair is in the store and before the directory says so. A client
+/// of the directory then renews, so that the store's pair is spent.
+#[test]
+fn an_import_that_was_interrupted_can_be_done_again() {
+    let stage = stage(1);
+    let state_dir = stage.store().with_file_name("state");
+    let mut config = b24_messageservice::Config::new();
+    let options = stage.options(&[]);
+    for (name, value) in &options {
+        if [
+            "client_id",
+            "client_secret",
+            "oauth_url",
+            "ca_file",
+            "resolve",
+            "proxy",
+        ]
+        .contains(&name.as_str())
+        {
+            config
+                .set(name, value)
+                .unwrap_or_else(|fault| panic!("{fault}"));
+        }
+    }
+    let tokens = stage.portal.tokens_of(&host(0));
+    let token = |name: &str| tokens[name].as_str().unwrap_or_default().to_owned();
+    config
+        .portal(&format!("{}:{}", host(0), stage.portal.https_port()))
+        .access_token(&token("access_token"))
+        .refresh_token(&token("refresh_token"))
+        .state_dir(&state_dir);
+    let client = b24_messageservice::Client::new(&config).unwrap_or_else(|fault| panic!("{fault}"));
+    let expire_and_use = || {
+        set(&stage, &json!({"expired": true}));
+        let used = client.sender_list();
+        assert!(used.is_ok(), "{used:?}");
+    };
+    expire_and_use();
+
+    let files: Vec<_> = std::fs::read_dir(&state_dir)
+        .into_iter()
+        .flatten()
+        .filter_map(|file| Some(file.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|kind| kind == "tokens"))
+        .filter_map(|path| Some((path.clone(), std::fs::read(path).ok()?)))
+        .collect();
+    assert_eq!(files.len(), 1);
+    let import = || {
+        let mut hand = stage.hand(&[]);
+        let order = json!(["import", state_dir]);
+        let imported = hand.done(&order);
+        hand.end();
+        imported
+    };
+    assert_eq!(import(), 1);
+    for (path, content) in &files {
+        assert!(std::fs::write(path, content).is_ok());
+    }
+    expire_and_use();
+    set(&stage, &json!({"expired": true}));
+    assert_eq!(import(), 1);
+    assert!(works(&stage), "the installation is lost");
+    assert_eq!(stage.portal.seen().spent_tokens, 0);
+}
