@@ -283,12 +283,13 @@ impl Context {
         call: &CallContext,
     ) -> Result<(), Error> {
         let pair = pair_of(|name| request.auth(name))?;
-        let ts = request.get("ts").and_then(|ts| ts.parse().ok());
+        let ts: Option<i64> = request.get("ts").and_then(|ts| ts.parse().ok());
         let claim = Claim {
             from: Bringer::Request,
             member_id: request.member_id().to_owned(),
             token_hash: hash_of(request.auth("application_token")),
-            ts: ts.unwrap_or_else(|| unix_now() - CLOCK_SLACK),
+            // It came by now: a time further on would have every later uninstallation ignored.
+            ts: ts.map_or_else(|| unix_now() - CLOCK_SLACK, |ts| ts.min(unix_now())),
             replaced: None,
         };
         self.deliver(&pair, &claim, process, call)
