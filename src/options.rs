@@ -283,8 +283,8 @@ pub static CALLBACKS: &[CallbackRow] = &[
     CallbackRow {
         name: "on_interrupt",
         bindings: &["Rust"],
-        documentation: "Called when a signal ends a wait: `true` ends the call with `CANCELLED`. The \
-                        Python module uses it for Ctrl-C.",
+        documentation: "Called when a signal ends a wait, and every 256 ms of one: `true` ends the \
+                        call with `CANCELLED`. The Python module uses it for Ctrl-C.",
     },
 ];
 
@@ -397,7 +397,8 @@ impl Config {
         self
     }
 
-    /// Sets a function that is called on the waiting thread when a signal ends a wait. If it
+    /// Sets a function that is called on the waiting thread when a signal ends a wait, and every
+    /// 256 ms of a longer one, since a signal that came just before a wait has not ended it. If it
     /// returns `true`, the call ends with [`Cancelled`](ErrorKind::Cancelled). Without such a
     /// function, the wait continues after a signal.
     pub fn on_interrupt(

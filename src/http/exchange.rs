@@ -93,12 +93,20 @@ impl Exchange {
         })
     }
 
+    /// Asks the host program about signals, if it is time to.
+    pub(super) fn check_signals() -> io::Result<()> {
+        if Self::with(|exchange| exchange.call.is_signal_check_due())? {
+            Self::call()?.interrupted();
+        }
+        Ok(())
+    }
+
     /// Who is calling.
     pub(super) fn client_id(&self) -> u64 {
         self.call.client_id()
     }
 
-    /// How long the current step may still wait. If it may not, the call itself knows the reason; this
+    /// How long the current step may wait now. If it may not, the call itself knows the reason; this
     /// kind of error is never tried again.
     pub(super) fn time_left(&self) -> io::Result<Duration> {
         let left = self.until.saturating_duration_since(Instant::now());
@@ -107,7 +115,7 @@ impl Exchange {
                 "it was not ready within connect_timeout_ms",
             ))
         } else {
-            Ok(left)
+            Ok(self.call.one_wait(left))
         }
     }
 

@@ -128,6 +128,9 @@ fn connect(
     let mut next_at = Instant::now();
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     loop {
+        if call.is_signal_check_due() {
+            call.interrupted();
+        }
         let left = call.remaining();
         if left.is_zero() || call.is_cancelled() {
             return Err(match attempts.first() {
@@ -159,7 +162,7 @@ fn connect(
             .map(|attempt| PollFd::new(&attempt.socket, PollFlags::OUT))
             .collect();
         polled.push(PollFd::from_borrowed_fd(event.descriptor(), PollFlags::IN));
-        match poll(&mut polled, left) {
+        match poll(&mut polled, call.one_wait(left)) {
             Err(Errno::INTR) => {
                 call.interrupted();
                 continue;
@@ -276,6 +279,7 @@ impl Read for TcpWire {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let mut exact = false;
         loop {
+            Exchange::check_signals()?;
             let left = Exchange::with(Exchange::time_left_for_answer)??;
             let timeout = timeout(left, exact);
             if self.read_timeout != Some(timeout) {
@@ -297,6 +301,7 @@ impl Write for TcpWire {
         self.socket.user.store(user, Ordering::SeqCst);
         let mut exact = false;
         loop {
+            Exchange::check_signals()?;
             let left = Exchange::with(|exchange| exchange.time_left())??;
             let timeout = timeout(left, exact);
             if self.write_timeout != Some(timeout) {

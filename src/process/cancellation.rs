@@ -80,6 +80,9 @@ struct Shared {
     waits: Local<Waits>,
     epoch: u64,
     interrupted: AtomicBool,
+    began: Instant,
+    /// When the host program was last asked about signals, in milliseconds since the beginning.
+    asked_ms: AtomicU64,
 }
 
 impl CallContext {
@@ -103,6 +106,8 @@ impl CallContext {
                 waits: WAITS.of(process),
                 epoch,
                 interrupted: AtomicBool::new(false),
+                began: now,
+                asked_ms: AtomicU64::new(0),
             }),
         }
     }
@@ -190,6 +195,7 @@ impl CallContext {
     /// call to end. It ends as well in a child that a handler of the signal has forked, because the
     /// answer belongs to the parent.
     pub(crate) fn interrupted(&self) -> bool {
+        self.shared.asked_ms.store(self.age_ms(), Ordering::Relaxed);
         let asked = self.shared.cancel.on_interrupt.as_ref();
         let stop = asked.is_some_and(|ask| ask()) || !self.shared.process.is_current();
         if stop {
@@ -198,12 +204,37 @@ impl CallContext {
         stop
     }
 
+    /// How long one system call may wait when `left` is left. If the host program handles signals,
+    /// not longer than until it is asked again.
+    pub(crate) fn one_wait(&self, left: Duration) -> Duration {
+        match self.shared.cancel.on_interrupt {
+            Some(_) => left.min(SIGNAL_CHECK),
+            None => left,
+        }
+    }
+
+    /// Whether the host program is to be asked about signals again, by [`Self::interrupted`]. To be
+    /// looked at before every wait, since a signal that came before one does not end it.
+    pub(crate) fn is_signal_check_due(&self) -> bool {
+        self.shared.cancel.on_interrupt.is_some() && {
+            let asked = self.shared.asked_ms.load(Ordering::Relaxed);
+            Duration::from_millis(self.age_ms().saturating_sub(asked)) >= SIGNAL_CHECK
+        }
+    }
+
+    fn age_ms(&self) -> u64 {
+        u64::try_from(self.shared.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Waits until `event` is notified or the time `until` has come. Returns whether it was
     /// notified.
     pub(crate) fn wait(&self, event: &Arc<Event>, until: Instant) -> Result<bool, Interrupt> {
         let _registered = self.listen(event);
         let until = until.min(self.deadline);
         loop {
+            if self.is_signal_check_due() {
+                self.interrupted();
+            }
             if self.is_cancelled() {
                 return Err(Interrupt::Cancelled);
             }
@@ -218,7 +249,7 @@ impl CallContext {
                     Ok(false)
                 };
             }
-            if event.park(left) == Parked::Interrupted && self.interrupted() {
+            if event.park(self.one_wait(left)) == Parked::Interrupted && self.interrupted() {
                 return Err(Interrupt::Cancelled);
             }
         }
@@ -231,6 +262,10 @@ impl CallContext {
         self.wait(&event, until).map(drop)
     }
 }
+
+/// How often the host program is asked about signals during a long wait. A power of two, as the
+/// timeouts of sockets are.
+const SIGNAL_CHECK: Duration = Duration::from_millis(256);
 
 const FAR_AWAY: Duration = Duration::from_secs(365 * 24 * 3600);
 

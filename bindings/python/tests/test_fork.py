@@ -139,11 +139,16 @@ def test_a_fork_while_a_thread_renews(portal: Portal) -> None:
 def test_a_signal_handler_forks_amid_a_call(portal: Portal) -> None:
     """The answer is the parent's: the call ends in the child, which then makes its own."""
     client = portal.client()
-    portal.fault("slow_header", ms_per_byte=3)
+    portal.fault("slow_header", ms_per_byte=8)
     parent = os.getpid()
     children = []
-    before = signal.signal(signal.SIGALRM, lambda *_: children.append(os.fork()))
-    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    before = signal.signal(signal.SIGUSR1, lambda *_: children.append(os.fork()))
+
+    def signal_amid_the_call() -> None:
+        portal.wait(requests=1)
+        os.kill(parent, signal.SIGUSR1)
+
+    watcher = forked(signal_amid_the_call)
     try:
         send(client, "once")
         ended = False
@@ -155,7 +160,8 @@ def test_a_signal_handler_forks_amid_a_call(portal: Portal) -> None:
         except BaseException:
             ended = False
         os._exit(0 if ended else 1)
-    signal.signal(signal.SIGALRM, before)
+    signal.signal(signal.SIGUSR1, before)
+    done(watcher)
     assert not ended
     for child in children:
         done(child)

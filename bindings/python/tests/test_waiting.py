@@ -283,6 +283,31 @@ def test_ctrl_c_ends_the_wait_for_renewals(portal: Portal) -> None:
     assert portal.seen()["renewals"] == 0
 
 
+@pytest.mark.parametrize("fault", ["hang", "drip", "renewal"])
+def test_a_signal_between_two_waits_ends_the_call(portal: Portal, fault: str) -> None:
+    """It has ended no system call, so only asking for it finds it."""
+    if fault == "renewal":
+        portal.set(expired=True, oauth_latency_ms=60_000)
+    else:
+        portal.fault(fault, **({"ms_per_byte": 20} if fault == "drip" else {}))
+    client = Client(**portal.renewable(timeout=20))
+
+    def ctrl_c() -> None:
+        portal.wait(1, renewal_requests=int(fault == "renewal"))
+        _thread.interrupt_main()
+
+    began = time.monotonic()
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(ctrl_c)
+        with pytest.raises(KeyboardInterrupt):
+            client.message_status_update(*UPDATE)
+        done.result()
+    took = time.monotonic() - began
+    print(f"KeyboardInterrupt after {took:.2f} s of at most 20")
+    assert took < 20, "it came when the deadline ended the call"
+    portal.release()
+
+
 @linux
 def test_the_client_works_on_after_ctrl_c(portal: Portal) -> None:
     client = portal.client()
