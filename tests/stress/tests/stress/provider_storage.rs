@@ -353,7 +353,10 @@ fn files_that_may_not_be_used_are_said() {
     fs::copy(stage.portal.ca_file(), &certificate).expect("a copy");
     fs::set_permissions(&certificate, fs::Permissions::from_mode(0o644)).expect("chmod");
     let program = stage.directory.join("program");
-    fs::copy(HAND, &program).expect("a copy");
+    // By a process of its own: a child that another test starts meanwhile would inherit the file
+    // that is being written, and a program that is being written cannot be started.
+    let copied = Command::new("cp").arg(HAND).arg(&program).status();
+    assert!(copied.expect("cp").success(), "a copy");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("chmod");
     let start = || {
         let path = certificate.display().to_string();
