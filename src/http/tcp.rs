@@ -128,9 +128,7 @@ fn connect(
     let mut next_at = Instant::now();
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     loop {
-        if call.is_signal_check_due() {
-            call.interrupted();
-        }
+        call.check_signals();
         let left = call.remaining();
         if left.is_zero() || call.is_cancelled() {
             return Err(match attempts.first() {

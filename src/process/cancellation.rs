@@ -222,6 +222,13 @@ impl CallContext {
         }
     }
 
+    /// Asks the host program about signals, if it is time to.
+    pub(crate) fn check_signals(&self) {
+        if self.is_signal_check_due() {
+            self.interrupted();
+        }
+    }
+
     fn age_ms(&self) -> u64 {
         u64::try_from(self.shared.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
@@ -232,9 +239,7 @@ impl CallContext {
         let _registered = self.listen(event);
         let until = until.min(self.deadline);
         loop {
-            if self.is_signal_check_due() {
-                self.interrupted();
-            }
+            self.check_signals();
             if self.is_cancelled() {
                 return Err(Interrupt::Cancelled);
             }

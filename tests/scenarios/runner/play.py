@@ -253,6 +253,8 @@ class Play:
             return self.provider.restart(step["restart"])
         elif "clock" in step:
             return self.provider.restart("", ahead=step["clock"])
+        elif "meta" in step:
+            self.provider.set_meta(step["meta"])
         elif "check" in step:
             return self.check(step["check"])
         else:

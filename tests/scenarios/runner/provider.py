@@ -263,6 +263,13 @@ class ProviderSteps:
                 moved = f"{boot} {int(offset) + seconds * 1000}"
                 database.execute("UPDATE b24_meta SET value = ? WHERE name = 'clock'", [moved])
 
+    def set_meta(self, values: dict[str, str]) -> None:
+        """Changes what the row's store says of itself."""
+        path = f"{self.play.names['{tmp}']}/b24.db"
+        with closing(sqlite3.connect(path)) as database, database:
+            for name, value in values.items():
+                database.execute("UPDATE b24_meta SET value = ? WHERE name = ?", [value, name])
+
     def write(self, step: Json) -> None:
         """Makes a file, with the mode that a step says."""
         path, text = step["write"]

@@ -71,6 +71,7 @@ STEPS = {
     "vocabulary": OF_A_CLIENT,
     "restart": set(),
     "clock": set(),
+    "meta": set(),
     "spend": set(),
 }
 
