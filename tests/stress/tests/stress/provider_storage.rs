@@ -45,7 +45,8 @@ fn check(error: &Value, kind: &str, retryable: bool, parts: &[&str]) {
 fn all_arrive<'a>(stage: &Stage, hand: &mut Hand, messages: impl IntoIterator<Item = &'a str>) {
     // After many failures it would wait for long.
     hand.done(&json!(["resume", member(0)]));
-    for _ in 0..40 {
+    // A drain that could not note how a request ended leaves a lease of 35 s.
+    for _ in 0..150 {
         if hand.done(&json!(["drain", 300]))["waiting"] == 0 {
             break;
         }
