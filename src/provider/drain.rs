@@ -13,13 +13,14 @@ use crate::process::pending::Pending;
 use crate::process::per_process::{PerProcess, Process};
 use crate::process::signals::without_signals;
 use crate::store::database::{Access, Transaction};
+use crate::store::lane_lease::Lane;
 use crate::store::lanes::{self, Health};
 use crate::store::token_store::StoreError;
 use crate::values::LOG;
 use crate::values::error::Error;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// How often it is looked whether others have stored something.
@@ -31,9 +32,19 @@ const LEASES: Duration = Duration::from_secs(2);
 
 static DRAINS: PerProcess<Drains> = PerProcess::new();
 
-/// The drains that are under way in a process.
+/// The drains that are under way in a process, and what they could not give back.
 #[derive(Debug, Default)]
-struct Drains(Mutex<Vec<Running>>);
+struct Drains {
+    running: Mutex<Vec<Running>>,
+    kept_leases: Mutex<Vec<KeptLease>>,
+}
+
+/// A lease that nobody uses, since the store failed when it was to be given back.
+#[derive(Debug)]
+struct KeptLease {
+    context: Weak<Context>,
+    lane: Lane,
+}
 
 #[derive(Debug)]
 struct Running {
@@ -85,7 +96,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Ends the drains of a provider early.
 pub(super) fn cancel(context: &Context, process: &Arc<Process>) {
-    let cancels: Vec<_> = lock(&DRAINS.of(process).0)
+    let cancels: Vec<_> = lock(&DRAINS.of(process).running)
         .iter()
         .filter(|drain| drain.provider == number_of(context))
         .map(|drain| Arc::clone(&drain.cancel))
@@ -97,7 +108,7 @@ pub(super) fn cancel(context: &Context, process: &Arc<Process>) {
 
 /// Waits until no drain of a provider is under way.
 pub(super) fn wait_for_all(context: &Context, process: &Arc<Process>, call: &CallContext) {
-    let all: Vec<_> = lock(&DRAINS.of(process).0)
+    let all: Vec<_> = lock(&DRAINS.of(process).running)
         .iter()
         .filter(|drain| drain.provider == number_of(context))
         .map(|drain| Arc::clone(&drain.ended))
@@ -115,7 +126,7 @@ pub(super) fn drain(context: &Arc<Context>, budget: Duration) -> Result<Totals, 
     let _active = process.enter();
     let cancel = Arc::new(CancelSource::new(context.on_interrupt.clone()));
     let ended = Arc::<Pending<()>>::default();
-    lock(&DRAINS.of(&process).0).push(Running {
+    lock(&DRAINS.of(&process).running).push(Running {
         provider: number_of(context),
         cancel: Arc::clone(&cancel),
         ended: Arc::clone(&ended),
@@ -186,7 +197,8 @@ impl Drop for Registered<'_> {
         if !self.process.is_current() {
             return;
         }
-        lock(&DRAINS.of(&self.process).0).retain(|drain| !Arc::ptr_eq(&drain.ended, self.ended));
+        lock(&DRAINS.of(&self.process).running)
+            .retain(|drain| !Arc::ptr_eq(&drain.ended, self.ended));
         self.ended.set(());
     }
 }
@@ -300,6 +312,7 @@ impl Drain {
                         settings: &self.settings,
                         counts: &self.counts,
                         is_over: &|| self.is_over(),
+                        keep_lease: &|lane| self.keep_lease(lane),
                     }
                     .serve(&member_id);
                     if health == Health::Suspect {
@@ -314,7 +327,7 @@ impl Drain {
                     is_over: &|| self.is_over(),
                 }
                 .run(),
-                Ok(Task::Leases) => self.end_dead_leases(),
+                Ok(Task::Leases) => self.end_kept_leases().and_then(|()| self.end_dead_leases()),
                 Ok(Task::Wait(until)) => self.pause(call, until),
                 Err(error) => Err(error),
             };
@@ -424,6 +437,40 @@ impl Drain {
     /// How many threads may wait for portals that have failed lately.
     fn most_suspects(&self) -> usize {
         (self.workers / 2).max(1)
+    }
+
+    fn keep_lease(&self, lane: Lane) {
+        if !self.process.is_current() {
+            // In a forked child it is still the parent's.
+            return;
+        }
+        let drains = DRAINS.of(&self.process);
+        let mut kept = lock(&drains.kept_leases);
+        // Those of a provider that was closed end by themselves.
+        kept.retain(|kept| kept.context.strong_count() > 0);
+        kept.push(KeptLease {
+            context: Arc::downgrade(&self.context),
+            lane,
+        });
+    }
+
+    /// Ends the leases that could not be given back.
+    fn end_kept_leases(&self) -> Result<(), Error> {
+        let drains = DRAINS.of(&self.process);
+        let next = || {
+            let mut kept = lock(&drains.kept_leases);
+            let is_mine = |kept: &KeptLease| kept.context.as_ptr() == Arc::as_ptr(&self.context);
+            let at = kept.iter().position(is_mine)?;
+            Some(kept.swap_remove(at).lane)
+        };
+        while let Some(lane) = next() {
+            let ended = self.transact(Access::Write, |transaction| lane.end_lease(transaction));
+            if let Err(error) = ended {
+                self.keep_lease(lane);
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// Ends the leases of processes that were killed.

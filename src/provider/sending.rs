@@ -44,6 +44,8 @@ pub(super) struct Sending<'d> {
     pub(super) counts: &'d Counts,
     /// Whether no further request may be made.
     pub(super) is_over: &'d dyn Fn() -> bool,
+    /// Takes a lane whose lease could not be given back.
+    pub(super) keep_lease: &'d dyn Fn(Lane),
 }
 
 impl Sending<'_> {
@@ -56,6 +58,15 @@ impl Sending<'_> {
         let Some(mut job) = begun else {
             return Ok(());
         };
+        let served = self.send_all(&mut job, taken_at);
+        if served.is_err() {
+            (self.keep_lease)(job.lane);
+        }
+        served
+    }
+
+    /// Makes requests while there is something to send.
+    fn send_all(&self, job: &mut Job, taken_at: Instant) -> Result<(), Error> {
         let mut leased_at = taken_at;
         for left in (0..REQUESTS_IN_A_ROW).rev() {
             // After a long stop of this process, somebody else may have the lane already.
@@ -72,9 +83,8 @@ impl Sending<'_> {
             }
             leased_at = Instant::now();
             let goes_on = left > 0 && !(self.is_over)();
-            let next = self.transact_surely(|transaction| {
-                self.settle(transaction, &mut job, &fates, goes_on)
-            })?;
+            let next =
+                self.transact_surely(|transaction| self.settle(transaction, job, &fates, goes_on))?;
             match next {
                 Some(due) => job.due = due,
                 None => return Ok(()),

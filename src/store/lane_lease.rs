@@ -234,6 +234,17 @@ impl Lane {
             .map(drop)
     }
 
+    /// Ends the lease without knowing what became of what was being sent.
+    pub(crate) fn end_lease(&self, transaction: &mut dyn Transaction) -> Result<(), StoreError> {
+        transaction
+            .execute(
+                "UPDATE b24_lane SET lease_until = 0, lease_owner = 0
+                 WHERE member_id = $1 AND lease_id = $2",
+                parameters![&self.member_id, self.lease_id],
+            )
+            .map(drop)
+    }
+
     /// The portal has failed. The lane waits, longer each time, or as long as the portal says.
     pub(crate) fn wait(
         &mut self,
