@@ -21,7 +21,7 @@ C_LIBRARY = [f"-L{TARGET / 'c/lib'}", f"-Wl,-rpath,{TARGET / 'c/lib'}", "-lb24_m
 
 def run(command: list[str | Path], limit: float = RUN_LIMIT_S, **options: Any) -> str:
     """Gives what the command has printed. If it fails, so does the test."""
-    done = subprocess.run(
+    done: subprocess.CompletedProcess[str] = subprocess.run(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
