@@ -212,7 +212,10 @@ def test_state_dir(place: Place, b24_portal: Portal) -> None:
     assert place.run("move_state_dir.py", str(state)) == "0 installations moved\n"
     place.do(["report", portal, CODE, "a", "delivered"], ["drain", 1])
     assert b24_portal.history() == {f"{CODE}|a": ["sent", "delivered"]}
-    with pytest.raises(InvalidConfig, match="moved to a provider.s store"), Client(**options) as client:
+    with (
+        pytest.raises(InvalidConfig, match="were moved to a provider"),
+        Client(**options) as client,
+    ):
         client.message_status_update(CODE, "b", "sent")
 
 
