@@ -12,6 +12,8 @@ PAGES = [
     *sorted(ROOT.glob("docs/*.md")),
     *sorted(ROOT.glob("bindings/*/README.md")),
 ]
+#: Its programs are run together.
+STORY = ROOT / "docs/first-provider.md"
 LINKED = list(
     dict.fromkeys(
         [

@@ -14,6 +14,8 @@ registers a sender must have reached it, whatever it does about errors. Shell sn
 by ``bash -n``, and their make targets looked up; settings and JSON are parsed. An HTML comment
 before a fence, ``<!-- not run: REASON -->``, leaves a snippet out: its test is skipped with this
 reason.
+
+The programs of docs/first-provider.md belong together; test_story.py runs them.
 """
 
 from __future__ import annotations
@@ -21,8 +23,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -30,9 +30,17 @@ from typing import Any
 
 import pytest
 from b24_portal import Portal
-from pages import ROOT, Snippet, snippets
+from pages import ROOT, STORY, Snippet, snippets
+from running import (
+    C_COMPILERS,
+    C_LIBRARY,
+    C_WARNINGS,
+    TARGET,
+    build_crate,
+    php_environment,
+    run,
+)
 
-TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
 REPORTS = re.compile(r"message_status_update|messageStatusUpdate")
 REGISTERS = re.compile(r"sender_add|senderAdd")
 SETTINGS = {
@@ -41,26 +49,8 @@ SETTINGS = {
     "client_id": "app.123",
     "client_secret": "CLIENT_SECRET",
 }
-RUN_LIMIT_S = 120
-BUILD_LIMIT_S = 900
 
 SNIPPETS = snippets()
-RUST = [snippet for snippet in SNIPPETS if snippet.language == "rust" and not snippet.reason]
-
-
-def run(command: list[str | Path], limit: float = RUN_LIMIT_S, **options: Any) -> None:
-    done = subprocess.run(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        timeout=limit,
-        check=False,
-        **options,
-    )
-    if done.returncode != 0:
-        pytest.fail(f"exit code {done.returncode}: {done.stdout[-3000:]}", pytrace=False)
 
 
 class Place:
@@ -85,19 +75,13 @@ def rust(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Snippet], Path]:
     """Builds all in one crate, because building the library takes most of the time."""
     crate = tmp_path_factory.mktemp("rust")
     (crate / "src/bin").mkdir(parents=True)
-    (crate / "Cargo.toml").write_text(
-        '[package]\nname = "snippets"\nversion = "0.0.0"\nedition = "2024"\n[workspace]\n'
-        f'[dependencies]\nb24-messageservice = {{ path = "{ROOT}" }}\n'
-    )
-    shutil.copy(ROOT / "Cargo.lock", crate / "Cargo.lock")
     # They get the address of the emulator when they are run.
     told = 'std::env::var("{}").unwrap().as_str()'
     options = f".resolve({told.format('RESOLVE')}).ca_file({told.format('CA_FILE')})"
     for number, snippet in enumerate(RUST):
         code = snippet.code.replace("Client::new(&config)", f"Client::new(config{options})")
         (crate / f"src/bin/documentation-snippet-{number}.rs").write_text(code, encoding="utf-8")
-    command: list[str | Path] = ["cargo", "build", "--quiet", "--offline", "--target-dir", TARGET]
-    run(command, BUILD_LIMIT_S, cwd=crate)
+    build_crate(crate, "snippets")
     return lambda snippet: TARGET / "debug" / f"documentation-snippet-{RUST.index(snippet)}"
 
 
@@ -113,14 +97,11 @@ def run_c(snippet: Snippet, place: Place) -> None:
         "}\n"
         "#define b24_client_new emulator_client_new\n",
     )
-    compiler, standard = ("cc", "c99") if snippet.language == "c" else ("c++", "c++17")
     source = place.write(f"snippet.{snippet.language}", snippet.code)
     program = place.directory / "snippet"
-    libraries = TARGET / "c/lib"
-    warnings = ["-Wall", "-Wextra", "-pedantic", "-Werror"]
     include: list[str | Path] = [f"-I{ROOT / 'include'}", "-include", before]
-    link = [f"-L{libraries}", f"-Wl,-rpath,{libraries}", "-lb24_messageservice"]
-    run([compiler, f"-std={standard}", *warnings, *include, source, "-o", program, *link])
+    compiler = [*C_COMPILERS[snippet.language], *C_WARNINGS]
+    run([*compiler, *include, source, "-o", program, *C_LIBRARY])
     run([program], cwd=place.directory)
 
 
@@ -142,9 +123,7 @@ def run_php(snippet: Snippet, place: Place) -> None:
     code = code.replace("new Provider([", f"new Provider([{options}, ")
     code = code.replace("/var/lib/sms", str(place.directory))
     source = f"<?php\nrequire '{ROOT}/bindings/php/autoload.php';\n{code}"
-    library = str(TARGET / "release/libb24_messageservice.so")
-    environment = {"B24_MESSAGESERVICE_LIB": library, **os.environ}
-    run(["php", place.write("snippet.php", source)], cwd=place.directory, env=environment)
+    run(["php", place.write("snippet.php", source)], cwd=place.directory, env=php_environment())
 
 
 PROGRAMS = {
@@ -177,6 +156,14 @@ def check_json(snippet: Snippet, _directory: Path) -> None:
 
 TEXTS = {"sh": check_sh, "ini": check_ini, "json": check_json}
 
+ALONE = [
+    snippet
+    for snippet in SNIPPETS
+    # The programs of the story are run together, by test_story.
+    if snippet.page != STORY or snippet.language in TEXTS
+]
+RUST = [snippet for snippet in ALONE if snippet.language == "rust" and not snippet.reason]
+
 
 def of(languages: Collection[str]) -> list[Any]:
     """The snippets in these languages, each with its reason not to be run."""
@@ -186,7 +173,7 @@ def of(languages: Collection[str]) -> list[Any]:
             id=str(snippet),
             marks=[pytest.mark.skip(reason=snippet.reason)] if snippet.reason else [],
         )
-        for snippet in SNIPPETS
+        for snippet in ALONE
         if snippet.language in languages
     ]
 

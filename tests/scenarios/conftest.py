@@ -6,14 +6,26 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from runner.play import Running
-from runner.table import LANGUAGES, ROOT, subjects
+from runner.stores import Stores, start_server
+from runner.table import LANGUAGES, ROOT, STORES, has_provider, subjects
+
+# Where the server is that the pytest processes share.
+SERVER = pytest.StashKey["dict[str, str]"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--valgrind", action="store_true", help="run C's adapter under valgrind")
+    parser.addoption(
+        "--store",
+        choices=STORES,
+        default="sqlite",
+        help="what the providers of rows have as their store; with another than sqlite, only rows "
+        "with a provider are run",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -21,13 +33,38 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{language}: rows run in this language")
     for subject in subjects():
         config.addinivalue_line("markers", f"{subject}: rows of {subject}.json")
+    config.stash[SERVER] = {}
+    if hasattr(config, "workerinput"):
+        config.stash[SERVER] = config.workerinput["server"]
+    elif config.getoption("store") != "sqlite" and not config.getoption("collectonly"):
+        server = start_server()
+        config.add_cleanup(server.stop)
+        config.stash[SERVER] = server.names
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tells a process that pytest-xdist starts where the server is."""
+    node.workerinput["server"] = node.config.stash[SERVER]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without a provider, rows are the same with every store."""
+    if config.getoption("store") == "sqlite":
+        return
+    rows = [item for item in items if isinstance(item, pytest.Function)]
+    without = [item for item in rows if not has_provider(item.callspec.params["row"])]
+    if without:
+        config.hook.pytest_deselected(items=without)
+        items[:] = [item for item in items if item not in without]
 
 
 @pytest.fixture(scope="session")
 def running(pytestconfig: pytest.Config) -> Iterator[Running]:
     """The emulator and the adapters of this process, of which pytest-xdist may start several."""
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
-    running = Running(target, pytestconfig.getoption("valgrind"))
+    stores = Stores(pytestconfig.getoption("store"), pytestconfig.stash[SERVER])
+    running = Running(target, pytestconfig.getoption("valgrind"), stores)
     yield running
     running.close()
 

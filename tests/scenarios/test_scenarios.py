@@ -25,7 +25,7 @@ ROWS = [
 def test_row(
     row: Json, language: str, running: Running, record_property: Callable[[str, object], None]
 ) -> None:
-    if reason := left_out(row, language):
+    if reason := left_out(row, language, running.stores.kind):
         pytest.skip(reason)
     try:
         played = Play(running, row, language).run()

@@ -16,7 +16,8 @@ from .adapter import Adapter, Broken, command
 from .leaks import RUN
 from .places import Places, temporary_directory
 from .provider import ProviderSteps
-from .table import TABLE, Json
+from .stores import Stores
+from .table import TABLE, Json, has_provider
 
 # More than a renewal takes.
 RENEWALS_MS = 45_000
@@ -48,9 +49,10 @@ FURTHER = {f"{{p{number}}}": f"{number:032x}" for number in range(1, 10)}
 class Running:
     """The programs of a pytest process: an emulator, and the adapters that rows have used."""
 
-    def __init__(self, target: Path, valgrind: bool) -> None:
+    def __init__(self, target: Path, valgrind: bool, stores: Stores) -> None:
         self.target = target
         self.valgrind = valgrind
+        self.stores = stores
         self.portal = Portal()
         self.places = Places(self.portal.https_port)
         # By language and number: a row may have steps in a second process.
@@ -92,6 +94,7 @@ class Running:
                 problems += [f"{language}: secret shown: {leak}" for leak in leaks]
         self.portal.close()
         self.places.close()
+        self.stores.close()
         if problems:
             raise Broken("\n".join(problems))
 
@@ -130,11 +133,13 @@ class Play:
             **FURTHER,
         }
         # Its kinds of steps say what a row needs.
-        self.has_provider = any("provider" in step for step in row["steps"])
+        self.has_provider = has_provider(row)
+        self.store = running.stores.of_row(row, self.names[NUMBER], self.directory.name)
+        self.names.update({f"{{{name}}}": text for name, text in self.store.names.items()})
         settings = {**INSTALLED, **(OF_A_PROVIDER if self.has_provider else {})}
         self.row = self.fill({**row, "portal": {**settings, **row.get("portal", {})}})
         self.names["{member}"] = self.fill("{member}")
-        self.secrets = set(self.row.get("secrets", []))
+        self.secrets = {*self.row.get("secrets", []), *self.store.secrets}
         self.provider = ProviderSteps(self)
 
     def fill(self, value: Any) -> Any:
@@ -159,6 +164,7 @@ class Play:
             self.running.kill(self.language)
             raise
         finally:
+            self.store.close()
             self.directory.cleanup()
         return self.played
 
@@ -254,7 +260,11 @@ class Play:
         elif "clock" in step:
             return self.provider.restart("", ahead=step["clock"])
         elif "meta" in step:
-            self.provider.set_meta(step["meta"])
+            self.store.set_meta(step["meta"])
+        elif "sql" in step:
+            return checks.answer(step.get("expect", "ok"), self.store.sql(step["sql"]))
+        elif "postgres" in step:
+            self.store.control(step["postgres"])
         elif "check" in step:
             return self.check(step["check"])
         else:
@@ -301,13 +311,17 @@ class Play:
                 seen = adapter.ask("cancel")
             else:
                 seen = adapter.ask("call", method, arguments)
-            took = (time.monotonic() - before) * 1000
-            self.played.longest_ms = max(self.played.longest_ms, took)
+            self.note_time(before)
             if "batch" in step:
                 problems += checks.outcomes(expected, seen, len(arguments["updates"]))
             else:
                 problems += checks.answer(expected, seen)
         return problems
+
+    def note_time(self, before: float) -> None:
+        """Keeps how long a call took that began then, if none took longer."""
+        took = (time.monotonic() - before) * 1000
+        self.played.longest_ms = max(self.played.longest_ms, took)
 
     def take_parallel(self, steps: list[Json]) -> list[str]:
         """Starts all before any has ended."""

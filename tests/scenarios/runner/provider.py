@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import re
-import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_plus
@@ -55,7 +53,7 @@ class ProviderSteps:
         portal = self.play.portal
         settings = self.play.row["portal"]
         options = {
-            "store": f"sqlite:{self.play.names['{tmp}']}/b24.db",
+            "store": self.play.store.url,
             "client_id": settings["client_id"],
             "client_secret": settings["client_secret"],
             "oauth_url": f"https://oauth.bitrix24.test:{portal.oauth_port}",
@@ -191,13 +189,22 @@ class ProviderSteps:
         if "provider" in step:
             options = list(self.options(step).items())
             self.opened[step.get("process", 1), step.get("with", "")] = options
-            return checks.answer(expected, adapter.ask("provider", options))
+            before = time.monotonic()
+            seen = adapter.ask("provider", options)
+            self.play.note_time(before)
+            return checks.answer(expected, seen)
         if "drain" in step:
             return self.drain(adapter, step, expected)
         method, arguments = self.arguments(step)
+        if "cancel_after" in step:
+            adapter.say("cancelled_provider_call", method, arguments)
+            self.play.store.wait_for_locks(step["cancel_after"]["locked"])
+            return checks.answer(expected, adapter.ask("cancel"))
         problems = []
         for _ in range(step.get("times", 1)):
+            before = time.monotonic()
             seen = adapter.ask("provider_call", method, arguments)
+            self.play.note_time(before)
             if method in ("report_batch", "report_many"):
                 (receipts,) = (value for value in arguments.values() if isinstance(value, list))
                 problems += checks.outcomes(expected, seen, len(receipts))
@@ -218,7 +225,7 @@ class ProviderSteps:
         if "kill_after" in step:
             adapter.say("provider_call", "drain", {"ms": step["drain"]})
             self.play.portal.wait(**step["kill_after"], timeout=30.0)
-            return self.restart("kill")
+            return self.restart("kill", ahead=self.play.store.lease_seconds)
         wanted = expected.get("has", {}) if isinstance(expected, dict) else {}
         done = {"sent": 0, "refused": 0}
         give_up = time.monotonic() + DRAIN_SECONDS
@@ -252,23 +259,8 @@ class ProviderSteps:
 
     def move_clock(self, seconds: int) -> None:
         """Lets a time pass for the stores that were opened."""
-        self.ahead += seconds
         stores = {dict(options)["store"] for options in self.opened.values()}
-        for store in stores:
-            with closing(sqlite3.connect(store.removeprefix("sqlite:"))) as database, database:
-                (clock,) = database.execute(
-                    "SELECT value FROM b24_meta WHERE name = 'clock'"
-                ).fetchone()
-                boot, offset = clock.split(" ")
-                moved = f"{boot} {int(offset) + seconds * 1000}"
-                database.execute("UPDATE b24_meta SET value = ? WHERE name = 'clock'", [moved])
-
-    def set_meta(self, values: dict[str, str]) -> None:
-        """Changes what the row's store says of itself."""
-        path = f"{self.play.names['{tmp}']}/b24.db"
-        with closing(sqlite3.connect(path)) as database, database:
-            for name, value in values.items():
-                database.execute("UPDATE b24_meta SET value = ? WHERE name = ?", [value, name])
+        self.ahead += self.play.store.move_clock(seconds, stores)
 
     def write(self, step: Json) -> None:
         """Makes a file, with the mode that a step says."""
@@ -276,12 +268,10 @@ class ProviderSteps:
         Path(path).write_text(text, encoding="utf-8")
         Path(path).chmod(int(step.get("mode", "0600"), 8))
 
-    def sealed(self, store: Path) -> list[str]:
-        """Searches a store and the files beside it for tokens, which must not be there."""
-        tokens = [secret.encode() for secret in self.secrets()]
-        files = [*store.parent.glob(f"{store.name}*")]
-        read = [path for path in files if any(token in path.read_bytes() for token in tokens)]
-        return [f"{path.name} has tokens that are not sealed" for path in read]
+    def sealed(self, path: Path) -> list[str]:
+        """Searches a store for tokens, which must not be there."""
+        found = self.play.store.unsealed(path, list(self.secrets()))
+        return [f"{place} has tokens that are not sealed" for place in found]
 
     def secrets(self) -> Iterator[str]:
         """The tokens of all portals of the row, as they are at its end."""

@@ -11,10 +11,13 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[3]
 TABLE = ROOT / "tests" / "scenarios"
 LANGUAGES = ("rust", "c", "python", "php")
+STORES = ("sqlite", "postgres", "pgbouncer")
 
 # What a row may need, and why it cannot be run without.
 NEEDS = {
-    "root": (os.geteuid() == 0, "only root can give a directory to another user"),
+    "root": "only root can give a directory to another user",
+    "postgres": "it is about PostgreSQL: run it with --store=postgres or --store=pgbouncer",
+    "own-postgres": "it is about PostgreSQL: run it with --store=postgres or --store=pgbouncer",
 }
 
 Json = dict[str, Any]
@@ -57,7 +60,7 @@ STEPS = {
     "client_of": OF_A_CLIENT,
     "import_state_dir": OF_A_CLIENT,
     "track": OF_A_MESSAGE | {"operator"},
-    "report": OF_A_MESSAGE | {"at"},
+    "report": OF_A_MESSAGE | {"at", "cancel_after"},
     "report_batch": OF_A_MESSAGE,
     "report_many": OF_A_MESSAGE,
     "report_reference": OF_A_MESSAGE | {"at", "operator"},
@@ -73,6 +76,9 @@ STEPS = {
     "clock": set(),
     "meta": set(),
     "spend": set(),
+    # Of PostgreSQL.
+    "sql": {"expect"},
+    "postgres": set(),
 }
 
 
@@ -107,8 +113,10 @@ def check(row: Json) -> None:
         raise Malformed(f"row {name} lacks {', '.join(lacking)}")
     if "requests" not in row.get("seen", {}):
         raise Malformed(f"row {name} does not say how many requests the portal must have seen")
-    if unknown := set(row.get("except", {})) - set(LANGUAGES):
-        raise Malformed(f"row {name} excepts what is no language: {', '.join(sorted(unknown))}")
+    if unknown := set(row.get("except", {})) - {*LANGUAGES, *STORES}:
+        raise Malformed(
+            f"row {name} excepts what is no language and no store: {', '.join(sorted(unknown))}"
+        )
     if unknown := set(row.get("needs", [])) - set(NEEDS):
         raise Malformed(f"row {name} needs what is unknown: {', '.join(sorted(unknown))}")
     for number, step in enumerate(row["steps"], 1):
@@ -125,9 +133,23 @@ def check_step(where: str, step: Json) -> None:
         raise Malformed(f"{where}: a step with {kind} has no {', '.join(sorted(unknown))}")
 
 
-def left_out(row: Json, language: str) -> str:
-    """Why the row is not run in this language; empty if it is."""
-    if reason := row.get("except", {}).get(language):
-        return str(reason)
-    lacking = (NEEDS[need] for need in row.get("needs", []))
-    return next((reason for met, reason in lacking if not met), "")
+def has_provider(row: Json) -> bool:
+    """Whether a row is about a provider, and so needs a store."""
+    return any("provider" in step for step in row["steps"])
+
+
+def left_out(row: Json, language: str, store: str) -> str:
+    """Why the row is not run in this language and on this store; empty if it is."""
+    places = [language, store]
+    if store == "pgbouncer":
+        # What is true of PostgreSQL is true through pgbouncer.
+        places.append("postgres")
+    for place in places:
+        if reason := row.get("except", {}).get(place):
+            return str(reason)
+    met = {
+        "root": os.geteuid() == 0,
+        "postgres": store != "sqlite",
+        "own-postgres": store != "sqlite",
+    }
+    return next((NEEDS[need] for need in row.get("needs", []) if not met[need]), "")
