@@ -67,6 +67,8 @@ auth_type = trust
 auth_query = {query}
 default_pool_size = {pool}
 max_client_conn = 2000
+# It tries again soon after the server could not be reached.
+server_login_retry = 0.1
 client_tls_sslmode = {tls}
 client_tls_cert_file = {directory}/other-name.pem
 client_tls_key_file = {directory}/other-name.key

@@ -189,13 +189,22 @@ class ProviderSteps:
         if "provider" in step:
             options = list(self.options(step).items())
             self.opened[step.get("process", 1), step.get("with", "")] = options
-            return checks.answer(expected, adapter.ask("provider", options))
+            before = time.monotonic()
+            seen = adapter.ask("provider", options)
+            self.play.note_time(before)
+            return checks.answer(expected, seen)
         if "drain" in step:
             return self.drain(adapter, step, expected)
         method, arguments = self.arguments(step)
+        if "cancel_after" in step:
+            adapter.say("cancelled_provider_call", method, arguments)
+            self.play.store.wait_for_locks(step["cancel_after"]["locked"])
+            return checks.answer(expected, adapter.ask("cancel"))
         problems = []
         for _ in range(step.get("times", 1)):
+            before = time.monotonic()
             seen = adapter.ask("provider_call", method, arguments)
+            self.play.note_time(before)
             if method in ("report_batch", "report_many"):
                 (receipts,) = (value for value in arguments.values() if isinstance(value, list))
                 problems += checks.outcomes(expected, seen, len(receipts))
@@ -216,7 +225,7 @@ class ProviderSteps:
         if "kill_after" in step:
             adapter.say("provider_call", "drain", {"ms": step["drain"]})
             self.play.portal.wait(**step["kill_after"], timeout=30.0)
-            return self.restart("kill")
+            return self.restart("kill", ahead=self.play.store.lease_seconds)
         wanted = expected.get("has", {}) if isinstance(expected, dict) else {}
         done = {"sent": 0, "refused": 0}
         give_up = time.monotonic() + DRAIN_SECONDS

@@ -6,6 +6,7 @@ import os
 import signal
 import sqlite3
 import sys
+import time
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +20,9 @@ from .table import ROOT, Json, has_provider
 sys.path.append(str(ROOT / "tests" / "postgres"))
 from pg_server import Server
 
+# More than it takes until a statement waits for a lock, or is given up.
+LOCK_SECONDS = 20
+
 
 class Store(Protocol):
     """The store of a row."""
@@ -29,6 +33,8 @@ class Store(Protocol):
     secrets: tuple[str, ...]
     #: Placeholders that lead to it.
     names: dict[str, str]
+    #: How long what a killed process was doing is kept from others.
+    lease_seconds: int
 
     def move_clock(self, seconds: int, urls: set[str]) -> int:
         """Lets a time pass. Returns how far the store's clock is ahead of the machine's by that."""
@@ -45,6 +51,9 @@ class Store(Protocol):
     def control(self, command: str) -> None:
         """Does something to the server."""
 
+    def wait_for_locks(self, count: int) -> None:
+        """Waits until so many statements wait for a lock."""
+
     def close(self) -> None:
         """Removes it, if it is not in the row's directory."""
 
@@ -53,6 +62,8 @@ class SqliteStore:
     """A file in the row's directory."""
 
     secrets: tuple[str, ...] = ()
+    # It sees that the process has ended.
+    lease_seconds = 0
 
     def __init__(self, directory: str) -> None:
         self.path = f"{directory}/b24.db"
@@ -86,6 +97,9 @@ class SqliteStore:
 
     def control(self, command: str) -> None:
         raise Broken(f"only rows that need postgres may {command} it")
+
+    def wait_for_locks(self, count: int) -> None:
+        raise Broken("only rows that need postgres may wait for locks")
 
     def close(self) -> None:
         pass
@@ -142,6 +156,9 @@ class PostgresServer:
 class PostgresStore:
     """A role with a schema of its name, which its tables are in."""
 
+    # 30 s more than the deadline that calls have if a row says nothing else.
+    lease_seconds = 41
+
     def __init__(self, server: PostgresServer, number: str, bouncer: bool) -> None:
         self.server = server
         self.role = f"row_{number}"
@@ -163,6 +180,7 @@ class PostgresStore:
             f"postgres://{self.role}:{encoded}@/{names['pg_database']}"
             f"?host={quote(names['pg_socket'], safe='')}&port={port}"
         )
+        self.names["pg_store"] = self.url
         self.stopped: list[int] = []
         literal = password.replace("'", "''")
         server.execute(f"CREATE ROLE {self.role} LOGIN PASSWORD '{literal}'")
@@ -226,16 +244,27 @@ class PostgresStore:
                 self.stopped.append(process)
         elif command == "thaw":
             self.thaw()
-        elif command == "lock":
+        elif command.startswith("lock "):
             locking = self.server.connection("lock")
             locking.execute("BEGIN")
-            locking.execute(f"LOCK TABLE {self.role}.b24_receipt")
+            locking.execute(f"LOCK TABLE {self.role}.{command.removeprefix('lock ')}")
         elif command == "unlock":
             self.server.forget("lock")
+        elif command == "settled":
+            self.wait_for_locks(0)
         elif self.server.server is None:
             raise Broken(f"only rows that need own-postgres may {command} it")
         else:
-            self.server.server.ask(command)
+            self.server.server.ask(command.removesuffix(" all"))
+
+    def wait_for_locks(self, count: int) -> None:
+        """Waits until so many of the role's statements wait for a lock."""
+        give_up = time.monotonic() + LOCK_SECONDS
+        waiting = f"SELECT count(*) {self.of_role()} AND wait_event_type = 'Lock'"
+        while (seen := self.server.execute(waiting)[0][0]) != count:
+            if time.monotonic() > give_up:
+                raise Broken(f"{seen} statements wait for a lock, not {count}")
+            time.sleep(0.01)
 
     def of_role(self) -> str:
         return f"FROM pg_stat_activity WHERE usename = '{self.role}'"

@@ -60,7 +60,7 @@ STEPS = {
     "client_of": OF_A_CLIENT,
     "import_state_dir": OF_A_CLIENT,
     "track": OF_A_MESSAGE | {"operator"},
-    "report": OF_A_MESSAGE | {"at"},
+    "report": OF_A_MESSAGE | {"at", "cancel_after"},
     "report_batch": OF_A_MESSAGE,
     "report_many": OF_A_MESSAGE,
     "report_reference": OF_A_MESSAGE | {"at", "operator"},
