@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CORE = ("src", "Cargo.toml", "Cargo.lock")
 C = (*CORE, "bindings/c", "include")
 PORTAL = ("emulator",)
+SHELL = ("cli", "tests/shell")
 TABLE = ("tests/scenarios", "tests/adapters")
 
 
@@ -78,6 +79,7 @@ SUITES = (
         (*C, *PORTAL, "bindings", "docs", "tests", "README.md", "CONTRIBUTING.md"),
         (*PYTEST, "tests/docs", "-rs"),
     ),
+    Suite("shell", (*C, *PORTAL, *SHELL, "bindings"), (*PYTEST, "tests/shell", "-rs")),
     Suite("fuzz", (*C, "fuzz"), ("fuzz/run", "5")),
     Suite(
         "wheels",

@@ -101,7 +101,7 @@ impl Waiter {
                         .last()
                         .is_some_and(|event| !event.revents().is_empty())
                     {
-                        self.event.take_wakes();
+                        self.event.clear();
                     }
                 }
             }
