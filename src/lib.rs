@@ -31,6 +31,7 @@ mod engine;
 pub mod fuzzing;
 mod http;
 mod methods;
+mod net;
 mod options;
 mod process;
 mod protocol;

@@ -327,9 +327,14 @@ impl Event {
         if let Err(rustix::io::Errno::INTR) = poll(&mut polled, timeout) {
             return Parked::Interrupted;
         }
+        self.take_wakes();
+        Parked::WokenOrTimeout
+    }
+
+    /// Makes the descriptor unreadable again, for whoever waits for it together with others.
+    pub(crate) fn take_wakes(&self) {
         // There is nothing to read after a timeout.
         let _ = io::Read::read(&mut &self.reader, &mut [0; 64]);
-        Parked::WokenOrTimeout
     }
 }
 

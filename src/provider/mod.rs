@@ -20,7 +20,8 @@ use crate::process::per_process::Process;
 use crate::store::database::Access;
 use crate::store::installations::{self, InstallationState, ProviderStore};
 use crate::store::lanes;
-use crate::store::receipts::{self, GIVE_UP_AFTER, MessageKey, REFUSED, SETTLED};
+use crate::store::postgres;
+use crate::store::receipts::{self, GIVE_UP_AFTER, MessageKey, REFUSED, Reported, SETTLED};
 use crate::store::references;
 use crate::store::sqlite;
 use crate::store::token_store::LockError;
@@ -84,9 +85,6 @@ impl Provider {
         let _active = process.enter();
         let settings = config.check_provider()?.clone();
         let cancel = Arc::new(CancelSource::new(config.on_interrupt.clone()));
-        let Some(StoreUrl::Sqlite(path)) = &settings.store else {
-            return Err(invalid("store", "is missing"));
-        };
         // So that a wrong ca_file or proxy is found now, and not when it stops every portal.
         http::clients(&process).get(&HttpOptions::of(&settings, true))?;
         let call = CallContext::new(
@@ -96,7 +94,11 @@ impl Provider {
             settings.connect_timeout,
             "try again",
         );
-        let opened = sqlite::open(path, &settings, &process, &call);
+        let opened = match &settings.store {
+            Some(StoreUrl::Sqlite(path)) => sqlite::open(path, &settings, &process, &call),
+            Some(StoreUrl::Postgres(url)) => postgres::open(url, &settings, &process, &call),
+            None => return Err(invalid("store", "is missing")),
+        };
         let database = opened.map_err(|error| match error {
             LockError::Storage(error) => error.at_opening(),
             interrupted @ LockError::Interrupted(_) => context::storage_error(&call, interrupted),
@@ -263,7 +265,11 @@ impl Provider {
             code: update.code,
             message_id: update.message_id,
         };
-        self.add(|transaction| receipts::put(transaction, key, update.status, at))
+        self.store_receipts(&[Reported {
+            key,
+            status: update.status,
+            at,
+        }])
     }
 
     /// Stores receipts of one portal, in one commit for every 10,000. The outcomes are in their
@@ -297,7 +303,7 @@ impl Provider {
     }
 
     fn report_slice<R: Borrow<Receipt>>(&self, slice: &[R]) -> Vec<Result<(), Error>> {
-        let checked: Vec<Result<_, Error>> = slice
+        let checked: Vec<Result<Reported<'_>, Error>> = slice
             .iter()
             .map(|receipt| {
                 let receipt: &Receipt = receipt.borrow();
@@ -308,15 +314,15 @@ impl Provider {
                     code: update.code,
                     message_id: update.message_id,
                 };
-                Ok((key, update.status, receipt.at.map(unix_milliseconds)))
+                Ok(Reported {
+                    key,
+                    status: update.status,
+                    at: receipt.at.map(unix_milliseconds),
+                })
             })
             .collect();
-        let stored = self.add(|transaction| {
-            for (key, status, at) in checked.iter().flatten() {
-                receipts::put(transaction, *key, *status, *at)?;
-            }
-            Ok(())
-        });
+        let reported: Vec<_> = checked.iter().flatten().copied().collect();
+        let stored = self.store_receipts(&reported);
         checked
             .into_iter()
             .map(|checked| checked.and_then(|_| stored.clone()))
@@ -557,6 +563,14 @@ impl Provider {
     fn call(&self, process: &Arc<Process>) -> Result<CallContext, Error> {
         self.0.check_open()?;
         Ok(self.0.call(process))
+    }
+
+    fn store_receipts(&self, reported: &[Reported<'_>]) -> Result<(), Error> {
+        let process = Process::current();
+        let _active = process.enter();
+        let call = self.call(&process)?;
+        receipts::store(&self.0.store.database, &process, &call, reported)
+            .map_err(|error| context::storage_error(&call, error))
     }
 
     /// Adds something to the store.

@@ -1,5 +1,6 @@
 //! What a provider's store asks of a database: transactions with statements in SQL that SQLite and
-//! PostgreSQL have in common. Parameters are `$1`, `$2` and so on.
+//! PostgreSQL have in common. Parameters are `$1`, `$2` and so on; `/*LOCKED*/` after a query keeps
+//! others from changing its rows until the transaction ends.
 
 use super::token_store::{LockError, StoreError};
 use crate::process::cancellation::CallContext;
@@ -129,6 +130,24 @@ pub(crate) trait Transaction {
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, StoreError>;
 
+    /// Makes others that lock the same name wait until this transaction ends, for rows that may not be
+    /// there yet. Where transactions that write follow each other, that is so anyway.
+    fn lock(&mut self, _name: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Whether nobody is storing a receipt of this portal, so that its lane may go to sleep if there is
+    /// none. If so, whoever stores one next waits until this transaction ends, and then wakes the lane.
+    fn may_sleep(&mut self, _member_id: &str) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+
+    /// Whether the database has the function `b24_put`, which does what [`put`](super::receipts::put)
+    /// does.
+    fn has_functions(&self) -> bool {
+        false
+    }
+
     /// The time by the clock of the store, in milliseconds, about those since 1970. Everybody who
     /// uses the store has the same one, and it does not jump while the machine runs.
     fn now(&self) -> i64;
@@ -145,8 +164,8 @@ pub(crate) trait Database: fmt::Debug + Send + Sync {
     /// Where it is, which tells it from others.
     fn path(&self) -> &Path;
 
-    /// Does the work in a transaction, once. When this returns `Ok`, what was written is kept as
-    /// the option `durability` says.
+    /// Does the work in a transaction. When this returns `Ok`, it was committed once, and is kept as
+    /// the option `durability` says. The work is repeated if another transaction was in its way.
     fn transact(
         &self,
         process: &Arc<Process>,
@@ -154,6 +173,18 @@ pub(crate) trait Database: fmt::Debug + Send + Sync {
         access: Access,
         work: &mut Work<'_>,
     ) -> Result<(), LockError>;
+
+    /// Evaluates an expression with functions of the database, as a transaction of its own and in one
+    /// statement. None if the database has no functions.
+    fn alone(
+        &self,
+        _process: &Arc<Process>,
+        _call: &CallContext,
+        _expression: &'static str,
+        _parameters: &[Parameter<'_>],
+    ) -> Option<Result<(), LockError>> {
+        None
+    }
 
     /// Whether a process that has leases is known to have ended.
     fn has_ended(&self, process: i64) -> bool;

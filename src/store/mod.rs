@@ -20,6 +20,17 @@ pub(crate) mod lanes;
 mod level;
 #[cfg(unix)]
 mod links;
+#[cfg(all(unix, feature = "provider"))]
+pub(crate) mod postgres;
+#[cfg(all(not(unix), feature = "provider"))]
+#[path = "no_postgres.rs"]
+pub(crate) mod postgres;
+#[cfg(all(unix, feature = "provider"))]
+mod postgres_connection;
+#[cfg(all(unix, feature = "provider"))]
+mod postgres_functions;
+#[cfg(all(unix, feature = "provider"))]
+mod postgres_tls;
 #[cfg(feature = "provider")]
 pub(crate) mod receipts;
 #[cfg(feature = "provider")]

@@ -2,6 +2,7 @@
 
 use super::database::{Transaction, parameters};
 use super::token_store::StoreError;
+use std::fmt;
 
 /// The version of the schema that this library makes.
 const VERSION: i64 = 1;
@@ -126,6 +127,32 @@ pub(crate) enum SchemaFault {
     /// It is another application's.
     OtherApplication,
     Storage(StoreError),
+}
+
+impl fmt::Display for SchemaFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooNew { min_version } => write!(
+                f,
+                "needs a newer version of this library (version {min_version} of its tables): update \
+                 this program"
+            ),
+            Self::OtherApplication => f.write_str(
+                "belongs to another application (client_id); use one store for each application",
+            ),
+            Self::Storage(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Whether the tables are at least of the version that this library makes.
+pub(crate) fn is_current(transaction: &mut dyn Transaction) -> Result<bool, StoreError> {
+    let rows = transaction.query(
+        "SELECT value FROM b24_meta WHERE name = 'version'",
+        parameters![],
+    )?;
+    let version = rows.first().and_then(|row| row.text(0).parse().ok());
+    Ok(version.is_some_and(|version: i64| version >= VERSION))
 }
 
 impl From<StoreError> for SchemaFault {

@@ -405,20 +405,11 @@ impl Sqlite {
                 }
             }
         })?;
-        let what = match fault {
-            None => {
-                // The clock is stored with the tables.
-                return self.read_clock(opened, call);
-            }
-            Some(SchemaFault::TooNew { min_version }) => format!(
-                "needs a newer version of this library (version {min_version} of its tables): \
-                 update this program"
-            ),
-            Some(_) => "belongs to another application (client_id); use one store for each \
-                        application"
-                .to_owned(),
-        };
-        Err(self.fault(what).into())
+        match fault {
+            // The clock is stored with the tables.
+            None => self.read_clock(opened, call),
+            Some(fault) => Err(self.fault(fault.to_string()).into()),
+        }
     }
 
     fn write(
