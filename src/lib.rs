@@ -52,7 +52,7 @@ pub use provider::Provider;
 #[cfg(feature = "provider")]
 pub use provider::request::{Request, RequestKind};
 #[cfg(feature = "provider")]
-pub use provider::results::{Drained, PortalState, RefusedReceipt};
+pub use provider::results::{Drained, Moved, PortalState, RefusedReceipt};
 #[cfg(feature = "provider")]
 #[doc(hidden)]
 pub use provider::{after_fork, before_fork};

@@ -7,36 +7,34 @@ mod drain;
 mod fate;
 mod housekeeping;
 mod import;
+mod moving;
 pub(crate) mod request;
 pub(crate) mod results;
 mod sending;
 
 use crate::Client;
 use crate::engine::installation::Installation;
-use crate::http::client::{self as http, HttpOptions};
-use crate::options::{Config, StoreUrl, invalid};
+use crate::options::Config;
 use crate::process::cancellation::{CallContext, CancelSource};
 use crate::process::per_process::Process;
-use crate::store::database::Access;
-use crate::store::installations::{self, InstallationState, ProviderStore};
+use crate::store::database::{Access, Purpose};
+use crate::store::installations::{self, InstallationState};
 use crate::store::lanes;
-use crate::store::postgres;
 use crate::store::receipts::{self, GIVE_UP_AFTER, MessageKey, REFUSED, Reported, SETTLED};
 use crate::store::references;
 use crate::store::sqlite;
-use crate::store::token_store::LockError;
 use crate::values::error::{Error, ErrorKind};
 use crate::values::receipt::{Receipt, Reference};
 use crate::values::status::{Status, Update, ValidUpdate, shorten};
 use context::Context;
 use request::Request;
-use results::{Cursor, Drained, PortalState, RefusedReceipt};
+use results::{Cursor, Drained, Moved, PortalState, RefusedReceipt};
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How many receipts are stored in one transaction.
@@ -83,35 +81,18 @@ impl Provider {
     pub fn open(config: &Config) -> Result<Self, Error> {
         let process = Process::current();
         let _active = process.enter();
-        let settings = config.check_provider()?.clone();
-        let cancel = Arc::new(CancelSource::new(config.on_interrupt.clone()));
-        // So that a wrong ca_file or proxy is found now, and not when it stops every portal.
-        http::clients(&process).get(&HttpOptions::of(&settings, true))?;
-        let call = CallContext::new(
-            &process,
-            Arc::clone(&cancel),
-            settings.timeout,
-            settings.connect_timeout,
-            "try again",
-        );
-        let opened = match &settings.store {
-            Some(StoreUrl::Sqlite(path)) => sqlite::open(path, &settings, &process, &call),
-            Some(StoreUrl::Postgres(url)) => postgres::open(url, &settings, &process, &call),
-            None => return Err(invalid("store", "is missing")),
-        };
-        let database = opened.map_err(|error| match error {
-            LockError::Storage(error) => error.at_opening(),
-            interrupted @ LockError::Interrupted(_) => context::storage_error(&call, interrupted),
-        })?;
-        let key_file = settings.store_key_file.clone();
-        let store = ProviderStore::new(database, &settings.client_id, key_file)?;
-        Ok(Self(Arc::new(Context {
-            settings,
-            on_interrupt: config.on_interrupt.clone(),
-            store: Arc::new(store),
-            cancel,
-            closed: AtomicBool::new(false),
-        })))
+        Context::open(config, Purpose::Use, &process).map(|context| Self(Arc::new(context)))
+    }
+
+    /// Moves all that a store in SQLite has to an empty one in PostgreSQL. The two configurations differ
+    /// in their `store`. Others may go on reporting to the old store meanwhile: at the end they fail
+    /// with a retryable `Storage` error, until they are started with the new one. If it is
+    /// interrupted, it can be started again.
+    ///
+    /// # Errors
+    /// `InvalidConfig` if these are not two such stores, `Storage` if one of them fails.
+    pub fn move_store(from: &Config, to: &Config) -> Result<Moved, Error> {
+        moving::move_store(from, to)
     }
 
     /// Reads a request of a portal, checks that it is the portal's, and does what it asks for if

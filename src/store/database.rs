@@ -104,6 +104,14 @@ impl Row {
     }
 }
 
+/// What a store is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Use,
+    /// To move what it holds, or to be filled with that.
+    Move,
+}
+
 /// What a transaction is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
@@ -122,6 +130,15 @@ pub(crate) trait Transaction {
         sql: &'static str,
         parameters: &[Parameter<'_>],
     ) -> Result<usize, StoreError>;
+
+    /// Runs a statement once with each of these parameters, and returns how many rows each changed.
+    fn execute_many(
+        &mut self,
+        sql: &'static str,
+        rows: &[Vec<Parameter<'_>>],
+    ) -> Result<Vec<usize>, StoreError> {
+        rows.iter().map(|row| self.execute(sql, row)).collect()
+    }
 
     /// Runs a query, and returns its rows.
     fn query(

@@ -20,6 +20,8 @@ pub(crate) mod lanes;
 mod level;
 #[cfg(unix)]
 mod links;
+#[cfg(feature = "provider")]
+pub(crate) mod moving;
 #[cfg(all(unix, feature = "provider"))]
 pub(crate) mod postgres;
 #[cfg(all(not(unix), feature = "provider"))]

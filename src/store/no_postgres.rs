@@ -1,6 +1,6 @@
 //! Instead of PostgreSQL, on systems on which its socket cannot be waited for yet.
 
-use super::database::Database;
+use super::database::{Database, Purpose};
 use super::token_store::{LockError, StoreError};
 use crate::options::Settings;
 use crate::process::cancellation::CallContext;
@@ -14,6 +14,7 @@ pub(crate) fn open(
     _: &Settings,
     _: &Arc<Process>,
     _: &CallContext,
+    _: Purpose,
 ) -> Result<Arc<dyn Database>, LockError> {
     let path = Path::new(&url.name);
     Err(StoreError::of_database(path, "a store is not available on this system yet").into())

@@ -4,7 +4,9 @@
 //! session. Each thread that is in a transaction has a connection of its own; those that are not in
 //! use are kept by the process.
 
-use super::database::{Access, Database, Parameter, Row, Transaction, Value, Work, new_lease_id};
+use super::database::{
+    Access, Database, Parameter, Purpose, Row, Transaction, Value, Work, new_lease_id,
+};
 use super::postgres_connection::{Failure, PostgresConnection};
 use super::postgres_functions;
 use super::postgres_tls::TlsConnector;
@@ -15,10 +17,13 @@ use crate::process::cancellation::CallContext;
 use crate::process::per_process::{PerProcess, Process};
 use crate::values::LOG;
 use crate::values::postgres_url::PostgresUrl;
+use std::collections::VecDeque;
 use std::fmt;
+use std::future::poll_fn;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
@@ -88,6 +93,7 @@ pub(crate) fn open(
     settings: &Settings,
     process: &Arc<Process>,
     call: &CallContext,
+    purpose: Purpose,
 ) -> Result<Arc<dyn Database>, LockError> {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     let path = PathBuf::from(&url.name);
@@ -100,7 +106,7 @@ pub(crate) fn open(
         durability: settings.durability,
         id: NEXT.fetch_add(1, Ordering::Relaxed),
     };
-    store.migrate(&settings.client_id, process, call)?;
+    store.migrate(&settings.client_id, purpose, process, call)?;
     Ok(Arc::new(store))
 }
 
@@ -144,6 +150,7 @@ impl Postgres {
     fn migrate(
         &self,
         client_id: &str,
+        purpose: Purpose,
         process: &Arc<Process>,
         call: &CallContext,
     ) -> Result<(), LockError> {
@@ -175,7 +182,7 @@ impl Postgres {
             let mut run = |transaction: &mut dyn Transaction, sql: &'static str| {
                 transaction.execute(sql, &[]).map(drop)
             };
-            match migrate(transaction, is_new, client_id, &mut run) {
+            match migrate(transaction, is_new, client_id, purpose, &mut run) {
                 Ok(()) if is_current => Ok(()),
                 Ok(()) => postgres_functions::make(transaction),
                 Err(SchemaFault::Storage(error)) => Err(error),
@@ -510,6 +517,32 @@ fn execute<'a>(
     }
 }
 
+/// The outcomes of statements that are sent one after the other, without waiting for the answers in
+/// between.
+async fn all<T, F>(statements: impl Iterator<Item = F>) -> Result<Vec<T>, tokio_postgres::Error>
+where
+    F: Future<Output = Result<T, tokio_postgres::Error>>,
+{
+    let mut answers: VecDeque<_> = statements.map(Box::pin).collect();
+    // Each is sent when it is polled first.
+    let mut early = Vec::with_capacity(answers.len());
+    poll_fn(|context| {
+        for answer in &mut answers {
+            early.push(answer.as_mut().poll(context));
+        }
+        Poll::Ready(())
+    })
+    .await;
+    let mut outcomes = Vec::with_capacity(early.len());
+    for (answer, early) in answers.into_iter().zip(early) {
+        outcomes.push(match early {
+            Poll::Ready(outcome) => outcome?,
+            Poll::Pending => answer.await?,
+        });
+    }
+    Ok(outcomes)
+}
+
 /// A parameter as `tokio-postgres` takes it, with its type.
 fn typed<'a>(parameter: &'a Parameter<'a>) -> (&'a (dyn ToSql + Sync), Type) {
     match parameter {
@@ -574,6 +607,24 @@ impl Transaction for UnderWay<'_> {
         rows.iter()
             .map(|row| self.store.read(row))
             .collect::<Result<_, _>>()
+    }
+
+    fn execute_many(
+        &mut self,
+        sql: &'static str,
+        rows: &[Vec<Parameter<'_>>],
+    ) -> Result<Vec<usize>, StoreError> {
+        let sql = postgres_functions::translated(sql);
+        let changed = self
+            .connection
+            .run(self.call, |client| {
+                all(rows.iter().map(|row| execute(client, &sql, row)))
+            })
+            .map_err(|failure| self.note(failure))?;
+        Ok(changed
+            .into_iter()
+            .map(|changed| usize::try_from(changed).unwrap_or(usize::MAX))
+            .collect())
     }
 
     fn lock(&mut self, name: &str) -> Result<(), StoreError> {
