@@ -152,7 +152,7 @@ class Servers:
         elif command == "kill":
             self.postgres.kill()
         elif command == "freeze":
-            self.postgres.signal_all(signal.SIGSTOP)
+            self.postgres.freeze()
         elif command == "thaw":
             self.postgres.signal_all(signal.SIGCONT)
         elif command == "bouncer":
