@@ -58,9 +58,9 @@ build: setup
 	    -L$(TARGET)/c/lib -Wl,-rpath,$(TARGET)/c/lib -lb24_messageservice
 	@VIRTUAL_ENV=$(CURDIR)/.venv maturin develop --quiet --locked
 
-# What the scenarios are played by, besides Python and PHP.
+# What the scenarios are played by, besides Python and PHP, and the program for a shell.
 adapters: build
-	@cargo build --locked --quiet -p b24-adapter
+	@cargo build --locked --quiet -p b24-adapter -p b24-messageservice-cli
 	@$(MAKE) --no-print-directory -C bindings/c adapter
 
 lint: build

@@ -47,6 +47,7 @@ pub use engine::renewal::renewals_wait;
 #[doc(hidden)]
 pub use engine::renewal::renewals_wait_interruptible;
 pub use options::Config;
+pub use process::cancellation::CancelToken;
 #[cfg(feature = "provider")]
 pub use provider::Provider;
 #[cfg(feature = "provider")]

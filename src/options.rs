@@ -324,7 +324,7 @@ pub(crate) enum StoreUrl {
     Sqlite(PathBuf),
     /// A database that several machines share.
     #[cfg(feature = "provider")]
-    Postgres(PostgresUrl),
+    Postgres(Box<PostgresUrl>),
 }
 
 /// What an acknowledged receipt survives.
@@ -811,7 +811,7 @@ fn read_store(name: &str, value: &str) -> Result<StoreUrl, Error> {
         #[cfg(feature = "provider")]
         None if value.starts_with("postgres://") || value.starts_with("postgresql://") => {
             PostgresUrl::read(value)
-                .map(StoreUrl::Postgres)
+                .map(|url| StoreUrl::Postgres(Box::new(url)))
                 .map_err(|fault| invalid(name, &fault))
         }
         // The value is not quoted: the URL of another store may contain a password.

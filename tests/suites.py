@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CORE = ("src", "Cargo.toml", "Cargo.lock")
 C = (*CORE, "bindings/c", "include")
 PORTAL = ("emulator",)
+SHELL = ("cli", "tests/shell")
 TABLE = ("tests/scenarios", "tests/adapters")
 POSTGRES = ("tests/postgres",)
 
@@ -94,9 +95,10 @@ SUITES = (
     Suite("php-fpm", (*C, *PORTAL, "bindings/php"), (*PYTEST, "bindings/php/tests/fpm")),
     Suite(
         "docs",
-        (*C, *PORTAL, "bindings", "docs", "tests", "README.md", "CONTRIBUTING.md"),
+        (*C, *PORTAL, "cli", "bindings", "docs", "tests", "README.md", "CONTRIBUTING.md"),
         (*PYTEST, "tests/docs", "-rs"),
     ),
+    Suite("shell", (*C, *PORTAL, *SHELL, "bindings"), (*PYTEST, "tests/shell", "-rs")),
     Suite("fuzz", (*C, "fuzz"), ("fuzz/run", "5")),
     Suite(
         "wheels",

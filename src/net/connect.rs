@@ -96,6 +96,8 @@ pub(crate) fn connect(
             .map(|polled| !polled.revents().is_empty())
             .collect::<Vec<bool>>()
             .into_iter();
+        // A wake-up that was not meant for this call must not make it poll in a circle.
+        event.clear();
         for attempt in attempts.extract_if(.., |_| ready.next() == Some(true)) {
             let address = attempt.address;
             match attempt.outcome() {

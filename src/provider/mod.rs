@@ -14,8 +14,8 @@ mod sending;
 
 use crate::Client;
 use crate::engine::installation::Installation;
-use crate::options::Config;
-use crate::process::cancellation::{CallContext, CancelSource};
+use crate::options::{Config, Settings};
+use crate::process::cancellation::{CancelSource, CancelToken, Limits};
 use crate::process::per_process::Process;
 use crate::store::database::{Access, Purpose};
 use crate::store::installations::{self, InstallationState};
@@ -35,7 +35,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How many receipts are stored in one transaction.
 const RECEIPTS_AT_ONCE: usize = 10_000;
@@ -69,7 +69,10 @@ const RECEIPTS_AT_ONCE: usize = 10_000;
 /// # Ok::<(), b24_messageservice::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Provider(Arc<Context>);
+pub struct Provider {
+    context: Arc<Context>,
+    limits: Limits,
+}
 
 impl Provider {
     /// Opens the store: checks it, and makes it or adds what its tables lack. It is closed again
@@ -81,7 +84,11 @@ impl Provider {
     pub fn open(config: &Config) -> Result<Self, Error> {
         let process = Process::current();
         let _active = process.enter();
-        Context::open(config, Purpose::Use, &process).map(|context| Self(Arc::new(context)))
+        let context = Context::open(config, Purpose::Use, &process)?;
+        Ok(Self {
+            context: Arc::new(context),
+            limits: Limits::default(),
+        })
     }
 
     /// Moves all that a store in SQLite has to an empty one in PostgreSQL. The two configurations differ
@@ -107,7 +114,7 @@ impl Provider {
     /// `InvalidArgument` if it cannot be read (answer 400), `AccessDenied` if it is not proven to be
     /// the portal's (403); any other means that it was not decided (503).
     pub fn receive(&self, content_type: &str, body: &[u8]) -> Result<Request, Error> {
-        self.0.receive(content_type, body)
+        self.begin()?.receive(content_type, body)
     }
 
     /// Installs with an answer of the authorization server, or the `auth` of an event, as JSON.
@@ -120,7 +127,7 @@ impl Provider {
     /// # Errors
     /// `InvalidArgument`, `AccessDenied` if it is not confirmed; others if nobody could be asked.
     pub fn install(&self, auth_json: &str, application_token: &str) -> Result<(), Error> {
-        self.0.install(auth_json, application_token)
+        self.begin()?.install(auth_json, application_token)
     }
 
     /// Installs with the tokens of a frame. Only for the page of the installation wizard: a later
@@ -129,7 +136,7 @@ impl Provider {
     /// # Errors
     /// As [`Provider::install`].
     pub fn install_request(&self, frame: &Request) -> Result<(), Error> {
-        self.0.install_request(frame)
+        self.begin()?.install_request(frame)
     }
 
     /// Moves the installations that a `state_dir` has of this application to the store. The
@@ -139,7 +146,7 @@ impl Provider {
     /// `Storage` or those of [`Provider::install`] for the first that could not be moved; it stays
     /// where it is.
     pub fn import_state_dir(&self, path: &Path) -> Result<usize, Error> {
-        self.0.import_state_dir(path)
+        self.begin()?.import_state_dir(path)
     }
 
     /// A client of a portal, whose tokens are those of the store. It waits for the same rate limit
@@ -150,15 +157,20 @@ impl Provider {
     pub fn client(&self, member_id: &str) -> Result<Client, Error> {
         let process = Process::current();
         let _active = process.enter();
-        let call = self.call(&process)?;
-        let context = &self.0;
+        let context = self.begin()?;
+        let call = context.call(&process);
         let stored = context.run(&call, Access::Read, |transaction| {
             context.store.installation(transaction, member_id)
         })?;
         let cancel = Arc::new(CancelSource::new(context.on_interrupt.clone()));
         let installation: Option<Installation> = match stored {
             Some(stored) => {
-                context.installation(context.settings.clone(), member_id, &stored, &cancel)?
+                // What limits this call does not limit those of the client.
+                let settings = Settings {
+                    timeout: context.usual_timeout,
+                    ..context.settings.clone()
+                };
+                context.installation(settings, member_id, &stored, &cancel)?
             }
             None => None,
         };
@@ -246,11 +258,12 @@ impl Provider {
             code: update.code,
             message_id: update.message_id,
         };
-        self.store_receipts(&[Reported {
+        let reported = Reported {
             key,
             status: update.status,
             at,
-        }])
+        };
+        store_receipts(&*self.begin()?, &[reported])
     }
 
     /// Stores receipts of one portal, in one commit for every 10,000. The outcomes are in their
@@ -274,40 +287,14 @@ impl Provider {
     ) -> Vec<Result<(), Error>> {
         let mut outcomes = Vec::new();
         let mut receipts = receipts.into_iter();
+        let context = self.begin();
         loop {
             let slice: Vec<R> = receipts.by_ref().take(RECEIPTS_AT_ONCE).collect();
             if slice.is_empty() {
                 return outcomes;
             }
-            outcomes.extend(self.report_slice(&slice));
+            outcomes.extend(report_slice(&context, &slice));
         }
-    }
-
-    fn report_slice<R: Borrow<Receipt>>(&self, slice: &[R]) -> Vec<Result<(), Error>> {
-        let checked: Vec<Result<Reported<'_>, Error>> = slice
-            .iter()
-            .map(|receipt| {
-                let receipt: &Receipt = receipt.borrow();
-                check_member_id(&receipt.member_id)?;
-                let update = receipt.update.check()?;
-                let key = MessageKey {
-                    member_id: &receipt.member_id,
-                    code: update.code,
-                    message_id: update.message_id,
-                };
-                Ok(Reported {
-                    key,
-                    status: update.status,
-                    at: receipt.at.map(unix_milliseconds),
-                })
-            })
-            .collect();
-        let reported: Vec<_> = checked.iter().flatten().copied().collect();
-        let stored = self.store_receipts(&reported);
-        checked
-            .into_iter()
-            .map(|checked| checked.and_then(|_| stored.clone()))
-            .collect()
     }
 
     /// Stores a receipt under an operator's reference, as [`Provider::report`]. If the reference is
@@ -346,12 +333,12 @@ impl Provider {
     /// `Storage` if the store cannot be used, `Cancelled` after [`Provider::cancel`]. What was sent
     /// until then is noted.
     pub fn drain(&self, budget: Duration) -> Result<Drained, Error> {
-        self.0.check_open()?;
-        let counts = drain::drain(&self.0, budget)?;
+        let context = self.begin_until(None)?;
+        let counts = drain::drain(&context, budget)?;
         let process = Process::current();
         let _active = process.enter();
-        let call = self.0.call(&process);
-        let (held, waiting, next_due) = self.0.run(&call, Access::Read, |transaction| {
+        let call = context.call(&process);
+        let (held, waiting, next_due) = context.run(&call, Access::Read, |transaction| {
             let now = transaction.now();
             let lanes: BTreeMap<_, _> = lanes::all(transaction)?.into_iter().collect();
             let (early, oldest_early) = references::waiting(transaction)?;
@@ -386,8 +373,9 @@ impl Provider {
     pub fn inspect(&self) -> Result<Vec<PortalState>, Error> {
         let process = Process::current();
         let _active = process.enter();
-        let call = self.call(&process)?;
-        self.0.run(&call, Access::Read, |transaction| {
+        let context = self.begin()?;
+        let call = context.call(&process);
+        context.run(&call, Access::Read, |transaction| {
             let now = transaction.now();
             let mut portals: BTreeMap<String, PortalState> = BTreeMap::new();
             for installation in installations::all(transaction)? {
@@ -442,9 +430,10 @@ impl Provider {
         let cursor = Cursor::read(after)?;
         let process = Process::current();
         let _active = process.enter();
-        let call = self.call(&process)?;
+        let context = self.begin()?;
+        let call = context.call(&process);
         let limit = limit.clamp(1, 100_000);
-        self.0.run(&call, Access::Read, |transaction| {
+        context.run(&call, Access::Read, |transaction| {
             let mut all = Vec::new();
             let mut after_reference = ("", "");
             match &cursor {
@@ -478,8 +467,9 @@ impl Provider {
     pub fn resume(&self, member_id: &str) -> Result<(), Error> {
         let process = Process::current();
         let _active = process.enter();
-        let call = self.call(&process)?;
-        let known = self.0.run(&call, Access::Write, |transaction| {
+        let context = self.begin()?;
+        let call = context.call(&process);
+        let known = context.run(&call, Access::Write, |transaction| {
             lanes::release_hold(transaction, member_id)
         })?;
         if known {
@@ -504,9 +494,11 @@ impl Provider {
         let process = Process::current();
         let _active = process.enter();
         let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX / 4);
+        let context = self.begin()?;
         loop {
-            let call = self.call(&process)?;
-            let removed = self.0.run(&call, Access::Write, |transaction| {
+            context.check_open()?;
+            let call = context.call(&process);
+            let removed = context.run(&call, Access::Write, |transaction| {
                 let now = transaction.now();
                 let kept = keep.max(GIVE_UP_AFTER);
                 Ok(receipts::forget(transaction, REFUSED, now - keep, SLICE)?
@@ -519,39 +511,71 @@ impl Provider {
         }
     }
 
+    /// The same provider, whose calls end after so long instead of after `timeout_ms`: at most 7
+    /// days. It limits a drain's requests and steps, not its budget. With 0 a call ends at once.
+    /// Clones share everything else, and cost little enough to make one for each call.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self {
+            context: Arc::clone(&self.context),
+            limits: self.limits.with_timeout(timeout),
+        }
+    }
+
+    /// The same provider, whose calls also end when the token is cancelled, with
+    /// [`Cancelled`](ErrorKind::Cancelled). A receipt whose report is cancelled may have been stored,
+    /// and what a cancelled drain was sending is sent again later. If there are several tokens, each
+    /// ends the calls. Clients that it gives are not affected.
+    #[must_use]
+    pub fn with_cancel(&self, token: &CancelToken) -> Self {
+        Self {
+            context: Arc::clone(&self.context),
+            limits: self.limits.with_cancel(token),
+        }
+    }
+
     /// Ends drains and calls of this provider that are under way, with
     /// [`Cancelled`](ErrorKind::Cancelled). Clients that it gave are not affected. For any thread;
     /// calls made later are not affected.
     pub fn cancel(&self) {
         let process = Process::current();
         let _active = process.enter();
-        self.0.cancel.cancel(&process);
-        drain::cancel(&self.0, &process);
+        self.context.cancel.cancel(&process);
+        drain::cancel(&self.context, &process);
     }
 
     /// Ends drains after the requests that they are making, and waits for them. After that every call
     /// fails; clients that it gave still work.
     pub fn close(&self) {
-        self.0.closed.store(true, Ordering::SeqCst);
+        self.context.closed.store(true, Ordering::SeqCst);
         let process = Process::current();
         let _active = process.enter();
-        let patience = self.0.settings.timeout.saturating_mul(2);
+        let patience = self.context.settings.timeout.saturating_mul(2);
         let own = Arc::new(CancelSource::new(None));
-        let call = self.0.call_of(&process, &own, patience);
-        drain::wait_for_all(&self.0, &process, &call);
+        let call = self.context.call_of(&process, &own, patience);
+        drain::wait_for_all(&self.context, &process, &call);
     }
 
-    fn call(&self, process: &Arc<Process>) -> Result<CallContext, Error> {
-        self.0.check_open()?;
-        Ok(self.0.call(process))
+    /// Begins a call, all parts of which end by its deadline if it has a timeout of its own.
+    fn begin(&self) -> Result<Arc<Context>, Error> {
+        let until = self
+            .limits
+            .timeout()
+            .map(|timeout| Instant::now() + timeout);
+        self.begin_until(until)
     }
 
-    fn store_receipts(&self, reported: &[Reported<'_>]) -> Result<(), Error> {
-        let process = Process::current();
-        let _active = process.enter();
-        let call = self.call(&process)?;
-        receipts::store(&self.0.store.database, &process, &call, reported)
-            .map_err(|error| context::storage_error(&call, error))
+    /// Begins a call. Without `until`, each step of it may take as long as its timeout.
+    fn begin_until(&self, until: Option<Instant>) -> Result<Arc<Context>, Error> {
+        self.context.check_open()?;
+        if self.limits.are_none() {
+            return Ok(Arc::clone(&self.context));
+        }
+        let context = self.context.limited(&self.limits, until);
+        let call = context.call(&Process::current());
+        call.check()
+            .map_err(|interrupt| call.error(interrupt, "it began"))?;
+        Ok(Arc::new(context))
     }
 
     /// Adds something to the store.
@@ -561,11 +585,64 @@ impl Provider {
             &mut dyn crate::store::database::Transaction,
         ) -> Result<T, crate::store::token_store::StoreError>,
     ) -> Result<T, Error> {
-        let process = Process::current();
-        let _active = process.enter();
-        let call = self.call(&process)?;
-        self.0.run(&call, Access::Add, work)
+        add(&*self.begin()?, work)
     }
+}
+
+/// Adds something to a provider's store.
+fn add<T>(
+    context: &Context,
+    work: impl FnMut(
+        &mut dyn crate::store::database::Transaction,
+    ) -> Result<T, crate::store::token_store::StoreError>,
+) -> Result<T, Error> {
+    context.check_open()?;
+    let process = Process::current();
+    let _active = process.enter();
+    context.run(&context.call(&process), Access::Add, work)
+}
+
+/// Stores receipts in one transaction.
+fn store_receipts(context: &Context, reported: &[Reported<'_>]) -> Result<(), Error> {
+    context.check_open()?;
+    let process = Process::current();
+    let _active = process.enter();
+    let call = context.call(&process);
+    receipts::store(&context.store.database, &process, &call, reported)
+        .map_err(|error| context::storage_error(&call, error))
+}
+
+/// Stores receipts in one transaction of a call that has begun, unless it could not.
+fn report_slice<R: Borrow<Receipt>>(
+    context: &Result<Arc<Context>, Error>,
+    slice: &[R],
+) -> Vec<Result<(), Error>> {
+    let checked: Vec<Result<Reported<'_>, Error>> = slice
+        .iter()
+        .map(|receipt| {
+            let receipt: &Receipt = receipt.borrow();
+            check_member_id(&receipt.member_id)?;
+            let update = receipt.update.check()?;
+            let key = MessageKey {
+                member_id: &receipt.member_id,
+                code: update.code,
+                message_id: update.message_id,
+            };
+            Ok(Reported {
+                key,
+                status: update.status,
+                at: receipt.at.map(unix_milliseconds),
+            })
+        })
+        .collect();
+    let reported: Vec<_> = checked.iter().flatten().copied().collect();
+    let stored = context
+        .clone()
+        .and_then(|context| store_receipts(&context, &reported));
+    checked
+        .into_iter()
+        .map(|checked| checked.and_then(|_| stored.clone()))
+        .collect()
 }
 
 fn check_member_id(member_id: &str) -> Result<(), Error> {
@@ -600,7 +677,7 @@ fn until(at: i64, now: i64) -> Duration {
 
 impl fmt::Debug for Provider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.context.fmt(f)
     }
 }
 

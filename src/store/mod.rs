@@ -32,6 +32,8 @@ mod postgres_connection;
 #[cfg(all(unix, feature = "provider"))]
 mod postgres_functions;
 #[cfg(all(unix, feature = "provider"))]
+mod postgres_socket;
+#[cfg(all(unix, feature = "provider"))]
 mod postgres_tls;
 #[cfg(feature = "provider")]
 pub(crate) mod receipts;

@@ -145,11 +145,7 @@ impl Table {
             .iter()
             .map(|column| format!("{column} = excluded.{column}"))
             .collect();
-        let leases: String = self
-            .leases
-            .iter()
-            .map(|lease| format!(", {lease}"))
-            .collect();
+        let leases = [&[""], self.leases].concat().join(", ");
         let zeros = ", 0".repeat(self.leases.len());
         let limit = self.keys.len() + 1;
         Statements {

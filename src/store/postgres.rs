@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
+use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
@@ -512,15 +513,13 @@ impl Postgres {
 }
 
 /// Runs a statement with parameters. Returns how many rows it changed.
-fn execute<'a>(
-    client: &'a tokio_postgres::Client,
-    sql: &'a str,
-    parameters: &'a [Parameter<'a>],
-) -> impl Future<Output = Result<u64, tokio_postgres::Error>> + 'a {
-    async move {
-        let typed: Vec<_> = parameters.iter().map(typed).collect();
-        client.execute_typed(sql, &typed).await
-    }
+async fn execute(
+    client: &Client,
+    sql: &str,
+    parameters: &[Parameter<'_>],
+) -> Result<u64, tokio_postgres::Error> {
+    let typed: Vec<_> = parameters.iter().map(typed).collect();
+    client.execute_typed(sql, &typed).await
 }
 
 /// The outcomes of statements that are sent one after the other, without waiting for the answers in

@@ -5,6 +5,7 @@
 //! block, and nothing of a runtime is used. So there is no thread that the host program did not ask
 //! for.
 
+use super::postgres_socket::{Plain, Socket, open_local};
 use super::postgres_tls::{TlsConnector, TlsSocket};
 use crate::net::connect::{connect, is_quiet};
 use crate::net::dns::Names;
@@ -14,18 +15,16 @@ use crate::values::LOG;
 use crate::values::postgres_url::{PostgresUrl, Server};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketType, recv, send};
+use rustix::net::SocketAddrUnix;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_postgres::{Client, Error, SimpleQueryMessage};
 
 /// The names of servers, apart from those of portals.
@@ -48,84 +47,6 @@ impl From<Error> for Failure {
     }
 }
 
-/// A socket that does not block.
-#[derive(Debug)]
-pub(super) struct Socket {
-    descriptor: OwnedFd,
-    /// Whether something could not be written yet.
-    is_full: AtomicBool,
-}
-
-impl Socket {
-    pub(super) fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match recv(&self.descriptor, &mut *into, RecvFlags::empty()) {
-                Err(Errno::INTR) => {}
-                received => return Ok(received?.0),
-            }
-        }
-    }
-
-    pub(super) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        let sent = loop {
-            match send(&self.descriptor, bytes, NO_SIGNAL) {
-                Err(Errno::INTR) => {}
-                sent => break sent,
-            }
-        };
-        self.is_full
-            .store(sent == Err(Errno::WOULDBLOCK), Ordering::Relaxed);
-        Ok(sent?)
-    }
-}
-
-/// A server that has closed the connection must not end the host program.
-#[cfg(not(target_vendor = "apple"))]
-const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
-#[cfg(target_vendor = "apple")]
-const NO_SIGNAL: SendFlags = SendFlags::empty();
-
-/// What is not ready is pending: whoever polls waits for the socket.
-pub(super) fn pending<T>(result: io::Result<T>) -> Poll<io::Result<T>> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
-        result => Poll::Ready(result),
-    }
-}
-
-/// The socket as `tokio-postgres` uses it.
-#[derive(Clone, Debug)]
-pub(super) struct Plain(pub(super) Arc<Socket>);
-
-impl AsyncRead for Plain {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        pending(self.0.receive(into.initialize_unfilled()))
-            .map_ok(|received| into.advance(received))
-    }
-}
-
-impl AsyncWrite for Plain {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        pending(self.0.send(bytes))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
 /// A connection that is open. Dropping it closes the socket and says nothing, so that a forked child
 /// can drop the one that it has inherited.
 pub(super) struct PostgresConnection {
@@ -143,10 +64,7 @@ struct Waiter {
 impl Waiter {
     fn new(descriptor: OwnedFd) -> io::Result<Self> {
         Ok(Self {
-            socket: Arc::new(Socket {
-                descriptor,
-                is_full: AtomicBool::new(false),
-            }),
+            socket: Arc::new(Socket::new(descriptor)),
             event: Event::new()?,
         })
     }
@@ -167,9 +85,9 @@ impl Waiter {
             call.check_signals();
             call.check()?;
             let mut wanted = PollFlags::IN;
-            wanted.set(PollFlags::OUT, self.socket.is_full.load(Ordering::Relaxed));
+            wanted.set(PollFlags::OUT, self.socket.is_full());
             let mut polled = [
-                PollFd::new(&self.socket.descriptor, wanted),
+                PollFd::from_borrowed_fd(self.socket.descriptor(), wanted),
                 PollFd::from_borrowed_fd(self.event.descriptor(), PollFlags::IN),
             ];
             match poll(&mut polled, call.one_wait(call.remaining())) {
@@ -183,7 +101,7 @@ impl Waiter {
                         .last()
                         .is_some_and(|event| !event.revents().is_empty())
                     {
-                        self.event.take_wakes();
+                        self.event.clear();
                     }
                 }
             }
@@ -287,11 +205,7 @@ impl PostgresConnection {
 
     /// Whether the server has neither closed the connection nor sent anything since it was last used.
     pub(super) fn is_open(&self) -> bool {
-        is_quiet(self.descriptor())
-    }
-
-    fn descriptor(&self) -> BorrowedFd<'_> {
-        self.waiter.socket.descriptor.as_fd()
+        is_quiet(self.waiter.socket.descriptor())
     }
 
     /// Does with the client what `work` says, and waits for the answer.
@@ -355,7 +269,7 @@ fn connect_socket(path: &Path, call: &CallContext) -> Result<OwnedFd, Failure> {
     };
     let address = SocketAddrUnix::new(path).map_err(failed)?;
     loop {
-        let socket = open_socket().map_err(|error| match error {
+        let socket = open_local().map_err(|error| match error {
             Errno::MFILE | Errno::NFILE => Failure::Interrupted(Interrupt::NoDescriptor),
             error => failed(error),
         })?;
@@ -365,20 +279,4 @@ fn connect_socket(path: &Path, call: &CallContext) -> Result<OwnedFd, Failure> {
             Err(error) => return Err(failed(error)),
         }
     }
-}
-
-#[cfg(not(target_vendor = "apple"))]
-fn open_socket() -> Result<OwnedFd, Errno> {
-    use rustix::net::SocketFlags;
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-}
-
-#[cfg(target_vendor = "apple")]
-fn open_socket() -> Result<OwnedFd, Errno> {
-    let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
-    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
-    rustix::io::ioctl_fionbio(&socket, true)?;
-    rustix::net::sockopt::set_socket_nosigpipe(&socket, true)?;
-    Ok(socket)
 }

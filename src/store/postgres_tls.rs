@@ -1,7 +1,7 @@
 //! TLS for connections to PostgreSQL: what `sslmode` asks of the server's certificate, over a socket
 //! that does not block.
 
-use super::postgres_connection::{Plain, Socket, pending};
+use super::postgres_socket::{Plain, Socket, pending};
 use crate::net::roots::{add_file, built_in};
 use crate::values::error::{Error, ErrorKind};
 use crate::values::postgres_url::{PostgresUrl, Trust};

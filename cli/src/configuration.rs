@@ -1,0 +1,327 @@
+//! The library's options: from flags, else from the environment, else from a file.
+
+use crate::exit::Failure;
+use crate::stop::Stop;
+use b24_messageservice::tables::{OPTIONS, OptionRow, UsedBy};
+use b24_messageservice::{Config, Error, ErrorKind};
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::OsString;
+use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+/// The options that are secrets: they are never given by flag, which every user of the machine can see.
+pub const SECRETS: &[&str] = &["access_token", "refresh_token", "client_secret"];
+
+/// The options that may contain a password. If one does, it is not given by flag either.
+pub const PASSWORDS: &[&str] = &["proxy", "store"];
+
+/// Added to the name of an option for the path of a file with its value.
+const IN_FILE: &str = "_file";
+/// No file of options or with a secret is as large.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// The options that were given, and where.
+#[derive(Default)]
+pub(crate) struct Options(BTreeMap<&'static str, Given>);
+
+struct Given {
+    value: String,
+    place: Place,
+}
+
+/// Where an option was given, for messages.
+enum Place {
+    Flag(&'static str),
+    Environment(String),
+    File(PathBuf, usize),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(name) => write!(f, "--{}", dashed(name)),
+            Self::Environment(name) => f.write_str(name),
+            Self::File(path, line) => write!(f, "{}, line {line}", path.display()),
+        }
+    }
+}
+
+fn dashed(name: &str) -> String {
+    name.replace('_', "-")
+}
+
+fn invalid(text: impl Into<String>) -> Failure {
+    Failure::Library(Error::new(ErrorKind::InvalidConfig, text))
+}
+
+/// Whether a file may have the option's value.
+fn may_be_in_file(name: &str) -> bool {
+    SECRETS.contains(&name) || PASSWORDS.contains(&name)
+}
+
+impl Options {
+    /// Reads all of them.
+    pub(crate) fn read(matches: &ArgMatches) -> Result<Self, Failure> {
+        let mut options = Self::default();
+        for row in OPTIONS {
+            if let Some(value) = flag(matches, row.name)? {
+                options.add(row, value, Place::Flag(row.name))?;
+            }
+        }
+        for row in OPTIONS {
+            if let Some((value, name)) = variable(row.name)? {
+                options.add(row, value, Place::Environment(name))?;
+            }
+        }
+        let file = matches.get_one::<String>("config").cloned();
+        let file = match file {
+            Some(file) => Some(file),
+            None => text_of("B24_CONFIG")?,
+        };
+        if let Some(file) = file {
+            options.add_file(Path::new(&file))?;
+        }
+        Ok(options)
+    }
+
+    /// The configuration of a client or a provider. What only the other takes is left out, so that one
+    /// file serves both.
+    pub(crate) fn config(&self, target: UsedBy, stop: &Stop) -> Result<Config, Error> {
+        let mut config = Config::new();
+        for row in OPTIONS {
+            if row.used_by != target && row.used_by != UsedBy::Both {
+                continue;
+            }
+            if let Some(given) = self.0.get(row.name) {
+                config.set(row.name, &given.value).map_err(|error| {
+                    Error::new(error.kind(), format!("{error} (from {})", given.place))
+                })?;
+            }
+        }
+        let stop = stop.clone();
+        config.on_interrupt(move || stop.is_cancelled());
+        Ok(config)
+    }
+
+    /// What was given first counts.
+    fn add(&mut self, row: &'static OptionRow, value: String, place: Place) -> Result<(), Failure> {
+        if value.contains('\0') {
+            return Err(invalid(format!(
+                "{} contains a NUL byte (from {place})",
+                row.name
+            )));
+        }
+        self.0.entry(row.name).or_insert(Given { value, place });
+        Ok(())
+    }
+
+    fn add_file(&mut self, path: &Path) -> Result<(), Failure> {
+        let shown = path.display();
+        let (text, others_read) = read_file(path, "config")?;
+        let mut lines: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut found = Vec::new();
+        for (number, line) in (1..).zip(text.trim_start_matches('\u{feff}').lines()) {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let Some((name, value)) = line.split_once('=') else {
+                return Err(invalid(format!(
+                    "config: {shown}, line {number} has no =; it takes NAME=VALUE, or # before a remark"
+                )));
+            };
+            let (name, value) = (name.trim_end(), value.trim_start());
+            if let Some(former) = lines.insert(name, number) {
+                return Err(invalid(format!(
+                    "config: {shown} gives {} in line {former} and in line {number}; give it once",
+                    name.escape_debug()
+                )));
+            }
+            let row = OPTIONS.iter().find(|row| row.name == name);
+            let base = name
+                .strip_suffix(IN_FILE)
+                .filter(|base| may_be_in_file(base));
+            let base = OPTIONS.iter().find(|row| Some(row.name) == base);
+            let (row, value, is_secret) = match (row, base) {
+                (Some(row), _) => {
+                    let is_secret = SECRETS.contains(&name) || has_password(value);
+                    (row, value.to_owned(), is_secret)
+                }
+                (None, Some(row)) => (row, read_secret(Path::new(value), name)?, false),
+                (None, None) => {
+                    return Err(invalid(format!(
+                        "config: {shown}, line {number}: {:?} is no option; --help lists them, with _ instead of \
+                         - here",
+                        name.chars().take(40).collect::<String>()
+                    )));
+                }
+            };
+            if is_secret && others_read {
+                return Err(invalid(format!(
+                    "config: {shown} holds {name} and may be read by every user: take that right away with \
+                     chmod o= {shown}"
+                )));
+            }
+            found.push((row, value, number));
+        }
+        for (row, value, number) in found {
+            self.add(row, value, Place::File(path.to_owned(), number))?;
+        }
+        Ok(())
+    }
+}
+
+/// An option that was given by flag.
+fn flag(matches: &ArgMatches, name: &'static str) -> Result<Option<String>, Failure> {
+    if SECRETS.contains(&name) {
+        let given = matches.try_contains_id(name).unwrap_or(false)
+            && matches.value_source(name) == Some(ValueSource::CommandLine);
+        return if given {
+            Err(not_by_flag(name))
+        } else {
+            Ok(None)
+        };
+    }
+    let value = matches.try_get_one::<String>(name).ok().flatten().cloned();
+    match value {
+        Some(value) if PASSWORDS.contains(&name) && has_password(&value) => Err(not_by_flag(name)),
+        value => Ok(value),
+    }
+}
+
+fn not_by_flag(name: &str) -> Failure {
+    let variable = variable_name(name);
+    Failure::Usage(format!(
+        "--{} was given with a secret, which every user of this machine can see: change the secret, and set \
+         {variable}, or {variable}_FILE to the path of a file with it, or write it into the file of --config",
+        dashed(name)
+    ))
+}
+
+fn variable_name(name: &str) -> String {
+    format!("B24_{}", name.to_uppercase())
+}
+
+/// An option that was given in the environment, and the variable's name.
+fn variable(name: &str) -> Result<Option<(String, String)>, Failure> {
+    let direct = variable_name(name);
+    let value = text_of(&direct)?;
+    if !may_be_in_file(name) {
+        return Ok(value.map(|value| (value, direct)));
+    }
+    let in_file = format!("{direct}_FILE");
+    match (value, text_of(&in_file)?) {
+        (Some(_), Some(_)) => Err(invalid(format!(
+            "{name} is given by {direct} and by {in_file}: unset one of the two"
+        ))),
+        (Some(value), None) => Ok(Some((value, direct))),
+        (None, Some(path)) => Ok(Some((read_secret(Path::new(&path), &in_file)?, in_file))),
+        (None, None) => Ok(None),
+    }
+}
+
+/// A variable of the environment; an empty one counts as not set.
+fn text_of(name: &str) -> Result<Option<String>, Failure> {
+    env::var_os(name)
+        .filter(|value| !value.is_empty())
+        .map(OsString::into_string)
+        .transpose()
+        .map_err(|_| invalid(format!("{name} in the environment is not UTF-8")))
+}
+
+/// A secret from a file, less the line's end.
+pub(crate) fn read_secret(path: &Path, named_by: &str) -> Result<String, Failure> {
+    let (text, _) = read_file(path, named_by)?;
+    let secret = text.trim_end_matches(['\r', '\n']);
+    if secret.is_empty() {
+        return Err(invalid(format!(
+            "{named_by}: {} is empty; it takes a file with the value alone",
+            path.display()
+        )));
+    }
+    Ok(secret.to_owned())
+}
+
+/// The text of a file, and whether every user may read it.
+fn read_file(path: &Path, named_by: &str) -> Result<(String, bool), Failure> {
+    let shown = path.display();
+    let fault = |why: &dyn fmt::Display| {
+        invalid(format!(
+            "{named_by}: {shown} cannot be read: {why}; it takes the path of a text file"
+        ))
+    };
+    let file = File::open(path).map_err(|error| fault(&error))?;
+    let metadata = file.metadata().map_err(|error| fault(&error))?;
+    let mut text = String::new();
+    file.take(MAX_FILE + 1)
+        .read_to_string(&mut text)
+        .map_err(|error| fault(&error))?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(fault(&"it is larger than 1 MiB"));
+    }
+    Ok((text, others_read(&metadata)))
+}
+
+#[cfg(unix)]
+fn others_read(metadata: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    metadata.mode() & 0o004 != 0
+}
+
+#[cfg(not(unix))]
+fn others_read(_: &std::fs::Metadata) -> bool {
+    false
+}
+
+/// Whether an address contains a password: before the host, or as libpq's parameter.
+fn has_password(value: &str) -> bool {
+    let Some((_, rest)) = value.split_once("://") else {
+        return false;
+    };
+    let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at(authority_end);
+    // A password may contain any of those characters if its writer did not encode them.
+    let before_host = authority.rsplit_once('@').map_or_else(
+        || rest.contains('@') && authority.contains(':'),
+        |(user, _)| user.contains(':'),
+    );
+    let parameters = rest
+        .split_once('?')
+        .map_or("", |(_, parameters)| parameters);
+    before_host
+        || parameters
+            .split('&')
+            .any(|parameter| parameter.to_ascii_lowercase().contains("password="))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_password;
+
+    #[test]
+    fn addresses_with_a_password_are_recognized() {
+        for address in [
+            "postgres://user:secret@db/sms",
+            "postgresql://user:a/b@db/sms",
+            "postgres://db/sms?user=u&password=secret",
+            "postgres://db?sslPassword=secret",
+            "http://user:@proxy:3128",
+        ] {
+            assert!(has_password(address), "{address}");
+        }
+        for address in [
+            "sqlite:/var/lib/sms/b24.db",
+            "postgres://user@db:5432/sms?sslmode=verify-full",
+            "postgres:///sms?host=/run/postgresql",
+            "http://proxy:3128/",
+            "env",
+        ] {
+            assert!(!has_password(address), "{address}");
+        }
+    }
+}
