@@ -102,7 +102,7 @@ class Program:
         self.wait()
 
     def processes(self) -> list[int]:
-        """All its processes. Each of PostgreSQL's has a session of its own, so there is no group."""
+        """All its processes: each of PostgreSQL's has a session of its own, not a group of all."""
         if self.process is None or self.process.poll() is not None:
             return []
         return [self.process.pid, *children(self.process.pid)]
@@ -114,8 +114,9 @@ class Program:
                 os.kill(process, number)
 
     def freeze(self) -> None:
-        """Stops all its processes where they are, and waits until they stand still. The first is the
-        one that starts others."""
+        """Stops all its processes where they are, and waits until they stand still.
+
+        The first is the one that starts others."""
         self.signal_all(signal.SIGSTOP)
         for process in self.processes():
             with contextlib.suppress(ProcessLookupError):

@@ -245,8 +245,9 @@ class ProviderSteps:
                 return problems
 
     def restart(self, how: str, ahead: int = 0) -> list[str]:
-        """Ends the processes and starts others, which open their providers again. What processes were
-        doing that are killed while they are busy is waited out."""
+        """Ends the processes and starts others, which open their providers again.
+
+        What processes were doing that are killed while they are busy is waited out."""
         language, running = self.play.language, self.play.running
         running.restart(language, how.startswith("kill"))
         if how == "kill busy":

@@ -299,7 +299,7 @@ pub(super) fn kill_processes(
     let mut hand = stage.hand(&options);
     stage.install(&mut hand, 0..PORTALS);
     // Only now, since installing takes its time.
-    let short = json!({"expires_in": 3, "expired": true});
+    let short = json!({"expires_in": 3});
     stage.portal.set(&short).expect("settings");
     let start = SystemTime::now()
         .duration_since(UNIX_EPOCH)
