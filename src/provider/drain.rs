@@ -18,7 +18,7 @@ use crate::store::lanes::{self, Health};
 use crate::store::token_store::StoreError;
 use crate::values::LOG;
 use crate::values::error::Error;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -76,6 +76,8 @@ struct Schedule {
     housekeeping_at: Instant,
     leases_at: Instant,
     idle: Vec<Arc<Event>>,
+    /// Lanes that somebody else had when they were to be taken, and when they are looked at again.
+    passed_over: HashMap<String, Instant>,
 }
 
 enum Task {
@@ -151,6 +153,7 @@ pub(super) fn drain(context: &Arc<Context>, budget: Duration) -> Result<Totals, 
             housekeeping_at: now,
             leases_at: now,
             idle: Vec::new(),
+            passed_over: HashMap::new(),
         }),
         suspects: AtomicUsize::new(0),
         stopped: AtomicBool::new(false),
@@ -310,10 +313,13 @@ impl Drain {
                         keep_lease: &|lane| self.keep_lease(lane),
                     }
                     .serve(&member_id);
+                    if matches!(outcome, Ok(false)) {
+                        self.pass_over(&member_id);
+                    }
                     if health == Health::Suspect {
                         self.suspects.fetch_sub(1, Ordering::SeqCst);
                     }
-                    outcome
+                    outcome.map(drop)
                 }
                 Ok(Task::Housekeeping) => Housekeeping {
                     context: &self.context,
@@ -341,6 +347,13 @@ impl Drain {
                 self.stop();
             }
         }
+    }
+
+    fn pass_over(&self, member_id: &str) {
+        let until = Instant::now() + LOOK_AGAIN;
+        lock(&self.schedule)
+            .passed_over
+            .insert(member_id.to_owned(), until);
     }
 
     /// Waits until there may be something to do.
@@ -379,9 +392,11 @@ impl Drain {
         if now < schedule.look_at {
             return Ok(Task::Wait(schedule.look_at));
         }
+        schedule.passed_over.retain(|_, until| now < *until);
+        let passed_over = schedule.passed_over.len();
         let suspects = self.most_suspects();
         let (store_now, found, next) = self.transact(Access::Read, |transaction| {
-            let limit = 4 * self.workers.max(1);
+            let limit = 4 * self.workers.max(1) + passed_over;
             let mut found: Vec<(String, Health)> = Vec::new();
             for (health, limit) in [(Health::Suspect, suspects), (Health::Good, limit)] {
                 let lanes = lanes::ready(transaction, health, limit)?;
@@ -390,6 +405,10 @@ impl Drain {
             let next = lanes::next_ready(transaction)?;
             Ok((transaction.now(), found, next))
         })?;
+        let found = found
+            .into_iter()
+            .filter(|(member_id, _)| !schedule.passed_over.contains_key(member_id))
+            .collect::<Vec<_>>();
         schedule.ready.extend(found);
         if let Some(task) = self.take_ready(&mut schedule) {
             let count = schedule.ready.len();
