@@ -103,8 +103,10 @@ class Postgres:
                 if kind == "text":
                     values.append(text % name)
                 elif kind == "bytea":
-                    inner = text % f"convert_from({name}, 'LATIN1')"
-                    values.append(f"convert_to({inner}, 'LATIN1')")
+                    # The first byte, which says that it is not sealed, is none of a text.
+                    inner = text % f"convert_from(substring({name} from 2), 'LATIN1')"
+                    first = f"substring({name} from 1 for 1)"
+                    values.append(f"{first} || convert_to({inner}, 'LATIN1')")
                 else:
                     values.append(name)
             self.sql(
