@@ -17,15 +17,18 @@ has not begun yet never begins. **What a cancelled call was sending may have bee
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import contextvars
 import inspect
 import logging
 import os
 import threading
+import time
 import weakref
+from collections import deque
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -58,11 +61,95 @@ _Handle = TypeVar("_Handle", bound="Client | Provider")
 _log = logging.getLogger("b24_messageservice")
 
 
-class _Threads:
-    """Threads that make calls: at most so many, started when they are needed.
+class _Pool:
+    """Threads that make calls in their order: at most so many, started when they are needed.
 
-    They belong to no loop, so any number of loops may use them. A forked child starts its own.
+    ``Thread.start`` waits until the thread runs, which on a busy machine takes longer than a loop
+    may be blocked. So the threads start each other, one ahead of the calls, and the loop starts
+    only the first. With ``ThreadPoolExecutor`` the loop would start all.
     """
+
+    def __init__(self, most: int, name: str) -> None:
+        self._most = most
+        self._name = name
+        self._changed = threading.Condition(threading.Lock())
+        self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._threads: list[threading.Thread] = []
+        # How many of them make no call.
+        self._free = 0
+        self._ends = False
+
+    def submit(self, call: Callable[[], _T]) -> Future[_T]:
+        """Makes a call as soon as a thread is free."""
+        future: Future[_T] = Future()
+        with self._changed:
+            self._waiting.append((future, call))
+            self._changed.notify()
+            first = None if self._threads else self._next_thread()
+        if first is not None:
+            first.start()
+        return future
+
+    def shutdown(self) -> None:
+        """Waits for all calls, those that wait included, and ends the threads."""
+        with self._changed:
+            self._ends = True
+            self._changed.notify_all()
+        # No further ones are made now. One that is being started is joined when it has been.
+        for thread in self._threads:
+            while thread.ident is None:
+                time.sleep(0.001)
+            thread.join()
+
+    def _next_thread(self) -> threading.Thread:
+        name = f"{self._name}-{len(self._threads)}"
+        # The interpreter must not wait for them by itself: they would wait for calls for ever.
+        thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._threads.append(thread)
+        self._free += 1
+        return thread
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting:
+                    if self._ends:
+                        return
+                    self._changed.wait()
+                future, call = self._waiting.popleft()
+                self._free -= 1
+                is_needed = not self._free and not self._ends and len(self._threads) < self._most
+                ahead = self._next_thread() if is_needed else None
+            if ahead is not None:
+                ahead.start()
+            self._make(future, call)
+            # Nothing of a call stays while the thread waits for the next.
+            del future, call, ahead
+
+    def _make(self, future: Future[Any], call: Callable[[], Any]) -> None:
+        if not future.set_running_or_notify_cancel():
+            with self._changed:
+                self._free += 1
+            return
+        outcome, fault = None, None
+        try:
+            outcome = call()
+        except BaseException as raised:
+            fault = raised
+        # First, so that who waits for the outcome finds this thread free.
+        with self._changed:
+            self._free += 1
+        if fault is None:
+            future.set_result(outcome)
+        else:
+            future.set_exception(fault)
+            # It refers to this frame, which must not refer to it in turn.
+            fault = None
+
+
+class _Threads:
+    """The threads of one handle. They belong to no loop, so any number of loops may use them. A
+    forked child starts its own."""
 
     def __init__(self, most: int, name: str) -> None:
         self._most = most
@@ -73,7 +160,7 @@ class _Threads:
     def forget(self) -> None:
         """In a forked child: there are none of the parent's threads, and any lock may be held."""
         self._lock = threading.Lock()
-        self._executor: ThreadPoolExecutor | None = None
+        self._pool: _Pool | None = None
         self._tokens: set[CancelToken] = set()
 
     async def call(self, function: Callable[[CancelToken], _T]) -> _T:
@@ -105,17 +192,17 @@ class _Threads:
             token.cancel()
 
     def shutdown(self) -> None:
-        """Waits for all calls, those in the queue included, and ends the threads."""
+        """Waits for all calls, those that wait for a thread included, and ends the threads."""
         with self._lock:
-            executor, self._executor = self._executor, None
-        if executor is not None:
-            executor.shutdown()
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown()
 
     def _submit(self, call: Callable[[], _T]) -> Future[_T]:
         with self._lock:
-            if self._executor is None:
-                self._executor = ThreadPoolExecutor(self._most, self._name)
-            return self._executor.submit(call)
+            if self._pool is None:
+                self._pool = _Pool(self._most, self._name)
+            return self._pool.submit(call)
 
 
 _all_threads: weakref.WeakSet[_Threads] = weakref.WeakSet()
@@ -126,6 +213,14 @@ def _after_fork() -> None:
         threads.forget()
 
 
+def _at_exit() -> None:
+    """Nobody waits any more for calls of handles that were not closed."""
+    for threads in tuple(_all_threads):
+        threads.cancel()
+        threads.shutdown()
+
+
+atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
@@ -211,7 +306,11 @@ class _Opened(Generic[_Handle]):
         """Opens it, as ``async with`` does; does nothing if it is open. Raises what the constructor
         of the class without ``Async`` raises."""
         if self._handle is None:
-            handle = await self._threads.call(lambda _: self._make())
+            try:
+                handle = await self._threads.call(lambda _: self._make())
+            except BaseException:
+                await _aside(self._threads.shutdown, self._hurry)
+                raise
             if self._handle is None:
                 self._handle = handle
         return self
