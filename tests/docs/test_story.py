@@ -21,26 +21,12 @@ from typing import Any
 
 import pytest
 from b24_portal import Portal
-from pages import ROOT, STORY, snippets
+from pages import ROOT, STORY, named
 from running import C_COMPILERS, C_LIBRARY, C_WARNINGS, TARGET, build_crate, php_environment, run
 
-NAME = re.compile(r"\A(?:<\?php )?(?:#|//|/\*) ([\w./]+)")
 PORTAL = "portal.bitrix24.com"
 MEMBER = "a223c6b3710f85df22e9377d6c4f7553"
 HANDLER_URL = "https://provider.example.com/handler"
-
-
-def files(language: str) -> dict[str, str]:
-    """The programs of a language, by the names in their first lines."""
-    programs = {}
-    for snippet in snippets():
-        if snippet.page == STORY and snippet.language == language:
-            assert not snippet.reason, f"{snippet} is not run"
-            name = NAME.match(snippet.code)
-            assert name, f"{snippet} does not begin with the name of its file"
-            assert name[1] not in programs, f"{snippet} is there twice"
-            programs[name[1]] = snippet.code
-    return programs
 
 
 class Story:
@@ -59,7 +45,7 @@ class Story:
             "B24_CLIENT_SECRET": portal.client_secret,
             "HANDLER_URL": HANDLER_URL,
         }
-        for name, code in files(language).items():
+        for name, code in named(STORY, language).items():
             path = directory / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(code, encoding="utf-8")
@@ -307,7 +293,9 @@ def test_from_installation_to_receipt(story: Story, b24_portal: Portal) -> None:
 def test_every_language_tells_the_whole_story() -> None:
     """The same programs in each; C++ shares no file with C, and PHP's wizard is one of its own."""
     told = {
-        language: sorted({Path(name).stem for name in files(language)} - {"sms", "lib", "install"})
+        language: sorted(
+            {Path(name).stem for name in named(STORY, language)} - {"sms", "lib", "install"}
+        )
         for language in STORIES
     }
     assert set(map(tuple, told.values())) == {("drain", "handler", "receipt", "watch")}
