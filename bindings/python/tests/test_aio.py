@@ -503,14 +503,14 @@ def test_a_program_that_closes_nothing_ends(portal: Portal) -> None:
 
 
 def test_how_long_the_loop_is_blocked(portal: Portal, tmp_path: Path) -> None:
-    options = portal.options(rate_limit="off")
-    posted = portal.install()
-    provider_options = portal.provider_options(store=f"sqlite:{tmp_path}/b24.db")
-    with Provider(**provider_options) as provider:
-        provider.receive(posted["content_type"], posted["body"])
-    arguments = [json.dumps(options), json.dumps({**provider_options, "member_id": MEMBER})]
+    arguments = [
+        portal.options(rate_limit="off"),
+        portal.provider_options(store=f"sqlite:{tmp_path}/b24.db"),
+        portal.install(),
+    ]
     ticks = Path(__file__).parents[3] / "benches" / "python" / "ticks.py"
-    ended = subprocess.run([sys.executable, ticks, *arguments], capture_output=True, check=True)
+    command = [sys.executable, str(ticks), *map(json.dumps, arguments)]
+    ended = subprocess.run(command, capture_output=True, check=True)
     figures = json.loads(ended.stdout)
     for phase, latest in figures["latest_ms"].items():
         print(f"{phase}: the latest tick was {latest:.1f} ms late")
