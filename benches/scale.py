@@ -9,8 +9,8 @@ Prints a table for docs/scale.md. Nothing is a test; a receipt that does not arr
 `maturin develop --release` in the checkout and in `emulator`: tests use builds that are slower.
 
 One portal is installed as always, and the rows of the others are copies of its rows, since only ten
-installations a second are confirmed. The emulator has 10,000 of the portals, which get receipts. It
-limits none of them, and answers at once.
+installations a second are confirmed. The emulator has 10,000 of the portals (`--busy`), which get
+receipts. It limits none of them, and answers at once.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -58,11 +59,14 @@ class Sqlite:
         connection.close()
 
     def size(self) -> int:
-        """The bytes of the file, once what is in the log has been put into it."""
+        """The bytes of the pages that are used."""
         with sqlite3.connect(self.file) as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            [(pages, free, size)] = connection.execute(
+                "SELECT page_count, freelist_count, page_size FROM pragma_page_count,"
+                " pragma_freelist_count, pragma_page_size"
+            )
         connection.close()
-        return self.file.stat().st_size
+        return int((pages - free) * size)
 
     def log_written(self) -> int | None:
         """Not counted: the log is used again and again."""
@@ -131,23 +135,30 @@ class Postgres:
         )
 
 
-def work(what: str, options: dict[str, Any], arguments: list[int]) -> dict[str, float]:
-    """Runs a function below in a process of its own, and gives what it measured."""
+def start(what: str, options: dict[str, Any], arguments: list[int]) -> subprocess.Popen[str]:
+    """Runs a function below in a process of its own."""
     command = (sys.executable, __file__, "--work", what, json.dumps(options), *map(str, arguments))
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    told: dict[str, float] = json.loads(done.stdout)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+
+
+def end(process: subprocess.Popen[str]) -> dict[str, float]:
+    """What it has measured."""
+    output, _ = process.communicate()
+    if process.returncode != 0:
+        raise SystemExit(f"a process failed with {process.returncode}")
+    told: dict[str, float] = json.loads(output)
     return told
 
 
-def install(provider: Provider, auth: int, end: int) -> None:
-    """Reads the installation from this descriptor, since it has secrets."""
-    provider.install(os.read(auth, end).decode())
+def work(what: str, options: dict[str, Any], arguments: list[int]) -> dict[str, float]:
+    return end(start(what, options, arguments))
 
 
-def report(provider: Provider, portals: int, each: int) -> None:
+def report(provider: Provider, portals: int, each: int, first: int = 0) -> None:
     receipts = (
         (member(portal), CODE, f"{portal:016x}{number:016x}", "delivered")
-        for number in range(each)
+        for number in range(first, first + each)
         for portal in range(1, portals + 1)
     )
     part = []
@@ -170,8 +181,13 @@ def track(provider: Provider, references: int) -> None:
 
 
 def drain(provider: Provider, _count: int) -> None:
-    while provider.drain(1).waiting > 0:
-        pass
+    """Until the standard input ends."""
+    draining = threading.Thread(target=provider.drain, args=(3600,))
+    draining.start()
+    sys.stdin.read()
+    # Lets it finish its requests.
+    provider.close()
+    draining.join()
 
 
 def rest(provider: Provider, seconds: int) -> None:
@@ -185,7 +201,7 @@ def inspect(provider: Provider, portals: int) -> None:
 
 
 WORK: dict[str, Callable[..., None]] = {
-    function.__name__: function for function in (install, report, track, drain, rest, inspect)
+    function.__name__: function for function in (report, track, drain, rest, inspect)
 }
 
 
@@ -231,11 +247,7 @@ def scale(at: Portal, kept: Sqlite | Postgres, portals: int, busy: int) -> list[
         rows.append(("its bytes in the log (WAL)", f"{written / count:,.0f}"))
 
     log, done = kept.log_written(), kept.transactions()
-    told = work("drain", options, [0])
-    there = sum(len(messages) for messages in at.all_messages().values())
-    if there != count:
-        raise SystemExit(f"{there} of {count} receipts are there")
-    requests = at.seen(log=0)["requests"]
+    told, requests = drained(at, options, count)
     rows += [
         (f"draining them in {requests:,} requests: a second", f"{count / told['seconds']:,.0f}"),
         ("the processor's time for a receipt, µs", f"{told['processor'] / count * 1e6:,.0f}"),
@@ -250,6 +262,14 @@ def scale(at: Portal, kept: Sqlite | Postgres, portals: int, busy: int) -> list[
     rows.append(
         ("a receipt that was sent: bytes in the store", f"{(kept.size() - installed) / count:,.0f}")
     )
+
+    # Each in a request of its own, over a connection of its own.
+    work("report", options, [busy, 1, each])
+    told, requests = drained(at, options, count + busy)
+    rows += [
+        (f"{busy:,} requests of one receipt each: a second", f"{requests / told['seconds']:,.0f}"),
+        ("the processor's time for such a request, µs", f"{told['processor'] / busy * 1e6:,.0f}"),
+    ]
 
     before = kept.size()
     references = 2_000
@@ -274,14 +294,32 @@ def scale(at: Portal, kept: Sqlite | Postgres, portals: int, busy: int) -> list[
     return rows
 
 
+def drained(at: Portal, options: dict[str, Any], count: int) -> tuple[dict[str, float], int]:
+    """Drains until the portals have so many receipts; in how many requests."""
+    before = at.seen(log=0)["requests"]
+    process = start("drain", options, [0])
+    began = time.monotonic()
+    while at.seen(log=0)["commands"] < count:
+        if process.poll() is not None or time.monotonic() > began + 3600:
+            raise SystemExit("the portals did not get their receipts")
+        time.sleep(0.05)
+    took = time.monotonic() - began
+    told = end(process)
+    there = sum(len(messages) for messages in at.all_messages().values())
+    if there != count:
+        raise SystemExit(f"{there} of {count} receipts are there")
+    return {**told, "seconds": took}, at.seen(log=0)["requests"] - before
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measures what many portals cost a provider.")
     parser.add_argument("--portals", type=int, default=100_000)
     parser.add_argument("--store", help="postgres://…, an empty database")
+    parser.add_argument("--busy", type=int, default=10_000, help="portals that get receipts")
     parser.add_argument("--short", action="store_true", help="1,000 portals")
     chosen = parser.parse_args()
     portals = 1000 if chosen.short else chosen.portals
-    busy = min(portals, 10_000)
+    busy = min(portals, chosen.busy)
     with (
         Portal(log=0, portals=busy) as at,
         # On the same disk as the checkout.

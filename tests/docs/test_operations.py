@@ -19,7 +19,7 @@ import pytest
 from b24_messageservice import Client, InvalidConfig, Provider, StorageError
 from b24_portal import Portal
 from pages import ROOT, STORY, named
-from running import run
+from running import run, shell_environment
 
 OPERATIONS = ROOT / "docs/operations.md"
 CODE = "provider1"
@@ -57,6 +57,7 @@ class Place:
             ("/var/backups/sms", "backups"),
             ("/etc/sms", "etc"),
             ("/opt/sms", "opt"),
+            ("/var/lib/node_exporter", "lib"),
         ):
             code = code.replace(path, str(self.directory / name))
         return code
@@ -65,7 +66,8 @@ class Place:
         """Runs a program of the page."""
         if name.endswith(".sh"):
             code = named(OPERATIONS, "sh")[name]
-            return run(["bash", "-euc", self.local(code)])
+            environment = shell_environment(self.options)
+            return run(["bash", "-euc", self.local(code)], env=environment)
         code = named(OPERATIONS, "python")[name]
         program = self.directory / name
         program.write_text(self.local(code), encoding="utf-8")
@@ -217,6 +219,21 @@ def test_state_dir(place: Place, b24_portal: Portal) -> None:
         Client(**options) as client,
     ):
         client.message_status_update(CODE, "b", "sent")
+
+
+def test_metrics(place: Place, b24_portal: Portal) -> None:
+    """They have the names that the page tells to watch; what is due and not sent is due in 0 s."""
+    auth = json.loads(b24_portal.install(as_="oauth")["body"])
+    place.do(["install", auth], ["report", auth["member_id"], CODE, "a", "delivered"])
+    place.run("metrics.sh")
+    metrics = (place.directory / "lib/b24.prom").read_text(encoding="utf-8")
+    page = OPERATIONS.read_text(encoding="utf-8")
+    names = set(re.findall(r"\bb24_(?:portal|receipt)\w+", page))
+    assert len(names) >= 6
+    for name in names:
+        assert re.search(rf"^{name}\b", metrics, re.MULTILINE), name
+    due = rf"^b24_portal_receipts_next_due_seconds{{member_id=\"{auth['member_id']}\".*}} 0\.000$"
+    assert re.search(due, metrics, re.MULTILINE), metrics
 
 
 def test_versions(place: Place) -> None:

@@ -8,6 +8,7 @@ receipts and the drain are programs of the command line. What the portal has see
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
@@ -20,9 +21,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from b24_messageservice import Provider
 from b24_portal import Portal
 from pages import ROOT, STORY, named
-from running import C_COMPILERS, C_LIBRARY, C_WARNINGS, TARGET, build_crate, php_environment, run
+from running import (
+    C_COMPILERS,
+    C_LIBRARY,
+    C_WARNINGS,
+    TARGET,
+    build_crate,
+    php_environment,
+    run,
+    shell_environment,
+)
 
 PORTAL = "portal.bitrix24.com"
 MEMBER = "a223c6b3710f85df22e9377d6c4f7553"
@@ -288,6 +299,22 @@ def test_from_installation_to_receipt(story: Story, b24_portal: Portal) -> None:
         assert status == 200, text
         assert "uninstalled" in story.run("watch")
     assert b24_portal.seen()["bad"] == []
+
+
+def test_the_shell_drains_and_watches(b24_portal: Portal, tmp_path: Path) -> None:
+    b24_portal.reset()
+    programs = named(STORY, "sh")
+    options = b24_portal.provider_options(store=f"sqlite:{tmp_path}/b24.db")
+    with Provider(**options) as provider:
+        auth = json.loads(b24_portal.install(as_="oauth")["body"])
+        provider.install(auth)
+        provider.report(auth["member_id"], "provider1", "m1", "delivered")
+    environment = shell_environment(options)
+    with child(["bash", "-euc", programs["service.sh"]], tmp_path, environment) as service:
+        b24_portal.wait(1)
+    assert service.returncode == 0
+    assert b24_portal.messages() == {"provider1|m1": "delivered"}
+    assert auth["member_id"] in run(["bash", "-euc", programs["watch.sh"]], env=environment)
 
 
 def test_every_language_tells_the_whole_story() -> None:
