@@ -54,6 +54,7 @@ CTEST = (
     "cmake -S bindings/c -B {target}/ctest >{target}/ctest.log; "
     "ctest --test-dir {target}/ctest --output-on-failure --output-junit {junit}"
 )
+STRESS = ("tests/stress/run",)
 MAKE_C = ("make", "--no-print-directory", "-C", "bindings/c")
 
 SUITES = (
@@ -63,7 +64,12 @@ SUITES = (
     Suite("portal-php", PORTAL, ("phpunit", "-c", "emulator/php", "--log-junit", "{junit}")),
     Suite("scenarios", (*C, *PORTAL, "bindings", *TABLE), (*SCENARIOS, *AT_A_TIME)),
     Suite("scenarios-valgrind", (*C, *PORTAL, *TABLE), (*SCENARIOS, *VALGRIND)),
-    Suite("stress", (*CORE, *PORTAL, "tests/stress"), ("tests/stress/run",)),
+    Suite("stress", (*CORE, *PORTAL, "tests/stress"), (*STRESS, "--skip", "postgres_")),
+    Suite(
+        "stress-postgres",
+        (*CORE, *PORTAL, "tests/stress", "tests/postgres"),
+        (*STRESS, "postgres_"),
+    ),
     Suite("c", (*C, *PORTAL), ("sh", "-ec", CTEST)),
     Suite("c-valgrind", (*C, *PORTAL), (*MAKE_C, "valgrind")),
     Suite("c-sanitize", (*C, *PORTAL), (*MAKE_C, "sanitize")),

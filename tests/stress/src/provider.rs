@@ -12,9 +12,11 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::postgres::{Database, Server, Way};
 use b24_portal::{Fault, Portal, Settings};
 use rusqlite::{Connection, OpenFlags, types::ValueRef};
 use serde_json::{Value, json};
@@ -26,6 +28,8 @@ pub struct Stage {
     pub portal: Portal,
     /// The directory of the store; nothing else is in it.
     pub directory: PathBuf,
+    /// The store, if it is not in the directory.
+    pub postgres: Option<Database>,
     program: PathBuf,
 }
 
@@ -62,11 +66,35 @@ impl Stage {
         Self {
             portal,
             directory,
+            postgres: None,
             // Another one while this is built again, for long runs.
             program: std::env::var_os("B24_STRESS_PROVIDER")
                 .unwrap_or(program.into())
                 .into(),
         }
+    }
+
+    /// The same with a store in PostgreSQL.
+    ///
+    /// # Panics
+    /// As `new`, or if the server cannot be reached.
+    #[must_use]
+    pub fn on_postgres(program: &str, settings: &Value, server: Arc<Server>) -> Self {
+        let mut stage = Self::new(program, settings);
+        stage.postgres = Some(Database::new(server));
+        stage
+    }
+
+    /// The store in PostgreSQL.
+    ///
+    /// # Panics
+    /// If it is not there.
+    #[must_use]
+    pub fn tables(&self) -> &Database {
+        let Some(database) = &self.postgres else {
+            panic!("the store is not in PostgreSQL");
+        };
+        database
     }
 
     /// The file of the store.
@@ -80,7 +108,13 @@ impl Stage {
     pub fn options(&self, more: &[(&str, &str)]) -> Vec<(String, String)> {
         let (https, oauth) = (self.portal.https_port(), self.portal.oauth_port());
         let usual = [
-            ("store", format!("sqlite:{}", self.store().display())),
+            (
+                "store",
+                match &self.postgres {
+                    Some(database) => database.url(Way::Socket),
+                    None => format!("sqlite:{}", self.store().display()),
+                },
+            ),
             ("client_id", "app.1".to_owned()),
             ("client_secret", "secret-0000000000000001".to_owned()),
             ("oauth_url", format!("https://oauth.bitrix24.test:{oauth}")),
@@ -174,6 +208,9 @@ impl Stage {
     /// # Panics
     /// If the store has no clock.
     pub fn advance(&self, by: Duration) {
+        if let Some(database) = &self.postgres {
+            return database.age(i64::try_from(by.as_millis()).unwrap_or(i64::MAX));
+        }
         let changed = self.database().execute(
             "UPDATE b24_meta SET value = substr(value, 1, instr(value, ' '))
                 || (CAST(substr(value, instr(value, ' ') + 1) AS INTEGER) + ?1)
@@ -277,6 +314,9 @@ impl Stage {
     /// If it returns none.
     #[must_use]
     pub fn number(&self, sql: &str) -> i64 {
+        if let Some(database) = &self.postgres {
+            return database.number(sql);
+        }
         let number = self.database().query_row(sql, [], |row| row.get(0));
         number.unwrap_or_else(|fault| panic!("{sql}: {fault}"))
     }

@@ -16,6 +16,12 @@ mod dns;
 mod kills;
 mod memory;
 mod order;
+#[cfg(unix)]
+mod postgres_connections;
+#[cfg(unix)]
+mod postgres_kills;
+#[cfg(unix)]
+mod postgres_outages;
 mod processes;
 #[cfg(unix)]
 mod provider_forged;
