@@ -249,7 +249,7 @@ impl Database {
     /// Makes all that is in the store so much older. Times of events stay, as the operators that
     /// report them have clocks of their own.
     pub fn age(&self, milliseconds: i64) {
-        let mut all = String::new();
+        let mut all = Vec::new();
         for (table, columns) in [
             (
                 "b24_receipt",
@@ -283,9 +283,9 @@ impl Database {
                     )
                 })
                 .collect();
-            all.push_str(&format!("UPDATE {table} SET {};", changes.join(", ")));
+            all.push(format!("UPDATE {table} SET {}", changes.join(", ")));
         }
-        self.sql(&all);
+        self.sql(&all.join("; "));
     }
 }
 
