@@ -16,7 +16,7 @@ before a fence, ``<!-- not run: REASON -->``, leaves a snippet out: its test is 
 reason.
 
 The programs of docs/first-provider.md belong together; test_story.py runs them. Those of
-docs/operations.md are run by test_operations.py.
+docs/operations.md and docs/postgresql.md are run by the tests of these names.
 """
 
 from __future__ import annotations
