@@ -506,10 +506,10 @@ pub unsafe extern "C" fn b24_provider_report_batch(
             let batch = b24_batch::borrow_mut(batch).ok_or_else(|| is_null("batch"))?;
             batch.apply(|updates| {
                 check_feature()?;
-                let provider = b24_provider::borrow(provider).ok_or_else(|| is_null("provider"))?;
+                let held = b24_provider::borrow(provider).ok_or_else(|| is_null("provider"))?;
                 let member_id = read(member_id, "member_id")?;
                 #[cfg(feature = "provider")]
-                let outcomes = provider.report_batch(member_id, updates);
+                let outcomes = held.provider.report_batch(member_id, updates);
                 #[cfg(not(feature = "provider"))]
                 let outcomes = Vec::new();
                 Ok(outcomes)
