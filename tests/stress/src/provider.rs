@@ -30,6 +30,8 @@ pub struct Stage {
     pub directory: PathBuf,
     /// The store, if it is not in the directory.
     pub postgres: Option<Database>,
+    /// How processes reach it, if no option says otherwise.
+    pub way: Way,
     program: PathBuf,
 }
 
@@ -67,6 +69,7 @@ impl Stage {
             portal,
             directory,
             postgres: None,
+            way: Way::Socket,
             // Another one while this is built again, for long runs.
             program: std::env::var_os("B24_STRESS_PROVIDER")
                 .unwrap_or(program.into())
@@ -111,7 +114,7 @@ impl Stage {
             (
                 "store",
                 match &self.postgres {
-                    Some(database) => database.url(Way::Socket),
+                    Some(database) => database.url(self.way),
                     None => format!("sqlite:{}", self.store().display()),
                 },
             ),

@@ -22,6 +22,8 @@ mod postgres_connections;
 mod postgres_kills;
 #[cfg(unix)]
 mod postgres_outages;
+#[cfg(unix)]
+mod postgres_troubles;
 mod processes;
 #[cfg(unix)]
 mod provider_forged;

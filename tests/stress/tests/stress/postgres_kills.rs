@@ -1,7 +1,7 @@
 //! Processes of two machines that share a store in PostgreSQL are killed at random, and nothing that
 //! was acknowledged is lost; nobody renews a pair that another one renews.
 
-use super::provider_kills::{Machine, kill_processes, number_of, of_kills};
+use super::provider_kills::{Machine, kill_processes, number_of, portals};
 use super::{Directory, HAND};
 use b24_stress::postgres::{Server, Way};
 use b24_stress::provider::{Hand, Stage, host, member};
@@ -19,13 +19,14 @@ pub(super) fn machines(stage: &Stage, name: &str) -> [Machine; 2] {
 /// that lanes are taken from processes that live as well.
 #[test]
 fn killed_processes_of_two_machines_lose_no_receipt() {
-    let stage = Stage::on_postgres(HAND, &of_kills(), Server::start());
+    let stage = Stage::on_postgres(HAND, &portals(), Server::start());
     let machines = machines(&stage, "killed");
-    kill_processes(&stage, "killed-journals", &machines, &|round| {
+    let failed = kill_processes(&stage, "killed-journals", &machines, &mut |round, _| {
         if round % 7 == 6 {
             end_leases(&stage);
         }
     });
+    assert_eq!(failed, Vec::<String>::new());
     assert_eq!(
         stage
             .tables()
