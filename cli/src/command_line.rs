@@ -49,6 +49,7 @@ pub fn command() -> Command {
             refused(),
             resume(),
             prune(),
+            check(),
         ])
 }
 
@@ -275,6 +276,26 @@ fn prune() -> Command {
                 .help("What is younger is kept: 90s, 15m, 12h, 30d or 4w"),
         )
         .args(options(of_provider))
+}
+
+fn check() -> Command {
+    Command::new("check")
+        .about("Checks options, store, network, clock and tokens, and says what to do")
+        .long_about(
+            "Checks options, store, network, clock and tokens, and says what to do. With the option store the \
+             portals in it are counted, and the one of --member-id is asked for its senders. Without it the \
+             portal of the options is. No token is renewed unless it has expired, and nothing else is changed, \
+             but a store that does not exist is made.",
+        )
+        .args([
+            member_id(),
+            Arg::new("sender")
+                .long("sender")
+                .value_name("CODE")
+                .help("Checks that this sender is registered at the portal"),
+            json("Writes an object for each point"),
+        ])
+        .args(options(|_| true))
 }
 
 fn required(id: &'static str, value: &'static str, help: &'static str) -> Arg {

@@ -89,6 +89,16 @@ impl Options {
         Ok(options)
     }
 
+    /// Whether an option was given.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// The value of an option.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|given| given.value.as_str())
+    }
+
     /// The configuration of a client or a provider. What only the other takes is left out, so that one
     /// file serves both.
     pub(crate) fn config(&self, target: UsedBy, stop: &Stop) -> Result<Config, Error> {

@@ -1,6 +1,7 @@
 //! The commands: each has a module.
 
 mod batch;
+mod check;
 mod drain;
 mod inspect;
 mod install;
@@ -46,6 +47,7 @@ pub(crate) fn run(matches: &ArgMatches, stop: &Stop) -> Result<u8, Failure> {
         "refused" => refused::run(&opening, matches),
         "resume" => resume(&opening, matches),
         "prune" => prune(&opening, matches),
+        "check" => check::run(&opening, matches),
         _ => Ok(exit::USAGE),
     }
 }
