@@ -3,6 +3,7 @@
 use crate::engine::installation::Installation;
 use crate::methods::{batch, sender, status_get, status_update};
 use crate::options::{Config, Settings};
+use crate::process::cancellation::{CancelToken, Limits};
 use crate::process::per_process::{PerProcess, Process};
 use crate::process::registry::{Entry, Registry};
 use crate::values::error::Error;
@@ -12,6 +13,7 @@ use crate::values::tokens::Tokens;
 use std::borrow::Borrow;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Makes calls to one portal.
 ///
@@ -33,7 +35,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// # Ok::<(), b24_messageservice::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Client(Arc<Installation>);
+pub struct Client {
+    installation: Arc<Installation>,
+    limits: Limits,
+}
 
 impl Client {
     /// Makes a client. Nothing is sent; files named in the configuration are read.
@@ -41,12 +46,14 @@ impl Client {
     /// # Errors
     /// [`InvalidConfig`](crate::ErrorKind::InvalidConfig), naming the option and what it takes.
     pub fn new(config: &Config) -> Result<Self, Error> {
-        Ok(Self(Arc::new(Installation::new(config)?)))
+        Ok(Self::of(Installation::new(config)?))
     }
 
-    #[cfg(feature = "provider")]
     pub(crate) fn of(installation: Installation) -> Self {
-        Self(Arc::new(installation))
+        Self {
+            installation: Arc::new(installation),
+            limits: Limits::default(),
+        }
     }
 
     /// The client that the process keeps for an equal configuration. It is kept, with its tokens,
@@ -84,7 +91,7 @@ impl Client {
         status: impl AsRef<str>,
     ) -> Result<(), Error> {
         let update = ValidUpdate::new(code, message_id, status.as_ref())?;
-        status_update::update(&self.0, update)
+        status_update::update(&self.installation, &self.limits, update)
     }
 
     /// Reports the status of any number of messages, 50 in a request. The outcomes are in the order
@@ -101,7 +108,7 @@ impl Client {
     ) -> Vec<Result<(), Error>> {
         let updates: Vec<U> = updates.into_iter().collect();
         let updates: Vec<&Update> = updates.iter().map(Borrow::borrow).collect();
-        batch::update(&self.0, &updates)
+        batch::update(&self.installation, &self.limits, &updates)
     }
 
     /// Registers an SMS provider with the portal (`messageservice.sender.add`), so that users can
@@ -116,7 +123,7 @@ impl Client {
     /// `InvalidArgument` before anything is sent if the code, handler or name is missing or cannot
     /// be sent. A code that was there before is the portal's `ERROR_SENDER_ALREADY_INSTALLED`.
     pub fn sender_add(&self, sender: &Sender) -> Result<(), Error> {
-        sender::add(&self.0, sender)
+        sender::add(&self.installation, &self.limits, sender)
     }
 
     /// Changes the handler, name or description of a registered sender
@@ -126,7 +133,7 @@ impl Client {
     /// # Errors
     /// `InvalidArgument` before anything is sent if nothing is to be changed.
     pub fn sender_update(&self, sender: &Sender) -> Result<(), Error> {
-        sender::update(&self.0, sender)
+        sender::update(&self.installation, &self.limits, sender)
     }
 
     /// Removes a sender (`messageservice.sender.delete`). If the answer is lost, the list of
@@ -135,7 +142,7 @@ impl Client {
     /// # Errors
     /// A code that is not registered is the portal's `ERROR_SENDER_NOT_FOUND`.
     pub fn sender_delete(&self, code: &str) -> Result<(), Error> {
-        sender::delete(&self.0, code)
+        sender::delete(&self.installation, &self.limits, code)
     }
 
     /// The codes of the senders that this application has registered
@@ -144,7 +151,7 @@ impl Client {
     /// # Errors
     /// As every call.
     pub fn sender_list(&self) -> Result<Vec<String>, Error> {
-        sender::list(&self.0)
+        sender::list(&self.installation, &self.limits)
     }
 
     /// The English name of a message's status, or an empty text if it has none
@@ -154,28 +161,50 @@ impl Client {
     /// # Errors
     /// `InvalidArgument` before anything is sent if `message_id` is 0.
     pub fn message_status_get(&self, message_id: u64) -> Result<String, Error> {
-        status_get::get(&self.0, message_id)
+        status_get::get(&self.installation, &self.limits, message_id)
     }
 
-    /// Ends the calls of this client that are under way, whatever they wait for, with
+    /// The same client, whose calls end after so long instead of after `timeout_ms`: at most 7 days.
+    /// With 0 a call ends at once and sends nothing. Clones share everything else, and cost little
+    /// enough to make one for each call.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self {
+            installation: Arc::clone(&self.installation),
+            limits: self.limits.with_timeout(timeout),
+        }
+    }
+
+    /// The same client, whose calls also end when the token is cancelled, with
+    /// [`Cancelled`](crate::ErrorKind::Cancelled). An update that is cancelled may have been stored.
+    /// If there are several tokens, each ends the calls.
+    #[must_use]
+    pub fn with_cancel(&self, token: &CancelToken) -> Self {
+        Self {
+            installation: Arc::clone(&self.installation),
+            limits: self.limits.with_cancel(token),
+        }
+    }
+
+    /// Ends the calls of this client and of its clones that are under way, whatever they wait for, with
     /// [`Cancelled`](crate::ErrorKind::Cancelled). For any thread; calls made later are not
     /// affected.
     pub fn cancel(&self) {
         let process = Process::current();
         let _active = process.enter();
-        self.0.cancel.cancel(&process);
+        self.installation.cancel.cancel(&process);
     }
 
     /// The current tokens.
     pub fn tokens(&self) -> Tokens {
-        self.0.tokens()
+        self.installation.tokens()
     }
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("portal", &self.0.tokens().client_endpoint)
+            .field("portal", &self.installation.tokens().client_endpoint)
             .field("version", &env!("CARGO_PKG_VERSION"))
             .finish_non_exhaustive()
     }
@@ -222,7 +251,7 @@ impl Entry for Client {
 
     /// Whether nobody but the process holds it.
     fn is_idle(&self) -> bool {
-        Arc::strong_count(&self.0) == 1
+        Arc::strong_count(&self.installation) == 1
     }
 }
 

@@ -48,6 +48,7 @@ pub use engine::renewal::renewals_wait_interruptible;
 #[doc(hidden)]
 pub use http::probe::{Probe, ProbeStep, probe};
 pub use options::Config;
+pub use process::cancellation::CancelToken;
 #[cfg(feature = "provider")]
 pub use provider::Provider;
 #[cfg(feature = "provider")]

@@ -76,7 +76,7 @@ SUITES = (
     Suite("php-fpm", (*C, *PORTAL, "bindings/php"), (*PYTEST, "bindings/php/tests/fpm")),
     Suite(
         "docs",
-        (*C, *PORTAL, "bindings", "docs", "tests", "README.md", "CONTRIBUTING.md"),
+        (*C, *PORTAL, "cli", "bindings", "docs", "tests", "README.md", "CONTRIBUTING.md"),
         (*PYTEST, "tests/docs", "-rs"),
     ),
     Suite("shell", (*C, *PORTAL, *SHELL, "bindings"), (*PYTEST, "tests/shell", "-rs")),

@@ -8,7 +8,7 @@ use super::renewal;
 use super::retry::{Retries, attempt_error};
 use crate::http::client::HttpRequest;
 use crate::http::exchange::Failure;
-use crate::process::cancellation::{CallContext, Interrupt};
+use crate::process::cancellation::{CallContext, Interrupt, Limits};
 use crate::process::per_process::{InFlightGuard, Process};
 use crate::protocol::error_table::{AttemptError, RetryAction, refused_though_renewed};
 use crate::protocol::response::{Operating, Source};
@@ -81,23 +81,30 @@ fn why_not(error: &Error) -> &'static str {
 }
 
 impl<'c> Operation<'c> {
-    /// Begins a call, which ends by the installation's timeout.
+    /// Begins a call, which ends by the installation's timeout, or by that of its limits.
     pub(crate) fn begin(
         installation: &'c Arc<Installation>,
+        limits: &Limits,
         method: &Method,
     ) -> Result<Self, Error> {
         let process = Process::current();
         let in_flight = process.enter();
         let settings = &installation.settings;
+        let call = CallContext::new(
+            &process,
+            limits.source(&installation.cancel, None),
+            limits.timeout().unwrap_or(settings.timeout),
+            settings.connect_timeout,
+            method.after_timeout,
+        );
+        if !limits.are_none() {
+            // Before it takes a place that others wait for.
+            call.check()
+                .map_err(|interrupt| call.error(interrupt, "it began"))?;
+        }
         Ok(Self {
             installation,
-            call: CallContext::new(
-                &process,
-                Arc::clone(&installation.cancel),
-                settings.timeout,
-                settings.connect_timeout,
-                method.after_timeout,
-            ),
+            call,
             endpoint: installation.endpoint(&process)?,
             credentials: installation.credentials.load_full(),
             _in_flight: in_flight,

@@ -102,8 +102,8 @@ impl Exchange {
     }
 
     /// Who is calling.
-    pub(super) fn client_id(&self) -> u64 {
-        self.call.client_id()
+    pub(super) fn user(&self) -> &CallContext {
+        &self.call
     }
 
     /// How long the current step may wait now. If it may not, the call itself knows the reason; this

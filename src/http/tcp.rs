@@ -11,22 +11,40 @@ use crate::options::Resolve;
 use crate::process::cancellation::{CallContext, Wake};
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-/// An open connection, and the client whose call uses it now (0: none).
+/// An open connection, and the call that uses it now.
 #[derive(Debug)]
 struct Socket {
     stream: TcpStream,
-    user: AtomicU64,
+    user: Mutex<Option<CallContext>>,
 }
 
-/// `cancel` ends the wait on a connection. If the connection has just been given to another
-/// client's call, that call opens another one.
+impl Socket {
+    fn user(&self) -> MutexGuard<'_, Option<CallContext>> {
+        self.user.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on this call uses the connection, or none.
+    fn pass_to(&self, call: Option<&CallContext>) {
+        let mut user = self.user();
+        let is_the_same = match (user.as_ref(), call) {
+            (Some(user), Some(call)) => user.is_of_same_call(call),
+            (user, call) => user.is_none() && call.is_none(),
+        };
+        if !is_the_same {
+            *user = call.cloned();
+        }
+    }
+}
+
+/// `cancel` ends the wait on a connection. It cannot end one of another call that has got the
+/// connection in the meantime: whoever takes it out of the pool afterwards finds it closed.
 impl Wake for Socket {
-    fn wake(&self, client_id: u64) {
-        if self.user.load(Ordering::SeqCst) == client_id {
+    fn wake(&self) {
+        let user = self.user();
+        if user.as_ref().is_some_and(CallContext::is_cancelled) {
             // It fails only if the connection is closed already, which is what is wanted.
             let _ = self.stream.shutdown(Shutdown::Both);
         }
@@ -74,7 +92,7 @@ impl TcpOpener {
         })?;
         self.names.note_good(host, address);
         stream.set_nodelay(true)?;
-        let user = AtomicU64::new(0);
+        let user = Mutex::default();
         let socket = Arc::new(Socket { stream, user });
         let waited_for: Weak<Socket> = Arc::downgrade(&socket);
         call.register(waited_for);
@@ -177,6 +195,8 @@ fn connect(
             .map(|polled| !polled.revents().is_empty())
             .collect::<Vec<bool>>()
             .into_iter();
+        // A wake-up that was not meant for this call must not make it poll in a circle.
+        event.clear();
         for attempt in attempts.extract_if(.., |_| ready.next() == Some(true)) {
             let address = attempt.address;
             match attempt.outcome() {
@@ -300,8 +320,7 @@ impl Read for TcpWire {
 impl Write for TcpWire {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.used = true;
-        let user = Exchange::with(|exchange| exchange.client_id())?;
-        self.socket.user.store(user, Ordering::SeqCst);
+        Exchange::with(|exchange| self.socket.pass_to(Some(exchange.user())))?;
         let mut exact = false;
         loop {
             Exchange::check_signals()?;
@@ -340,7 +359,7 @@ impl Wire for TcpWire {
     /// read, which needs no system call; and when it is taken out.
     fn is_open(&mut self) -> bool {
         if std::mem::take(&mut self.used) {
-            self.socket.user.store(0, Ordering::SeqCst);
+            self.socket.pass_to(None);
             true
         } else {
             is_quiet(&self.socket.stream)

@@ -7,6 +7,7 @@ use super::status_update::{self, turn_key};
 use crate::engine::installation::Installation;
 use crate::engine::method::{Method, Request, write_json};
 use crate::engine::operation::{Decision, Operation};
+use crate::process::cancellation::Limits;
 use crate::process::keyed_queue::{Turn, queues};
 use crate::protocol::error_table::{AttemptError, RetryAction, unreadable};
 use crate::protocol::form::percent_encode;
@@ -53,24 +54,28 @@ pub(crate) struct Fate {
 /// Sends all updates, and returns what became of each, in their order.
 #[cfg(feature = "provider")]
 pub(crate) fn send(installation: &Arc<Installation>, updates: &[&Update]) -> Vec<Fate> {
-    fates(installation, updates)
+    fates(installation, &Limits::default(), updates)
 }
 
 /// Sends all updates and returns the outcome of each, in their order.
 ///
 /// Of several updates for one message only the last is sent, and all get its outcome. The portal
 /// keeps what arrives last, and an earlier one that is sent again must not arrive after it.
-pub(crate) fn update(installation: &Arc<Installation>, updates: &[&Update]) -> Vec<Outcome> {
-    let fates = fates(installation, updates).into_iter();
+pub(crate) fn update(
+    installation: &Arc<Installation>,
+    limits: &Limits,
+    updates: &[&Update],
+) -> Vec<Outcome> {
+    let fates = fates(installation, limits, updates).into_iter();
     fates.map(|fate| fate.outcome).collect()
 }
 
-fn fates(installation: &Arc<Installation>, updates: &[&Update]) -> Vec<Fate> {
+fn fates(installation: &Arc<Installation>, limits: &Limits, updates: &[&Update]) -> Vec<Fate> {
     if updates.is_empty() {
         return Vec::new();
     }
     // First, because the deadline counts from here.
-    let operation = match Operation::begin(installation, &METHOD) {
+    let operation = match Operation::begin(installation, limits, &METHOD) {
         Ok(operation) => operation,
         Err(error) => {
             let refused = |update: &&Update| Fate {

@@ -3,6 +3,7 @@
 use crate::engine::installation::Installation;
 use crate::engine::method::{Method, Request, write_json};
 use crate::engine::operation::Operation;
+use crate::process::cancellation::Limits;
 use crate::protocol::error_table::{AttemptError, CodeRow, RetryAction, row};
 use crate::protocol::response::{Operating, Response, Source, read, read_true};
 use crate::values::LOG;
@@ -111,9 +112,13 @@ pub(crate) const CODES: &[CodeRow] = &[
 
 /// Registers a sender. First asks whether it is registered already. If then the answer to the
 /// registration is lost and the sender is in the list, this call has registered it.
-pub(crate) fn add(installation: &Arc<Installation>, sender: &Sender) -> Result<(), Error> {
+pub(crate) fn add(
+    installation: &Arc<Installation>,
+    limits: &Limits,
+    sender: &Sender,
+) -> Result<(), Error> {
     sender.check_add()?;
-    let mut operation = Operation::begin(installation, &ADD)?;
+    let mut operation = Operation::begin(installation, limits, &ADD)?;
     let before = operation.post(&ListRequest)?;
     let code = sender.code();
     operation.next_request();
@@ -127,15 +132,23 @@ pub(crate) fn add(installation: &Arc<Installation>, sender: &Sender) -> Result<(
 }
 
 /// Changes a sender.
-pub(crate) fn update(installation: &Arc<Installation>, sender: &Sender) -> Result<(), Error> {
+pub(crate) fn update(
+    installation: &Arc<Installation>,
+    limits: &Limits,
+    sender: &Sender,
+) -> Result<(), Error> {
     sender.check_update()?;
-    Operation::begin(installation, &UPDATE)?.post(&SenderRequest(&UPDATE, sender))
+    Operation::begin(installation, limits, &UPDATE)?.post(&SenderRequest(&UPDATE, sender))
 }
 
 /// Removes a sender. If the answer is lost and the sender is not in the list, it was removed.
-pub(crate) fn delete(installation: &Arc<Installation>, code: &str) -> Result<(), Error> {
+pub(crate) fn delete(
+    installation: &Arc<Installation>,
+    limits: &Limits,
+    code: &str,
+) -> Result<(), Error> {
     check_sender_code(code)?;
-    let mut operation = Operation::begin(installation, &DELETE)?;
+    let mut operation = Operation::begin(installation, limits, &DELETE)?;
     match operation.post(&SenderRequest(&DELETE, &Sender::new(code))) {
         Err(error) if operation.may_have_run() => {
             ask_list(&mut operation, error, |codes| !codes.contains(&code))
@@ -145,8 +158,11 @@ pub(crate) fn delete(installation: &Arc<Installation>, code: &str) -> Result<(),
 }
 
 /// The codes of all senders.
-pub(crate) fn list(installation: &Arc<Installation>) -> Result<Vec<String>, Error> {
-    Operation::begin(installation, &LIST)?.post(&ListRequest)
+pub(crate) fn list(
+    installation: &Arc<Installation>,
+    limits: &Limits,
+) -> Result<Vec<String>, Error> {
+    Operation::begin(installation, limits, &LIST)?.post(&ListRequest)
 }
 
 /// Finds out whether a request whose answer was lost was executed.

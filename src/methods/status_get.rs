@@ -3,6 +3,7 @@
 use crate::engine::installation::Installation;
 use crate::engine::method::{Method, Request, write_json};
 use crate::engine::operation::Operation;
+use crate::process::cancellation::Limits;
 use crate::protocol::error_table::{AttemptError, CodeRow, RetryAction, row};
 use crate::protocol::response::{Operating, Response, Source, read};
 use crate::values::error::{Error, ErrorKind};
@@ -26,14 +27,18 @@ const CODES: &[CodeRow] = &[row(
 )];
 
 /// The English name of the status; empty if the message has none.
-pub(crate) fn get(installation: &Arc<Installation>, message_id: u64) -> Result<String, Error> {
+pub(crate) fn get(
+    installation: &Arc<Installation>,
+    limits: &Limits,
+    message_id: u64,
+) -> Result<String, Error> {
     if message_id == 0 {
         return Err(Error::new(
             ErrorKind::InvalidArgument,
             "message id must not be 0; give the portal's own number of the message",
         ));
     }
-    let mut operation = Operation::begin(installation, &METHOD)?;
+    let mut operation = Operation::begin(installation, limits, &METHOD)?;
     operation.post(&StatusGet { message_id })
 }
 

@@ -3,6 +3,7 @@
 use crate::engine::installation::Installation;
 use crate::engine::method::{Method, Request, write_json};
 use crate::engine::operation::Operation;
+use crate::process::cancellation::Limits;
 use crate::process::keyed_queue::{Key, KeyedQueues, queues};
 use crate::protocol::error_table::{AttemptError, CodeRow, RetryAction, row};
 use crate::protocol::response::{Operating, Response, Source, read_true};
@@ -41,9 +42,10 @@ pub(super) const CODES: &[CodeRow] = &[
 /// Sends one update, after earlier ones for the same message.
 pub(crate) fn update(
     installation: &Arc<Installation>,
+    limits: &Limits,
     update: ValidUpdate<'_>,
 ) -> Result<(), Error> {
-    let mut operation = Operation::begin(installation, &METHOD)?;
+    let mut operation = Operation::begin(installation, limits, &METHOD)?;
     let queues = queues(&operation.process);
     let turn = queues.queue_up(turn_key(installation, &queues, update));
     turn.wait(&operation.call).map_err(|interrupt| {

@@ -12,13 +12,117 @@ use std::time::{Duration, Instant};
 
 static WAITS: PerProcess<Waits> = PerProcess::new();
 
+/// Cancels calls one by one: those that were made with it, by
+/// [`Client::with_cancel`](crate::Client::with_cancel) or
+/// [`Provider::with_cancel`](crate::Provider::with_cancel).
+///
+/// Clones are the same token. Once cancelled, it stays so: a call that begins later ends at once and
+/// sends nothing. For any thread, and also after a fork, where a child's copy cancels calls of the
+/// child alone.
+///
+/// ```
+/// use b24_messageservice::{CancelToken, Client, Config, ErrorKind, Status};
+///
+/// let mut config = Config::new();
+/// config.portal("portal.bitrix24.com").access_token("ACCESS_TOKEN");
+/// let client = Client::new(&config)?;
+/// let token = CancelToken::new();
+/// token.cancel();
+/// let call = client.with_cancel(&token);
+/// let error = call.message_status_update("provider1", "6557", Status::Sent).unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Cancelled);
+/// # Ok::<(), b24_messageservice::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct CancelToken(Arc<AtomicBool>);
+
+impl CancelToken {
+    /// A token that is not cancelled.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Ends the calls that have this token and are under way, whatever they wait for, with
+    /// [`Cancelled`](crate::ErrorKind::Cancelled), and those that begin later. An update that is
+    /// cancelled may have been stored by the portal.
+    pub fn cancel(&self) {
+        let process = Process::current();
+        let _active = process.enter();
+        // First, so that a call that starts to wait after the wake-ups sees it before it waits.
+        self.0.store(true, Ordering::SeqCst);
+        WAITS.of(&process).wake();
+    }
+
+    /// Whether it was cancelled.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// What limits the calls of a handle besides its options.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Limits {
+    timeout: Option<Duration>,
+    tokens: Vec<CancelToken>,
+}
+
+impl Limits {
+    /// The longest that the option `timeout_ms` may be.
+    const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+
+    pub(crate) fn with_timeout(&self, timeout: Duration) -> Self {
+        Self {
+            timeout: Some(timeout.min(Self::LONGEST)),
+            tokens: self.tokens.clone(),
+        }
+    }
+
+    pub(crate) fn with_cancel(&self, token: &CancelToken) -> Self {
+        let mut limits = self.clone();
+        limits.tokens.push(token.clone());
+        limits
+    }
+
+    pub(crate) fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    pub(crate) fn are_none(&self) -> bool {
+        self.timeout.is_none() && self.tokens.is_empty()
+    }
+
+    /// What ends a call with these limits, and all parts of it by `until`.
+    pub(crate) fn source(
+        &self,
+        of: &Arc<CancelSource>,
+        until: Option<Instant>,
+    ) -> Arc<CancelSource> {
+        if self.tokens.is_empty() && until.is_none() {
+            return Arc::clone(of);
+        }
+        Arc::new(CancelSource {
+            client_id: of.client_id,
+            epoch: Arc::clone(&of.epoch),
+            on_interrupt: of.on_interrupt.clone(),
+            tokens: self.tokens.clone(),
+            until,
+        })
+    }
+}
+
 /// Cancels a client's calls from outside. Without a lock, so that it works after a fork.
 pub(crate) struct CancelSource {
-    /// Unique in the process; 0 means no client.
+    /// Unique in the process.
     pub(crate) client_id: u64,
     /// Counts the cancellations. If it changes during a call, the call is cancelled.
-    epoch: AtomicU64,
+    epoch: Arc<AtomicU64>,
     on_interrupt: Option<OnInterrupt>,
+    /// Any of these ends the calls as well.
+    tokens: Vec<CancelToken>,
+    /// The deadline of all that is done for one call of a provider, if it has one.
+    until: Option<Instant>,
 }
 
 impl CancelSource {
@@ -26,22 +130,37 @@ impl CancelSource {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         Self {
             client_id: NEXT.fetch_add(1, Ordering::Relaxed),
-            epoch: AtomicU64::new(0),
+            epoch: Arc::default(),
             on_interrupt,
+            tokens: Vec::new(),
+            until: None,
+        }
+    }
+
+    /// One of its own, which the same tokens cancel as `other`.
+    #[cfg(feature = "provider")]
+    pub(crate) fn beside(other: &Self) -> Self {
+        Self {
+            tokens: other.tokens.clone(),
+            ..Self::new(other.on_interrupt.clone())
         }
     }
 
     /// Whether calls were ever cancelled.
     #[cfg(feature = "provider")]
     pub(crate) fn was_cancelled(&self) -> bool {
-        self.epoch.load(Ordering::SeqCst) > 0
+        self.epoch.load(Ordering::SeqCst) > 0 || self.is_token_cancelled()
+    }
+
+    fn is_token_cancelled(&self) -> bool {
+        self.tokens.iter().any(CancelToken::is_cancelled)
     }
 
     /// Ends the client's calls that are under way. The epoch changes first, so that a call that
     /// starts to wait after the wake-ups sees it before it waits.
     pub(crate) fn cancel(&self, process: &Arc<Process>) {
         self.epoch.fetch_add(1, Ordering::SeqCst);
-        WAITS.of(process).wake(self.client_id);
+        WAITS.of(process).wake();
     }
 }
 
@@ -95,9 +214,10 @@ impl CallContext {
     ) -> Self {
         let epoch = cancel.epoch.load(Ordering::SeqCst);
         let now = Instant::now();
+        // A timeout that is too long for the clock means no deadline.
+        let deadline = now.checked_add(timeout).unwrap_or(now + FAR_AWAY);
         Self {
-            // A timeout that is too long for the clock means no deadline.
-            deadline: now.checked_add(timeout).unwrap_or(now + FAR_AWAY),
+            deadline: cancel.until.map_or(deadline, |until| deadline.min(until)),
             shared: Arc::new(Shared {
                 cancel,
                 process: Arc::clone(process),
@@ -112,8 +232,9 @@ impl CallContext {
         }
     }
 
-    pub(crate) fn client_id(&self) -> u64 {
-        self.shared.cancel.client_id
+    /// Whether the other is a part of the same call.
+    pub(crate) fn is_of_same_call(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
     }
 
     pub(crate) fn connect_timeout(&self) -> Duration {
@@ -154,7 +275,7 @@ impl CallContext {
     /// Registers an event for `cancel`, until the result is dropped.
     pub(crate) fn listen<'a>(&'a self, event: &'a Arc<Event>) -> RegisteredWait<'a> {
         let mut lists = self.shared.waits.lock();
-        lists.events.push((self.client_id(), Arc::clone(event)));
+        lists.events.push((self.clone(), Arc::clone(event)));
         RegisteredWait {
             waits: &self.shared.waits,
             event,
@@ -187,8 +308,10 @@ impl CallContext {
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
+        let Shared { cancel, epoch, .. } = &*self.shared;
         self.shared.interrupted.load(Ordering::Relaxed)
-            || self.shared.cancel.epoch.load(Ordering::SeqCst) != self.shared.epoch
+            || cancel.epoch.load(Ordering::SeqCst) != *epoch
+            || cancel.is_token_cancelled()
     }
 
     /// To be called when a signal ended a system call. Returns whether the host program wants the
@@ -327,9 +450,14 @@ impl Event {
         if let Err(rustix::io::Errno::INTR) = poll(&mut polled, timeout) {
             return Parked::Interrupted;
         }
+        self.clear();
+        Parked::WokenOrTimeout
+    }
+
+    /// Takes back what made the descriptor readable.
+    pub(crate) fn clear(&self) {
         // There is nothing to read after a timeout.
         let _ = io::Read::read(&mut &self.reader, &mut [0; 64]);
-        Parked::WokenOrTimeout
     }
 }
 
@@ -399,14 +527,14 @@ struct Waits(Mutex<Lists>);
 
 #[derive(Debug, Default)]
 struct Lists {
-    events: Vec<(u64, Arc<Event>)>,
+    events: Vec<(CallContext, Arc<Event>)>,
     others: Vec<Weak<dyn Wake>>,
 }
 
 /// Something other than an event that a call may wait for, such as a socket.
 pub(crate) trait Wake: fmt::Debug + Send + Sync {
-    /// Ends the wait, if it is of this client.
-    fn wake(&self, client_id: u64);
+    /// Ends the wait, if the call that waits was cancelled.
+    fn wake(&self);
 }
 
 impl Waits {
@@ -414,12 +542,13 @@ impl Waits {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wake(&self, client_id: u64) {
+    /// Ends the waits of the calls that were cancelled.
+    fn wake(&self) {
         let lists = self.lock();
         for other in lists.others.iter().filter_map(Weak::upgrade) {
-            other.wake(client_id);
+            other.wake();
         }
-        for (_, event) in lists.events.iter().filter(|(id, _)| *id == client_id) {
+        for (_, event) in lists.events.iter().filter(|(call, _)| call.is_cancelled()) {
             event.wake();
         }
     }

@@ -13,7 +13,7 @@ use crate::engine::method::Request as MethodRequest;
 use crate::engine::operation::Operation;
 use crate::engine::renewal;
 use crate::methods::application::{AppInfo, UserAdmin};
-use crate::process::cancellation::{CallContext, CancelSource};
+use crate::process::cancellation::{CallContext, CancelSource, Limits};
 use crate::process::per_process::Process;
 use crate::protocol::fields::Fields;
 use crate::store::database::{Access, Transaction, parameters};
@@ -161,7 +161,7 @@ fn ask<R: MethodRequest>(
     installation: &Arc<Installation>,
     request: &R,
 ) -> Result<R::Output, Error> {
-    Operation::begin(installation, request.method())?.post(request)
+    Operation::begin(installation, &Limits::default(), request.method())?.post(request)
 }
 
 impl Context {

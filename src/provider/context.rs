@@ -2,7 +2,7 @@
 
 use crate::engine::installation::Installation;
 use crate::options::Settings;
-use crate::process::cancellation::{CallContext, CancelSource};
+use crate::process::cancellation::{CallContext, CancelSource, Limits};
 use crate::process::per_process::Process;
 use crate::store::database::{Access, Transaction};
 use crate::store::installations::{ProviderStore, StoredInstallation};
@@ -16,22 +16,45 @@ use crate::values::tokens::Credentials;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a caller is told to do when the deadline has passed.
 const AFTER_TIMEOUT: &str = "try again";
 
-/// A provider, as its parts use it.
+/// A provider, as its parts use it. A call with limits of its own has one of its own.
+#[derive(Clone)]
 pub(super) struct Context {
     pub(super) settings: Settings,
+    /// The option, whatever the limits of this call are.
+    pub(super) usual_timeout: Duration,
     pub(super) on_interrupt: Option<OnInterrupt>,
     pub(super) store: Arc<ProviderStore>,
     /// For calls of the provider itself. A drain has its own.
     pub(super) cancel: Arc<CancelSource>,
-    pub(super) closed: AtomicBool,
+    pub(super) closed: Arc<AtomicBool>,
 }
 
 impl Context {
+    /// The same for one call with these limits, all parts of which end by `until`.
+    pub(super) fn limited(&self, limits: &Limits, until: Option<Instant>) -> Self {
+        let mut own = self.clone();
+        own.cancel = limits.source(&self.cancel, until);
+        if let Some(timeout) = limits.timeout() {
+            own.settings.timeout = timeout;
+        }
+        own
+    }
+
+    /// The timeout of a step that must be made however short the call's own is.
+    pub(super) fn sure_timeout(&self) -> Duration {
+        self.usual_timeout.max(self.settings.timeout)
+    }
+
+    /// Whether both are of one provider.
+    pub(super) fn is_of_same_provider(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.closed, &other.closed)
+    }
+
     pub(super) fn check_open(&self) -> Result<(), Error> {
         if self.closed.load(Ordering::SeqCst) {
             return Err(Error::new(

@@ -42,13 +42,13 @@ struct Drains {
 /// A lease that nobody uses, since the store failed when it was to be given back.
 #[derive(Debug)]
 struct KeptLease {
-    context: Weak<Context>,
+    provider: Weak<AtomicBool>,
     lane: Lane,
 }
 
 #[derive(Debug)]
 struct Running {
-    provider: usize,
+    context: Arc<Context>,
     cancel: Arc<CancelSource>,
     ended: Arc<Pending<()>>,
 }
@@ -85,11 +85,6 @@ enum Task {
     Wait(Instant),
 }
 
-/// A number by which a provider is known.
-fn number_of(context: &Context) -> usize {
-    std::ptr::from_ref(context).addr()
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -98,7 +93,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(super) fn cancel(context: &Context, process: &Arc<Process>) {
     let cancels: Vec<_> = lock(&DRAINS.of(process).running)
         .iter()
-        .filter(|drain| drain.provider == number_of(context))
+        .filter(|drain| drain.context.is_of_same_provider(context))
         .map(|drain| Arc::clone(&drain.cancel))
         .collect();
     for cancel in cancels {
@@ -110,7 +105,7 @@ pub(super) fn cancel(context: &Context, process: &Arc<Process>) {
 pub(super) fn wait_for_all(context: &Context, process: &Arc<Process>, call: &CallContext) {
     let all: Vec<_> = lock(&DRAINS.of(process).running)
         .iter()
-        .filter(|drain| drain.provider == number_of(context))
+        .filter(|drain| drain.context.is_of_same_provider(context))
         .map(|drain| Arc::clone(&drain.ended))
         .collect();
     for ended in all {
@@ -124,10 +119,10 @@ pub(super) fn wait_for_all(context: &Context, process: &Arc<Process>, call: &Cal
 pub(super) fn drain(context: &Arc<Context>, budget: Duration) -> Result<Totals, Error> {
     let process = Process::current();
     let _active = process.enter();
-    let cancel = Arc::new(CancelSource::new(context.on_interrupt.clone()));
+    let cancel = Arc::new(CancelSource::beside(&context.cancel));
     let ended = Arc::<Pending<()>>::default();
     lock(&DRAINS.of(&process).running).push(Running {
-        provider: number_of(context),
+        context: Arc::clone(context),
         cancel: Arc::clone(&cancel),
         ended: Arc::clone(&ended),
     });
@@ -447,9 +442,9 @@ impl Drain {
         let drains = DRAINS.of(&self.process);
         let mut kept = lock(&drains.kept_leases);
         // Those of a provider that was closed end by themselves.
-        kept.retain(|kept| kept.context.strong_count() > 0);
+        kept.retain(|kept| kept.provider.strong_count() > 0);
         kept.push(KeptLease {
-            context: Arc::downgrade(&self.context),
+            provider: Arc::downgrade(&self.context.closed),
             lane,
         });
     }
@@ -459,7 +454,8 @@ impl Drain {
         let drains = DRAINS.of(&self.process);
         let next = || {
             let mut kept = lock(&drains.kept_leases);
-            let is_mine = |kept: &KeptLease| kept.context.as_ptr() == Arc::as_ptr(&self.context);
+            let provider = Arc::as_ptr(&self.context.closed);
+            let is_mine = |kept: &KeptLease| kept.provider.as_ptr() == provider;
             let at = kept.iter().position(is_mine)?;
             Some(kept.swap_remove(at).lane)
         };

@@ -14,8 +14,8 @@ mod sending;
 use crate::Client;
 use crate::engine::installation::Installation;
 use crate::http::client::{self as http, HttpOptions};
-use crate::options::{Config, StoreUrl, invalid};
-use crate::process::cancellation::{CallContext, CancelSource};
+use crate::options::{Config, Settings, StoreUrl, invalid};
+use crate::process::cancellation::{CallContext, CancelSource, CancelToken, Limits};
 use crate::process::per_process::Process;
 use crate::store::database::Access;
 use crate::store::installations::{self, InstallationState, ProviderStore};
@@ -36,7 +36,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How many receipts are stored in one transaction.
 const RECEIPTS_AT_ONCE: usize = 10_000;
@@ -70,7 +70,10 @@ const RECEIPTS_AT_ONCE: usize = 10_000;
 /// # Ok::<(), b24_messageservice::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Provider(Arc<Context>);
+pub struct Provider {
+    context: Arc<Context>,
+    limits: Limits,
+}
 
 impl Provider {
     /// Opens the store: checks it, and makes it or adds what its tables lack. It is closed again
@@ -103,13 +106,18 @@ impl Provider {
         })?;
         let key_file = settings.store_key_file.clone();
         let store = ProviderStore::new(database, &settings.client_id, key_file)?;
-        Ok(Self(Arc::new(Context {
+        let context = Context {
+            usual_timeout: settings.timeout,
             settings,
             on_interrupt: config.on_interrupt.clone(),
             store: Arc::new(store),
             cancel,
-            closed: AtomicBool::new(false),
-        })))
+            closed: Arc::new(AtomicBool::new(false)),
+        };
+        Ok(Self {
+            context: Arc::new(context),
+            limits: Limits::default(),
+        })
     }
 
     /// Reads a request of a portal, checks that it is the portal's, and does what it asks for if
@@ -124,7 +132,7 @@ impl Provider {
     /// `InvalidArgument` if it cannot be read (answer 400), `AccessDenied` if it is not proven to be
     /// the portal's (403); any other means that it was not decided (503).
     pub fn receive(&self, content_type: &str, body: &[u8]) -> Result<Request, Error> {
-        self.0.receive(content_type, body)
+        self.begin()?.receive(content_type, body)
     }
 
     /// Installs with an answer of the authorization server, or the `auth` of an event, as JSON.
@@ -137,7 +145,7 @@ impl Provider {
     /// # Errors
     /// `InvalidArgument`, `AccessDenied` if it is not confirmed; others if nobody could be asked.
     pub fn install(&self, auth_json: &str, application_token: &str) -> Result<(), Error> {
-        self.0.install(auth_json, application_token)
+        self.begin()?.install(auth_json, application_token)
     }
 
     /// Installs with the tokens of a frame. Only for the page of the installation wizard: a later
@@ -146,7 +154,7 @@ impl Provider {
     /// # Errors
     /// As [`Provider::install`].
     pub fn install_request(&self, frame: &Request) -> Result<(), Error> {
-        self.0.install_request(frame)
+        self.begin()?.install_request(frame)
     }
 
     /// Moves the installations that a `state_dir` has of this application to the store. The
@@ -156,7 +164,7 @@ impl Provider {
     /// `Storage` or those of [`Provider::install`] for the first that could not be moved; it stays
     /// where it is.
     pub fn import_state_dir(&self, path: &Path) -> Result<usize, Error> {
-        self.0.import_state_dir(path)
+        self.begin()?.import_state_dir(path)
     }
 
     /// A client of a portal, whose tokens are those of the store. It waits for the same rate limit
@@ -167,15 +175,20 @@ impl Provider {
     pub fn client(&self, member_id: &str) -> Result<Client, Error> {
         let process = Process::current();
         let _active = process.enter();
-        let call = self.call(&process)?;
-        let context = &self.0;
+        let context = self.begin()?;
+        let call = context.call(&process);
         let stored = context.run(&call, Access::Read, |transaction| {
             context.store.installation(transaction, member_id)
         })?;
         let cancel = Arc::new(CancelSource::new(context.on_interrupt.clone()));
         let installation: Option<Installation> = match stored {
             Some(stored) => {
-                context.installation(context.settings.clone(), member_id, &stored, &cancel)?
+                // What limits this call does not limit those of the client.
+                let settings = Settings {
+                    timeout: context.usual_timeout,
+                    ..context.settings.clone()
+                };
+                context.installation(settings, member_id, &stored, &cancel)?
             }
             None => None,
         };
@@ -287,40 +300,14 @@ impl Provider {
     ) -> Vec<Result<(), Error>> {
         let mut outcomes = Vec::new();
         let mut receipts = receipts.into_iter();
+        let context = self.begin();
         loop {
             let slice: Vec<R> = receipts.by_ref().take(RECEIPTS_AT_ONCE).collect();
             if slice.is_empty() {
                 return outcomes;
             }
-            outcomes.extend(self.report_slice(&slice));
+            outcomes.extend(report_slice(&context, &slice));
         }
-    }
-
-    fn report_slice<R: Borrow<Receipt>>(&self, slice: &[R]) -> Vec<Result<(), Error>> {
-        let checked: Vec<Result<_, Error>> = slice
-            .iter()
-            .map(|receipt| {
-                let receipt: &Receipt = receipt.borrow();
-                check_member_id(&receipt.member_id)?;
-                let update = receipt.update.check()?;
-                let key = MessageKey {
-                    member_id: &receipt.member_id,
-                    code: update.code,
-                    message_id: update.message_id,
-                };
-                Ok((key, update.status, receipt.at.map(unix_milliseconds)))
-            })
-            .collect();
-        let stored = self.add(|transaction| {
-            for (key, status, at) in checked.iter().flatten() {
-                receipts::put(transaction, *key, *status, *at)?;
-            }
-            Ok(())
-        });
-        checked
-            .into_iter()
-            .map(|checked| checked.and_then(|_| stored.clone()))
-            .collect()
     }
 
     /// Stores a receipt under an operator's reference, as [`Provider::report`]. If the reference is
@@ -359,12 +346,12 @@ impl Provider {
     /// `Storage` if the store cannot be used, `Cancelled` after [`Provider::cancel`]. What was sent
     /// until then is noted.
     pub fn drain(&self, budget: Duration) -> Result<Drained, Error> {
-        self.0.check_open()?;
-        let counts = drain::drain(&self.0, budget)?;
+        let context = self.begin_until(None)?;
+        let counts = drain::drain(&context, budget)?;
         let process = Process::current();
         let _active = process.enter();
-        let call = self.0.call(&process);
-        let (held, waiting, next_due) = self.0.run(&call, Access::Read, |transaction| {
+        let call = context.call(&process);
+        let (held, waiting, next_due) = context.run(&call, Access::Read, |transaction| {
             let now = transaction.now();
             let lanes: BTreeMap<_, _> = lanes::all(transaction)?.into_iter().collect();
             let (early, oldest_early) = references::waiting(transaction)?;
@@ -399,8 +386,9 @@ impl Provider {
     pub fn inspect(&self) -> Result<Vec<PortalState>, Error> {
         let process = Process::current();
         let _active = process.enter();
-        let call = self.call(&process)?;
-        self.0.run(&call, Access::Read, |transaction| {
+        let context = self.begin()?;
+        let call = context.call(&process);
+        context.run(&call, Access::Read, |transaction| {
             let now = transaction.now();
             let mut portals: BTreeMap<String, PortalState> = BTreeMap::new();
             for installation in installations::all(transaction)? {
@@ -455,9 +443,10 @@ impl Provider {
         let cursor = Cursor::read(after)?;
         let process = Process::current();
         let _active = process.enter();
-        let call = self.call(&process)?;
+        let context = self.begin()?;
+        let call = context.call(&process);
         let limit = limit.clamp(1, 100_000);
-        self.0.run(&call, Access::Read, |transaction| {
+        context.run(&call, Access::Read, |transaction| {
             let mut all = Vec::new();
             let mut after_reference = ("", "");
             match &cursor {
@@ -491,8 +480,9 @@ impl Provider {
     pub fn resume(&self, member_id: &str) -> Result<(), Error> {
         let process = Process::current();
         let _active = process.enter();
-        let call = self.call(&process)?;
-        let known = self.0.run(&call, Access::Write, |transaction| {
+        let context = self.begin()?;
+        let call = context.call(&process);
+        let known = context.run(&call, Access::Write, |transaction| {
             lanes::release_hold(transaction, member_id)
         })?;
         if known {
@@ -517,9 +507,11 @@ impl Provider {
         let process = Process::current();
         let _active = process.enter();
         let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX / 4);
+        let context = self.begin()?;
         loop {
-            let call = self.call(&process)?;
-            let removed = self.0.run(&call, Access::Write, |transaction| {
+            context.check_open()?;
+            let call = context.call(&process);
+            let removed = context.run(&call, Access::Write, |transaction| {
                 let now = transaction.now();
                 let kept = keep.max(GIVE_UP_AFTER);
                 Ok(receipts::forget(transaction, REFUSED, now - keep, SLICE)?
@@ -532,31 +524,71 @@ impl Provider {
         }
     }
 
+    /// The same provider, whose calls end after so long instead of after `timeout_ms`: at most 7
+    /// days. It limits a drain's requests and steps, not its budget. With 0 a call ends at once.
+    /// Clones share everything else, and cost little enough to make one for each call.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self {
+            context: Arc::clone(&self.context),
+            limits: self.limits.with_timeout(timeout),
+        }
+    }
+
+    /// The same provider, whose calls also end when the token is cancelled, with
+    /// [`Cancelled`](ErrorKind::Cancelled). A receipt whose report is cancelled may have been stored,
+    /// and what a cancelled drain was sending is sent again later. If there are several tokens, each
+    /// ends the calls. Clients that it gives are not affected.
+    #[must_use]
+    pub fn with_cancel(&self, token: &CancelToken) -> Self {
+        Self {
+            context: Arc::clone(&self.context),
+            limits: self.limits.with_cancel(token),
+        }
+    }
+
     /// Ends drains and calls of this provider that are under way, with
     /// [`Cancelled`](ErrorKind::Cancelled). Clients that it gave are not affected. For any thread;
     /// calls made later are not affected.
     pub fn cancel(&self) {
         let process = Process::current();
         let _active = process.enter();
-        self.0.cancel.cancel(&process);
-        drain::cancel(&self.0, &process);
+        self.context.cancel.cancel(&process);
+        drain::cancel(&self.context, &process);
     }
 
     /// Ends drains after the requests that they are making, and waits for them. After that every call
     /// fails; clients that it gave still work.
     pub fn close(&self) {
-        self.0.closed.store(true, Ordering::SeqCst);
+        self.context.closed.store(true, Ordering::SeqCst);
         let process = Process::current();
         let _active = process.enter();
-        let patience = self.0.settings.timeout.saturating_mul(2);
+        let patience = self.context.settings.timeout.saturating_mul(2);
         let own = Arc::new(CancelSource::new(None));
-        let call = self.0.call_of(&process, &own, patience);
-        drain::wait_for_all(&self.0, &process, &call);
+        let call = self.context.call_of(&process, &own, patience);
+        drain::wait_for_all(&self.context, &process, &call);
     }
 
-    fn call(&self, process: &Arc<Process>) -> Result<CallContext, Error> {
-        self.0.check_open()?;
-        Ok(self.0.call(process))
+    /// Begins a call, all parts of which end by its deadline if it has a timeout of its own.
+    fn begin(&self) -> Result<Arc<Context>, Error> {
+        let until = self
+            .limits
+            .timeout()
+            .map(|timeout| Instant::now() + timeout);
+        self.begin_until(until)
+    }
+
+    /// Begins a call. Without `until`, each step of it may take as long as its timeout.
+    fn begin_until(&self, until: Option<Instant>) -> Result<Arc<Context>, Error> {
+        self.context.check_open()?;
+        if self.limits.are_none() {
+            return Ok(Arc::clone(&self.context));
+        }
+        let context = self.context.limited(&self.limits, until);
+        let call = context.call(&Process::current());
+        call.check()
+            .map_err(|interrupt| call.error(interrupt, "it began"))?;
+        Ok(Arc::new(context))
     }
 
     /// Adds something to the store.
@@ -566,11 +598,54 @@ impl Provider {
             &mut dyn crate::store::database::Transaction,
         ) -> Result<T, crate::store::token_store::StoreError>,
     ) -> Result<T, Error> {
-        let process = Process::current();
-        let _active = process.enter();
-        let call = self.call(&process)?;
-        self.0.run(&call, Access::Add, work)
+        add(&*self.begin()?, work)
     }
+}
+
+/// Adds something to a provider's store.
+fn add<T>(
+    context: &Context,
+    work: impl FnMut(
+        &mut dyn crate::store::database::Transaction,
+    ) -> Result<T, crate::store::token_store::StoreError>,
+) -> Result<T, Error> {
+    context.check_open()?;
+    let process = Process::current();
+    let _active = process.enter();
+    context.run(&context.call(&process), Access::Add, work)
+}
+
+/// Stores receipts in one transaction of a call that has begun, unless it could not.
+fn report_slice<R: Borrow<Receipt>>(
+    context: &Result<Arc<Context>, Error>,
+    slice: &[R],
+) -> Vec<Result<(), Error>> {
+    let checked: Vec<Result<_, Error>> = slice
+        .iter()
+        .map(|receipt| {
+            let receipt: &Receipt = receipt.borrow();
+            check_member_id(&receipt.member_id)?;
+            let update = receipt.update.check()?;
+            let key = MessageKey {
+                member_id: &receipt.member_id,
+                code: update.code,
+                message_id: update.message_id,
+            };
+            Ok((key, update.status, receipt.at.map(unix_milliseconds)))
+        })
+        .collect();
+    let stored = context.clone().and_then(|context| {
+        add(&context, |transaction| {
+            for (key, status, at) in checked.iter().flatten() {
+                receipts::put(transaction, *key, *status, *at)?;
+            }
+            Ok(())
+        })
+    });
+    checked
+        .into_iter()
+        .map(|checked| checked.and_then(|_| stored.clone()))
+        .collect()
 }
 
 fn check_member_id(member_id: &str) -> Result<(), Error> {
@@ -605,7 +680,7 @@ fn until(at: i64, now: i64) -> Duration {
 
 impl fmt::Debug for Provider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.context.fmt(f)
     }
 }
 

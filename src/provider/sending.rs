@@ -320,7 +320,7 @@ impl Sending<'_> {
         let own = Arc::new(CancelSource::new(None));
         let call = self
             .context
-            .call_of(self.process, &own, self.settings.timeout);
+            .call_of(self.process, &own, self.context.sure_timeout());
         self.context.run(&call, Access::Write, work)
     }
 

@@ -314,7 +314,7 @@ impl Sqlite {
         Ok(opened)
     }
 
-    /// Makes the file a database with a write-ahead log, if it is a new one.
+    /// Makes the file a database with a write-ahead log, if it is a new one or a copy of a store.
     fn set_up_log(
         &self,
         connection: &Connection,
@@ -333,7 +333,11 @@ impl Sqlite {
                 row.get::<_, i64>(0)
             })
         })?;
-        if tables > 0 {
+        // A copy that `VACUUM INTO` has made has the tables, but no log.
+        let id = self.repeat(call, "be read", || {
+            connection.pragma_query_value(None, "application_id", |row| row.get::<_, i64>(0))
+        })?;
+        if tables > 0 && id != APPLICATION_ID {
             return Err(self.not_ours().into());
         }
         let mode = self.repeat(call, "be made", || {

@@ -14,6 +14,8 @@ PAGES = [
 ]
 #: Its programs are run together.
 STORY = ROOT / "docs/first-provider.md"
+#: Pages whose programs have tests of their own.
+TOLD = [STORY, ROOT / "docs/operations.md"]
 LINKED = list(
     dict.fromkeys(
         [
@@ -56,3 +58,19 @@ def snippets() -> list[Snippet]:
         for text in [page.read_text(encoding="utf-8")]
         for match in FENCE.finditer(text)
     ]
+
+
+NAME = re.compile(r"\A(?:<\?php )?(?:#|//|/\*) (\w[\w./]+)")
+
+
+def named(page: Path, language: str) -> dict[str, str]:
+    """The programs of a page in a language, by the file names in their first lines."""
+    programs = {}
+    for snippet in snippets():
+        if snippet.page == page and snippet.language == language:
+            assert not snippet.reason, f"{snippet} is not run"
+            name = NAME.match(snippet.code)
+            assert name, f"{snippet} does not begin with the name of its file"
+            assert name[1] not in programs, f"{snippet} is there twice"
+            programs[name[1]] = snippet.code
+    return programs

@@ -49,3 +49,12 @@ def build_crate(crate: Path, name: str) -> None:
 
 def php_environment() -> dict[str, str]:
     return {"B24_MESSAGESERVICE_LIB": f"{TARGET}/release/libb24_messageservice.so", **os.environ}
+
+
+def shell_environment(options: dict[str, Any]) -> dict[str, str]:
+    """In which the program for a shell is found, and has these options."""
+    given = {
+        f"B24_{name.upper()}": ",".join(value) if isinstance(value, list) else str(value)
+        for name, value in options.items()
+    }
+    return {**os.environ, "PATH": f"{TARGET}/debug:{os.environ['PATH']}", **given}

@@ -15,7 +15,8 @@ by ``bash -n``, and their make targets looked up; settings and JSON are parsed. 
 before a fence, ``<!-- not run: REASON -->``, leaves a snippet out: its test is skipped with this
 reason.
 
-The programs of docs/first-provider.md belong together; test_story.py runs them.
+The programs of docs/first-provider.md belong together; test_story.py runs them. Those of
+docs/operations.md are run by test_operations.py.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from typing import Any
 
 import pytest
 from b24_portal import Portal
-from pages import ROOT, STORY, Snippet, snippets
+from pages import ROOT, TOLD, Snippet, snippets
 from running import (
     C_COMPILERS,
     C_LIBRARY,
@@ -156,12 +157,7 @@ def check_json(snippet: Snippet, _directory: Path) -> None:
 
 TEXTS = {"sh": check_sh, "ini": check_ini, "json": check_json}
 
-ALONE = [
-    snippet
-    for snippet in SNIPPETS
-    # The programs of the story are run together, by test_story.
-    if snippet.page != STORY or snippet.language in TEXTS
-]
+ALONE = [snippet for snippet in SNIPPETS if snippet.page not in TOLD or snippet.language in TEXTS]
 RUST = [snippet for snippet in ALONE if snippet.language == "rust" and not snippet.reason]
 
 

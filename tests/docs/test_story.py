@@ -8,6 +8,7 @@ receipts and the drain are programs of the command line. What the portal has see
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
@@ -20,27 +21,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from b24_messageservice import Provider
 from b24_portal import Portal
-from pages import ROOT, STORY, snippets
-from running import C_COMPILERS, C_LIBRARY, C_WARNINGS, TARGET, build_crate, php_environment, run
+from pages import ROOT, STORY, named
+from running import (
+    C_COMPILERS,
+    C_LIBRARY,
+    C_WARNINGS,
+    TARGET,
+    build_crate,
+    php_environment,
+    run,
+    shell_environment,
+)
 
-NAME = re.compile(r"\A(?:<\?php )?(?:#|//|/\*) ([\w./]+)")
 PORTAL = "portal.bitrix24.com"
 MEMBER = "a223c6b3710f85df22e9377d6c4f7553"
 HANDLER_URL = "https://provider.example.com/handler"
-
-
-def files(language: str) -> dict[str, str]:
-    """The programs of a language, by the names in their first lines."""
-    programs = {}
-    for snippet in snippets():
-        if snippet.page == STORY and snippet.language == language:
-            assert not snippet.reason, f"{snippet} is not run"
-            name = NAME.match(snippet.code)
-            assert name, f"{snippet} does not begin with the name of its file"
-            assert name[1] not in programs, f"{snippet} is there twice"
-            programs[name[1]] = snippet.code
-    return programs
 
 
 class Story:
@@ -59,7 +56,7 @@ class Story:
             "B24_CLIENT_SECRET": portal.client_secret,
             "HANDLER_URL": HANDLER_URL,
         }
-        for name, code in files(language).items():
+        for name, code in named(STORY, language).items():
             path = directory / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(code, encoding="utf-8")
@@ -304,10 +301,28 @@ def test_from_installation_to_receipt(story: Story, b24_portal: Portal) -> None:
     assert b24_portal.seen()["bad"] == []
 
 
+def test_the_shell_drains_and_watches(b24_portal: Portal, tmp_path: Path) -> None:
+    b24_portal.reset()
+    programs = named(STORY, "sh")
+    options = b24_portal.provider_options(store=f"sqlite:{tmp_path}/b24.db")
+    with Provider(**options) as provider:
+        auth = json.loads(b24_portal.install(as_="oauth")["body"])
+        provider.install(auth)
+        provider.report(auth["member_id"], "provider1", "m1", "delivered")
+    environment = shell_environment(options)
+    with child(["bash", "-euc", programs["service.sh"]], tmp_path, environment) as service:
+        b24_portal.wait(1)
+    assert service.returncode == 0
+    assert b24_portal.messages() == {"provider1|m1": "delivered"}
+    assert auth["member_id"] in run(["bash", "-euc", programs["watch.sh"]], env=environment)
+
+
 def test_every_language_tells_the_whole_story() -> None:
     """The same programs in each; C++ shares no file with C, and PHP's wizard is one of its own."""
     told = {
-        language: sorted({Path(name).stem for name in files(language)} - {"sms", "lib", "install"})
+        language: sorted(
+            {Path(name).stem for name in named(STORY, language)} - {"sms", "lib", "install"}
+        )
         for language in STORIES
     }
     assert set(map(tuple, told.values())) == {("drain", "handler", "receipt", "watch")}

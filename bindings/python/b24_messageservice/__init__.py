@@ -42,6 +42,7 @@ from b24_messageservice._errors import (
     # end: imports
 )
 from b24_messageservice._native import (
+    CancelToken,
     Client,
     Provider,
     Request,
@@ -58,6 +59,7 @@ from b24_messageservice._tokens import Tokens
 
 __all__ = [
     "B24Error",
+    "CancelToken",
     "Client",
     "Drained",
     "Fields",

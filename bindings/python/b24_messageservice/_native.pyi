@@ -19,6 +19,7 @@ from b24_messageservice import (
 )
 
 __all__ = [
+    "CancelToken",
     "Client",
     "Provider",
     "Request",
@@ -39,17 +40,41 @@ def renewals_wait(timeout: float) -> None: ...
 def run_shell(arguments: list[str]) -> int: ...
 
 @final
+class CancelToken:
+    def __new__(cls) -> Self: ...
+    def cancel(self) -> None: ...
+    def is_cancelled(self) -> bool: ...
+
+@final
 class Client:
     def __new__(cls, portal: str, **options: Unpack[Options]) -> Self: ...
     @classmethod
     def shared(cls, portal: str, **options: Unpack[Options]) -> Client: ...
     @property
     def tokens(self) -> Tokens: ...
-    def message_status_update(self, code: str, message_id: str | int, status: str) -> None: ...
+    def message_status_update(
+        self,
+        code: str,
+        message_id: str | int,
+        status: str,
+        *,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None: ...
     def message_status_update_batch(
-        self, updates: Iterable[tuple[str, str | int, str] | list[Any]]
+        self,
+        updates: Iterable[tuple[str, str | int, str] | list[Any]],
+        *,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
     ) -> list[B24Error | None]: ...
-    def message_status_get(self, message_id: int) -> str: ...
+    def message_status_get(
+        self,
+        message_id: int,
+        *,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> str: ...
     def sender_add(
         self,
         code: str,
@@ -57,6 +82,9 @@ class Client:
         name: str | Mapping[str, str],
         description: str | Mapping[str, str] | None = None,
         type: str = "SMS",  # noqa: A002 - the portal's name of it
+        *,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
     ) -> None: ...
     def sender_update(
         self,
@@ -64,9 +92,23 @@ class Client:
         handler: str | None = None,
         name: str | Mapping[str, str] | None = None,
         description: str | Mapping[str, str] | None = None,
+        *,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
     ) -> None: ...
-    def sender_delete(self, code: str) -> None: ...
-    def sender_list(self) -> list[str]: ...
+    def sender_delete(
+        self,
+        code: str,
+        *,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None: ...
+    def sender_list(
+        self,
+        *,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> list[str]: ...
     def cancel(self) -> None: ...
     def close(self) -> None: ...
     def __enter__(self) -> Self: ...
@@ -80,11 +122,43 @@ class Client:
 @final
 class Provider:
     def __new__(cls, **options: Unpack[ProviderOptions]) -> Self: ...
-    def receive(self, content_type: str, body: bytes | bytearray | memoryview | str) -> Request: ...
-    def install(self, auth: str | Mapping[str, Any], application_token: str = "") -> None: ...
-    def install_request(self, frame: Request) -> None: ...
-    def import_state_dir(self, path: str | PathLike[str]) -> int: ...
-    def client(self, member_id: str) -> Client: ...
+    def receive(
+        self,
+        content_type: str,
+        body: bytes | bytearray | memoryview | str,
+        *,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Request: ...
+    def install(
+        self,
+        auth: str | Mapping[str, Any],
+        application_token: str = "",
+        *,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None: ...
+    def install_request(
+        self,
+        frame: Request,
+        *,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None: ...
+    def import_state_dir(
+        self,
+        path: str | PathLike[str],
+        *,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> int: ...
+    def client(
+        self,
+        member_id: str,
+        *,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Client: ...
     def track(
         self,
         reference: str,
@@ -93,6 +167,8 @@ class Provider:
         message_id: str | int,
         *,
         operator: str = "",
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
     ) -> None: ...
     def report(
         self,
@@ -101,9 +177,17 @@ class Provider:
         message_id: str | int,
         status: str,
         at: datetime | float | None = None,
+        *,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
     ) -> None: ...
     def report_batch(
-        self, member_id: str, updates: Iterable[tuple[str, str | int, str] | list[Any]]
+        self,
+        member_id: str,
+        updates: Iterable[tuple[str, str | int, str] | list[Any]],
+        *,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
     ) -> list[B24Error | None]: ...
     def report_many(
         self,
@@ -112,6 +196,9 @@ class Provider:
             | tuple[str, str, str | int, str, datetime | float | None]
             | list[Any]
         ],
+        *,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
     ) -> list[B24Error | None]: ...
     def report_reference(
         self,
@@ -120,12 +207,44 @@ class Provider:
         at: datetime | float | None = None,
         *,
         operator: str = "",
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
     ) -> None: ...
-    def drain(self, seconds: float) -> Drained: ...
-    def inspect(self) -> list[PortalState]: ...
-    def refused(self, after: str = "", limit: int = 1000) -> list[RefusedReceipt]: ...
-    def resume(self, member_id: str) -> None: ...
-    def prune(self, keep_seconds: float) -> None: ...
+    def drain(
+        self,
+        seconds: float,
+        *,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Drained: ...
+    def inspect(
+        self,
+        *,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> list[PortalState]: ...
+    def refused(
+        self,
+        after: str = "",
+        limit: int = 1000,
+        *,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> list[RefusedReceipt]: ...
+    def resume(
+        self,
+        member_id: str,
+        *,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None: ...
+    def prune(
+        self,
+        keep_seconds: float,
+        *,
+        timeout: float | None = None,
+        cancel: CancelToken | None = None,
+    ) -> None: ...
     def cancel(self) -> None: ...
     def close(self) -> None: ...
     def __enter__(self) -> Self: ...

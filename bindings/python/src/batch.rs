@@ -1,8 +1,9 @@
 //! Batches: reads their items, and tells what became of each.
 
 use crate::arguments::Unsendable;
+use crate::limits::CancelToken;
 use crate::{errors, waiting};
-use b24_messageservice::Error;
+use b24_messageservice::{Error, ErrorKind};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
@@ -14,10 +15,11 @@ pub(crate) struct Batch<T> {
     pub(crate) unsendable: Vec<(usize, Error)>,
 }
 
-/// Reads an iterable to its end. `name` is that of the argument.
+/// Reads an iterable to its end, unless the token is cancelled. `name` is that of the argument.
 pub(crate) fn read<T>(
     items: &Bound<'_, PyAny>,
     name: &str,
+    cancel: Option<&Bound<'_, CancelToken>>,
     convert: fn(&Bound<'_, PyAny>) -> Result<T, Unsendable>,
 ) -> PyResult<Batch<T>> {
     let mut batch = Batch {
@@ -25,7 +27,14 @@ pub(crate) fn read<T>(
         unsendable: Vec::new(),
     };
     for (index, item) in items.try_iter()?.enumerate() {
-        waiting::give_way(items.py(), index)?;
+        if waiting::give_way(items.py(), index)?
+            && cancel.is_some_and(|token| token.get().inner.is_cancelled())
+        {
+            let fault =
+                format!("the call was cancelled while {name} was read, and nothing was sent");
+            let error = Error::new(ErrorKind::Cancelled, fault);
+            return Err(errors::exception(items.py(), &error));
+        }
         match convert(&item?) {
             Ok(item) => batch.sendable.push(item),
             Err(fault) => {

@@ -2,9 +2,12 @@
 
 // The doc comments below are Python docstrings, without Markdown.
 #![allow(clippy::doc_markdown)]
+// Every argument that Python has by name is one here.
+#![allow(clippy::too_many_arguments)]
 
 use crate::arguments::Unsendable;
 use crate::batch::{self, Batch};
+use crate::limits::{CancelToken, limited};
 use crate::{arguments, errors, options, renewal, waiting};
 use b24_messageservice::{Client as CoreClient, Config, Error, ErrorKind};
 use pyo3::PyTraverseError;
@@ -22,6 +25,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Options are keyword arguments; times are seconds. An option that is None is not set. A wrong or
 /// unknown one raises InvalidConfig, which names it and what it takes. Every value may also be
 /// given as text ("50/2", "true", "30"), as it comes from environment variables.
+///
+/// Every call takes two more keyword arguments: timeout, its deadline in seconds instead of that of
+/// the options, from 0 to 7 days; and cancel, a CancelToken that ends it from another thread. A call
+/// that is cancelled, or whose deadline has passed, may have been executed by the portal.
 ///
 /// portal: "portal.bitrix24.com", an origin, or the client_endpoint of the portal's request.
 /// on_renewal: called with the new Tokens before they are used, and after they are written to
@@ -70,15 +77,18 @@ impl Client {
     /// Calls for one message are made one after the other, in the order in which they were begun,
     /// across all clients of the process for one portal. The last status stands. An attempt whose
     /// outcome is unknown may still be executed by the portal for up to 60 s.
-    #[pyo3(signature = (code, message_id, status))]
+    #[pyo3(signature = (code, message_id, status, *, timeout = None, cancel = None))]
     fn message_status_update(
         &self,
         py: Python<'_>,
         code: &Bound<'_, PyAny>,
         message_id: &Bound<'_, PyAny>,
         status: &Bound<'_, PyAny>,
+        timeout: Option<f64>,
+        cancel: Option<&Bound<'_, CancelToken>>,
     ) -> PyResult<()> {
         self.check_open(py)?;
+        let inner = limited(py, &self.inner, timeout, cancel)?;
         let words = (|| {
             Ok((
                 arguments::word("code", code)?,
@@ -89,7 +99,7 @@ impl Client {
         let (code, message_id, status) =
             words.map_err(|unsendable: Unsendable| unsendable.raise(py))?;
         self.call_once(py, || {
-            self.inner.message_status_update(&code, &message_id, status)
+            inner.message_status_update(&code, &message_id, status)
         })
     }
 
@@ -104,18 +114,21 @@ impl Client {
     ///
     /// The deadline counts from when the updates have been read. An update takes its place in the
     /// order of the calls for its message when its slice is queued, at most 10,000 updates at a time.
-    #[pyo3(signature = (updates))]
+    #[pyo3(signature = (updates, *, timeout = None, cancel = None))]
     fn message_status_update_batch<'py>(
         &self,
         py: Python<'py>,
         updates: &Bound<'py, PyAny>,
+        timeout: Option<f64>,
+        cancel: Option<&Bound<'py, CancelToken>>,
     ) -> PyResult<Bound<'py, PyList>> {
         self.check_open(py)?;
+        let inner = limited(py, &self.inner, timeout, cancel)?;
         let Batch {
             sendable,
             unsendable,
-        } = batch::read(updates, "updates", arguments::update)?;
-        let sent = self.call(py, || self.inner.message_status_update_batch(sendable))?;
+        } = batch::read(updates, "updates", cancel, arguments::update)?;
+        let sent = self.call(py, || inner.message_status_update_batch(sendable))?;
         batch::outcomes(py, sent, unsendable)
     }
 
@@ -124,15 +137,18 @@ impl Client {
     /// message_id is the portal's own number of the message, an int, not the id that the portal
     /// posted to the provider's handler. Returns the English name of the status, or "" if the
     /// message has none. Raises B24Error.
-    #[pyo3(signature = (message_id))]
+    #[pyo3(signature = (message_id, *, timeout = None, cancel = None))]
     fn message_status_get(
         &self,
         py: Python<'_>,
         message_id: &Bound<'_, PyAny>,
+        timeout: Option<f64>,
+        cancel: Option<&Bound<'_, CancelToken>>,
     ) -> PyResult<String> {
         self.check_open(py)?;
+        let inner = limited(py, &self.inner, timeout, cancel)?;
         let number = arguments::number(message_id).map_err(|unsendable| unsendable.raise(py))?;
-        self.call_once(py, || self.inner.message_status_get(number))
+        self.call_once(py, || inner.message_status_get(number))
     }
 
     /// Registers an SMS provider with the portal, so that users can choose it.
@@ -146,8 +162,8 @@ impl Client {
     /// PortalError with the portal_code ERROR_SENDER_ALREADY_INSTALLED means that the code was
     /// registered before.
     #[pyo3(
-        signature = (code, handler, name, description = None, r#type = None),
-        text_signature = "($self, code, handler, name, description=None, type=\"SMS\")"
+        signature = (code, handler, name, description = None, r#type = None, *, timeout = None, cancel = None),
+        text_signature = "($self, code, handler, name, description=None, type=\"SMS\", *, timeout=None, cancel=None)"
     )]
     fn sender_add(
         &self,
@@ -157,8 +173,11 @@ impl Client {
         name: &Bound<'_, PyAny>,
         description: Option<&Bound<'_, PyAny>>,
         r#type: Option<&Bound<'_, PyAny>>,
+        timeout: Option<f64>,
+        cancel: Option<&Bound<'_, CancelToken>>,
     ) -> PyResult<()> {
         self.check_open(py)?;
+        let inner = limited(py, &self.inner, timeout, cancel)?;
         let parts = [
             ("handler", Some(handler)),
             ("name", Some(name)),
@@ -166,7 +185,7 @@ impl Client {
             ("type", r#type),
         ];
         let sender = arguments::sender(code, &parts)?;
-        self.call_once(py, || self.inner.sender_add(&sender))
+        self.call_once(py, || inner.sender_add(&sender))
     }
 
     /// Changes the handler, name or description of a registered sender.
@@ -174,7 +193,7 @@ impl Client {
     /// The arguments are those of sender_add; what is None stays as it is. Calling this twice is
     /// harmless. Raises B24Error, a PortalError with the portal_code ERROR_SENDER_NOT_FOUND if the
     /// code is not registered.
-    #[pyo3(signature = (code, handler = None, name = None, description = None))]
+    #[pyo3(signature = (code, handler = None, name = None, description = None, *, timeout = None, cancel = None))]
     fn sender_update(
         &self,
         py: Python<'_>,
@@ -182,15 +201,18 @@ impl Client {
         handler: Option<&Bound<'_, PyAny>>,
         name: Option<&Bound<'_, PyAny>>,
         description: Option<&Bound<'_, PyAny>>,
+        timeout: Option<f64>,
+        cancel: Option<&Bound<'_, CancelToken>>,
     ) -> PyResult<()> {
         self.check_open(py)?;
+        let inner = limited(py, &self.inner, timeout, cancel)?;
         let parts = [
             ("handler", handler),
             ("name", name),
             ("description", description),
         ];
         let sender = arguments::sender(code, &parts)?;
-        self.call_once(py, || self.inner.sender_update(&sender))
+        self.call_once(py, || inner.sender_update(&sender))
     }
 
     /// Removes a sender from the portal, by its provider code.
@@ -198,18 +220,32 @@ impl Client {
     /// If the answer is lost, the list of senders is asked for, to find out whether the sender was
     /// removed. Raises B24Error, a PortalError with the portal_code ERROR_SENDER_NOT_FOUND if the
     /// code is not registered.
-    #[pyo3(signature = (code))]
-    fn sender_delete(&self, py: Python<'_>, code: &Bound<'_, PyAny>) -> PyResult<()> {
+    #[pyo3(signature = (code, *, timeout = None, cancel = None))]
+    fn sender_delete(
+        &self,
+        py: Python<'_>,
+        code: &Bound<'_, PyAny>,
+        timeout: Option<f64>,
+        cancel: Option<&Bound<'_, CancelToken>>,
+    ) -> PyResult<()> {
         self.check_open(py)?;
+        let inner = limited(py, &self.inner, timeout, cancel)?;
         let code = arguments::word("code", code).map_err(|unsendable| unsendable.raise(py))?;
-        self.call_once(py, || self.inner.sender_delete(&code))
+        self.call_once(py, || inner.sender_delete(&code))
     }
 
     /// Returns the provider codes of the senders that the application has registered with the
     /// portal, a list of str. Raises B24Error.
-    fn sender_list(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+    #[pyo3(signature = (*, timeout = None, cancel = None))]
+    fn sender_list(
+        &self,
+        py: Python<'_>,
+        timeout: Option<f64>,
+        cancel: Option<&Bound<'_, CancelToken>>,
+    ) -> PyResult<Vec<String>> {
         self.check_open(py)?;
-        self.call_once(py, || self.inner.sender_list())
+        let inner = limited(py, &self.inner, timeout, cancel)?;
+        self.call_once(py, || inner.sender_list())
     }
 
     /// The current tokens, a Tokens.

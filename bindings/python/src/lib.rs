@@ -10,6 +10,7 @@ mod batch;
 mod client;
 mod errors;
 mod fork;
+mod limits;
 mod logging;
 mod options;
 mod provider;
@@ -33,6 +34,9 @@ mod _native {
 
     #[pymodule_export]
     use super::client::Client;
+
+    #[pymodule_export]
+    use super::limits::CancelToken;
 
     #[pymodule_export]
     use super::provider::Provider;

@@ -2,10 +2,13 @@
 
 // The doc comments below are Python docstrings, without Markdown.
 #![allow(clippy::doc_markdown)]
+// Every argument that Python has by name is one here.
+#![allow(clippy::too_many_arguments)]
 
 use crate::arguments::{self, Unsendable, type_name};
 use crate::batch::{self, Batch};
 use crate::client::Client;
+use crate::limits::{CancelToken, limited};
 use crate::request::{self, Request};
 use crate::{errors, options, results, waiting};
 use b24_messageservice::{Error, ErrorKind, Provider as CoreProvider, Reference};
@@ -24,6 +27,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Any number of threads may use one provider at once, and any number of processes may have one on
 /// the same store. It also works in a forked child. Nothing is sent when it is made, and it has no
 /// thread of its own.
+///
+/// Every call takes two more keyword arguments: timeout, its deadline in seconds instead of that of
+/// the options, from 0 to 7 days; and cancel, a CancelToken that ends it from another thread. What a
+/// cancelled call was storing may have been stored. In drain, timeout limits the requests, not the
+/// whole.
 ///
 /// Options are keyword arguments; times are seconds. An option that is None is not set. store,
 /// client_id and client_secret are required. A wrong or unknown one raises InvalidConfig, which
@@ -61,18 +69,21 @@ impl Provider {
     /// InvalidArgument if the request cannot be read (answer 400), AccessDenied if it is not proven
     /// to be the portal's (403), and any other B24Error, after which the portal should try again
     /// (503).
-    #[pyo3(signature = (content_type, body))]
+    #[pyo3(signature = (content_type, body, *, timeout = None, cancel = None))]
     fn receive(
         &self,
         py: Python<'_>,
         content_type: &Bound<'_, PyAny>,
         body: &Bound<'_, PyAny>,
+        timeout: Option<f64>,
+        cancel: Option<&Bound<'_, CancelToken>>,
     ) -> PyResult<Request> {
+        let inner = limited(py, &self.inner, timeout, cancel)?;
         let content_type =
             arguments::word("content_type", content_type).map_err(|fault| fault.raise(py))?;
         let body = request::body(body)?;
         let bytes = body.bytes();
-        let inner = self.call(py, || self.inner.receive(&content_type, bytes))?;
+        let inner = self.call(py, || inner.receive(&content_type, bytes))?;
         Ok(Request { inner })
     }
 
@@ -82,44 +93,68 @@ impl Provider {
     /// application_token the portal's, if it is known. The authorization server is asked to confirm
     /// it. Raises AccessDenied if it does not.
     #[pyo3(
-        signature = (auth, application_token = None),
-        text_signature = "($self, auth, application_token=\"\")"
+        signature = (auth, application_token = None, *, timeout = None, cancel = None),
+        text_signature = "($self, auth, application_token=\"\", *, timeout=None, cancel=None)"
     )]
     fn install(
         &self,
         py: Python<'_>,
         auth: &Bound<'_, PyAny>,
         application_token: Option<&Bound<'_, PyAny>>,
+        timeout: Option<f64>,
+        cancel: Option<&Bound<'_, CancelToken>>,
     ) -> PyResult<()> {
+        let inner = limited(py, &self.inner, timeout, cancel)?;
         let auth = json("auth", auth)?;
         let token =
             optional("application_token", application_token).map_err(|fault| fault.raise(py))?;
-        self.call(py, || self.inner.install(&auth, &token))
+        self.call(py, || inner.install(&auth, &token))
     }
 
     /// Installs with the tokens of a request of the kind "frame".
     ///
     /// Call this on the page of your application's installation wizard, and nowhere else: a later
     /// opening brings the tokens of whoever opened it. Raises as install.
-    #[pyo3(signature = (frame))]
-    fn install_request(&self, py: Python<'_>, frame: &Bound<'_, Request>) -> PyResult<()> {
+    #[pyo3(signature = (frame, *, timeout = None, cancel = None))]
+    fn install_request(
+        &self,
+        py: Python<'_>,
+        frame: &Bound<'_, Request>,
+        timeout: Option<f64>,
+        cancel: Option<&Bound<'_, CancelToken>>,
+    ) -> PyResult<()> {
+        let inner = limited(py, &self.inner, timeout, cancel)?;
         let frame = &frame.get().inner;
-        self.call(py, || self.inner.install_request(frame))
+        self.call(py, || inner.install_request(frame))
     }
 
     /// Moves the installations of a client's state_dir to the store, and returns how many. Plain
     /// clients of that directory then fail, and say so.
-    #[pyo3(signature = (path))]
-    fn import_state_dir(&self, py: Python<'_>, path: PathBuf) -> PyResult<usize> {
-        self.call(py, move || self.inner.import_state_dir(&path))
+    #[pyo3(signature = (path, *, timeout = None, cancel = None))]
+    fn import_state_dir(
+        &self,
+        py: Python<'_>,
+        path: PathBuf,
+        timeout: Option<f64>,
+        cancel: Option<&Bound<'_, CancelToken>>,
+    ) -> PyResult<usize> {
+        let inner = limited(py, &self.inner, timeout, cancel)?;
+        self.call(py, move || inner.import_state_dir(&path))
     }
 
     /// Returns a Client of the portal with this member_id, with the tokens of the store. Raises
     /// InvalidArgument if the portal is not installed.
-    #[pyo3(signature = (member_id))]
-    fn client(&self, py: Python<'_>, member_id: &Bound<'_, PyAny>) -> PyResult<Client> {
+    #[pyo3(signature = (member_id, *, timeout = None, cancel = None))]
+    fn client(
+        &self,
+        py: Python<'_>,
+        member_id: &Bound<'_, PyAny>,
+        timeout: Option<f64>,
+        cancel: Option<&Bound<'_, CancelToken>>,
+    ) -> PyResult<Client> {
+        let inner = limited(py, &self.inner, timeout, cancel)?;
         let member_id = arguments::word("member_id", member_id).map_err(|fault| fault.raise(py))?;
-        let inner = self.call(py, || self.inner.client(&member_id))?;
+        let inner = self.call(py, || inner.client(&member_id))?;
         Ok(Client::new_of(inner, None))
     }
 
@@ -129,8 +164,8 @@ impl Provider {
     /// operators, operator says whose it is, at most 64 bytes. Several references may stand for one
     /// message that was sent in parts.
     #[pyo3(
-        signature = (reference, member_id, code, message_id, *, operator = None),
-        text_signature = "($self, reference, member_id, code, message_id, *, operator=\"\")"
+        signature = (reference, member_id, code, message_id, *, operator = None, timeout = None, cancel = None),
+        text_signature = "($self, reference, member_id, code, message_id, *, operator=\"\", timeout=None, cancel=None)"
     )]
     fn track(
         &self,
@@ -140,7 +175,10 @@ impl Provider {
         code: &Bound<'_, PyAny>,
         message_id: &Bound<'_, PyAny>,
         operator: Option<&Bound<'_, PyAny>>,
+        timeout: Option<f64>,
+        cancel: Option<&Bound<'_, CancelToken>>,
     ) -> PyResult<()> {
+        let inner = limited(py, &self.inner, timeout, cancel)?;
         let words = (|| {
             Ok((
                 arguments::word("reference", reference)?,
@@ -154,7 +192,7 @@ impl Provider {
             words.map_err(|fault: Unsendable| fault.raise(py))?;
         self.call(py, || {
             let reference = Reference::new(&reference).of_operator(&operator);
-            self.inner.track(reference, &member_id, &code, &message_id)
+            inner.track(reference, &member_id, &code, &message_id)
         })
     }
 
@@ -165,7 +203,7 @@ impl Provider {
     /// seconds, or None for now. A status never replaces one of a higher rank: queued, sent, then
     /// delivered, undelivered and failed. Of the same rank the later one stands. Raises
     /// StorageError if it cannot be stored: tell the operator to deliver the receipt again.
-    #[pyo3(signature = (member_id, code, message_id, status, at = None))]
+    #[pyo3(signature = (member_id, code, message_id, status, at = None, *, timeout = None, cancel = None))]
     fn report(
         &self,
         py: Python<'_>,
@@ -174,7 +212,10 @@ impl Provider {
         message_id: &Bound<'_, PyAny>,
         status: &Bound<'_, PyAny>,
         at: Option<&Bound<'_, PyAny>>,
+        timeout: Option<f64>,
+        cancel: Option<&Bound<'_, CancelToken>>,
     ) -> PyResult<()> {
+        let inner = limited(py, &self.inner, timeout, cancel)?;
         let words = (|| {
             Ok((
                 arguments::word("member_id", member_id)?,
@@ -187,8 +228,7 @@ impl Provider {
         let (member_id, code, message_id, status, at) =
             words.map_err(|fault: Unsendable| fault.raise(py))?;
         self.call(py, || {
-            self.inner
-                .report(&member_id, &code, &message_id, status, at)
+            inner.report(&member_id, &code, &message_id, status, at)
         })
     }
 
@@ -199,20 +239,23 @@ impl Provider {
     /// B24Error that report would have raised. The outcome of an update of a wrong type or length is
     /// InvalidArgument, and the others are stored nevertheless. Updates that failed for the same
     /// reason may share one exception object.
-    #[pyo3(signature = (member_id, updates))]
+    #[pyo3(signature = (member_id, updates, *, timeout = None, cancel = None))]
     fn report_batch<'py>(
         &self,
         py: Python<'py>,
         member_id: &Bound<'py, PyAny>,
         updates: &Bound<'py, PyAny>,
+        timeout: Option<f64>,
+        cancel: Option<&Bound<'py, CancelToken>>,
     ) -> PyResult<Bound<'py, PyList>> {
         self.check_open(py)?;
+        let inner = limited(py, &self.inner, timeout, cancel)?;
         let member_id = arguments::word("member_id", member_id).map_err(|fault| fault.raise(py))?;
         let Batch {
             sendable,
             unsendable,
-        } = batch::read(updates, "updates", arguments::update)?;
-        let stored = waiting::detached(py, || self.inner.report_batch(&member_id, sendable))?;
+        } = batch::read(updates, "updates", cancel, arguments::update)?;
+        let stored = waiting::detached(py, || inner.report_batch(&member_id, sendable))?;
         batch::outcomes(py, stored, unsendable)
     }
 
@@ -220,18 +263,21 @@ impl Provider {
     ///
     /// receipts is an iterable of (member_id, code, message_id, status) or
     /// (member_id, code, message_id, status, at). Otherwise as report_batch.
-    #[pyo3(signature = (receipts))]
+    #[pyo3(signature = (receipts, *, timeout = None, cancel = None))]
     fn report_many<'py>(
         &self,
         py: Python<'py>,
         receipts: &Bound<'py, PyAny>,
+        timeout: Option<f64>,
+        cancel: Option<&Bound<'py, CancelToken>>,
     ) -> PyResult<Bound<'py, PyList>> {
         self.check_open(py)?;
+        let inner = limited(py, &self.inner, timeout, cancel)?;
         let Batch {
             sendable,
             unsendable,
-        } = batch::read(receipts, "receipts", arguments::receipt)?;
-        let stored = waiting::detached(py, || self.inner.report_many(sendable))?;
+        } = batch::read(receipts, "receipts", cancel, arguments::receipt)?;
+        let stored = waiting::detached(py, || inner.report_many(sendable))?;
         batch::outcomes(py, stored, unsendable)
     }
 
@@ -240,8 +286,8 @@ impl Provider {
     /// It may come before track: it then waits for an hour. reference and operator are those of
     /// track, status and at those of report, which it raises as.
     #[pyo3(
-        signature = (reference, status, at = None, *, operator = None),
-        text_signature = "($self, reference, status, at=None, *, operator=\"\")"
+        signature = (reference, status, at = None, *, operator = None, timeout = None, cancel = None),
+        text_signature = "($self, reference, status, at=None, *, operator=\"\", timeout=None, cancel=None)"
     )]
     fn report_reference(
         &self,
@@ -250,7 +296,10 @@ impl Provider {
         status: &Bound<'_, PyAny>,
         at: Option<&Bound<'_, PyAny>>,
         operator: Option<&Bound<'_, PyAny>>,
+        timeout: Option<f64>,
+        cancel: Option<&Bound<'_, CancelToken>>,
     ) -> PyResult<()> {
+        let inner = limited(py, &self.inner, timeout, cancel)?;
         let words = (|| {
             Ok((
                 arguments::word("reference", reference)?,
@@ -263,7 +312,7 @@ impl Provider {
             words.map_err(|fault: Unsendable| fault.raise(py))?;
         self.call(py, || {
             let reference = Reference::new(&reference).of_operator(&operator);
-            self.inner.report_reference(reference, status, at)
+            inner.report_reference(reference, status, at)
         })
     }
 
@@ -273,16 +322,30 @@ impl Provider {
     /// No request starts later, and this returns within the option timeout after that. Call it in a
     /// loop, from any number of threads and processes: each portal is served by one of them at a
     /// time. Raises StorageError if the store fails, Cancelled after cancel.
-    #[pyo3(signature = (seconds))]
-    fn drain<'py>(&self, py: Python<'py>, seconds: f64) -> PyResult<Bound<'py, PyAny>> {
+    #[pyo3(signature = (seconds, *, timeout = None, cancel = None))]
+    fn drain<'py>(
+        &self,
+        py: Python<'py>,
+        seconds: f64,
+        timeout: Option<f64>,
+        cancel: Option<&Bound<'py, CancelToken>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let inner = limited(py, &self.inner, timeout, cancel)?;
         let budget = arguments::seconds("seconds", seconds).map_err(|fault| fault.raise(py))?;
-        let drained = self.call(py, || self.inner.drain(budget))?;
+        let drained = self.call(py, || inner.drain(budget))?;
         results::drained(py, &drained)
     }
 
     /// Returns what the store has about each portal, a list of PortalState.
-    fn inspect<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let portals = self.call(py, || self.inner.inspect())?;
+    #[pyo3(signature = (*, timeout = None, cancel = None))]
+    fn inspect<'py>(
+        &self,
+        py: Python<'py>,
+        timeout: Option<f64>,
+        cancel: Option<&Bound<'py, CancelToken>>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let inner = limited(py, &self.inner, timeout, cancel)?;
+        let portals = self.call(py, || inner.inspect())?;
         let list = PyList::empty(py);
         for (index, portal) in portals.iter().enumerate() {
             waiting::give_way(py, index)?;
@@ -294,19 +357,22 @@ impl Provider {
     /// Returns receipts that were given up, a list of RefusedReceipt in a fixed order: at most limit of
     /// those after the one with the cursor after, which is "" for the first.
     #[pyo3(
-        signature = (after = None, limit = None),
-        text_signature = "($self, after=\"\", limit=1000)"
+        signature = (after = None, limit = None, *, timeout = None, cancel = None),
+        text_signature = "($self, after=\"\", limit=1000, *, timeout=None, cancel=None)"
     )]
     fn refused<'py>(
         &self,
         py: Python<'py>,
         after: Option<&Bound<'py, PyAny>>,
         limit: Option<&Bound<'py, PyAny>>,
+        timeout: Option<f64>,
+        cancel: Option<&Bound<'py, CancelToken>>,
     ) -> PyResult<Bound<'py, PyList>> {
+        let inner = limited(py, &self.inner, timeout, cancel)?;
         let after = optional("after", after).map_err(|fault| fault.raise(py))?;
         let limit = limit.map_or(Ok(1000), |limit| arguments::count("limit", limit));
         let limit = limit.map_err(|fault| fault.raise(py))?;
-        let receipts = self.call(py, || self.inner.refused(&after, limit))?;
+        let receipts = self.call(py, || inner.refused(&after, limit))?;
         let list = PyList::empty(py);
         for (index, receipt) in receipts.iter().enumerate() {
             waiting::give_way(py, index)?;
@@ -317,19 +383,33 @@ impl Provider {
 
     /// Lets drain send the receipts of a portal again that is held, or that waits after a failure.
     /// Raises InvalidArgument if the store does not know the portal.
-    #[pyo3(signature = (member_id))]
-    fn resume(&self, py: Python<'_>, member_id: &Bound<'_, PyAny>) -> PyResult<()> {
+    #[pyo3(signature = (member_id, *, timeout = None, cancel = None))]
+    fn resume(
+        &self,
+        py: Python<'_>,
+        member_id: &Bound<'_, PyAny>,
+        timeout: Option<f64>,
+        cancel: Option<&Bound<'_, CancelToken>>,
+    ) -> PyResult<()> {
+        let inner = limited(py, &self.inner, timeout, cancel)?;
         let member_id = arguments::word("member_id", member_id).map_err(|fault| fault.raise(py))?;
-        self.call(py, || self.inner.resume(&member_id))
+        self.call(py, || inner.resume(&member_id))
     }
 
     /// Removes refused receipts, and references, that are older than so many seconds. What is settled
     /// is remembered for 72 hours in any case; what waits is not removed.
-    #[pyo3(signature = (keep_seconds))]
-    fn prune(&self, py: Python<'_>, keep_seconds: f64) -> PyResult<()> {
+    #[pyo3(signature = (keep_seconds, *, timeout = None, cancel = None))]
+    fn prune(
+        &self,
+        py: Python<'_>,
+        keep_seconds: f64,
+        timeout: Option<f64>,
+        cancel: Option<&Bound<'_, CancelToken>>,
+    ) -> PyResult<()> {
+        let inner = limited(py, &self.inner, timeout, cancel)?;
         let keep =
             arguments::seconds("keep_seconds", keep_seconds).map_err(|fault| fault.raise(py))?;
-        self.call(py, || self.inner.prune(keep))
+        self.call(py, || inner.prune(keep))
     }
 
     /// Ends drains and other calls of this provider that are under way, from any thread: they raise

@@ -22,14 +22,15 @@ pub(crate) fn detached<T: Send>(py: Python<'_>, body: impl FnOnce() -> T + Send)
 }
 
 /// For each turn of a loop that may be long: from time to time it releases the GIL for other
-/// threads and runs the handlers of pending signals.
-pub(crate) fn give_way(py: Python<'_>, turn: usize) -> PyResult<()> {
+/// threads and runs the handlers of pending signals. Returns whether this was such a turn.
+pub(crate) fn give_way(py: Python<'_>, turn: usize) -> PyResult<bool> {
     const EVERY: usize = 1000;
-    if turn % EVERY == EVERY - 1 {
+    let is_time = turn % EVERY == EVERY - 1;
+    if is_time {
         py.detach(|| ());
         py.check_signals()?;
     }
-    Ok(())
+    Ok(is_time)
 }
 
 /// The core calls this when a signal ended a wait on this thread. Runs the Python handlers of

@@ -288,4 +288,6 @@ def test_the_stub_is_what_help_shows() -> None:
         "code",
         "message_id",
         "status",
+        "timeout",
+        "cancel",
     }

@@ -232,7 +232,7 @@ def test_a_closed_client_says_so(portal: Portal) -> None:
 
 def test_other_threads_run_while_a_call_waits(portal: Portal) -> None:
     client = portal.client()
-    calls = {
+    calls: dict[str, Callable[[], object]] = {
         "status.get": lambda: client.message_status_get(1),
         "sender.add": lambda: client.sender_add("provider1", HANDLER, "One"),
         "sender.update": lambda: client.sender_update("provider1", HANDLER),
