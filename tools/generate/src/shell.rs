@@ -45,7 +45,7 @@ fn leaves(command: &Command) -> Vec<(String, &Command)> {
 
 /// What a command alone takes: not the options of the library, which are listed once, nor those that
 /// every command has.
-fn own<'a>(command: &'a Command) -> impl Iterator<Item = &'a Arg> {
+fn own(command: &Command) -> impl Iterator<Item = &Arg> {
     command.get_arguments().filter(|arg| {
         let is_common = arg.is_global_set() || ["help", "version"].contains(&arg.get_id().as_str());
         !arg.is_hide_set() && !is_common && arg.get_help_heading().is_none()
@@ -148,10 +148,12 @@ fn options() -> Vec<String> {
         } else {
             format!("`--{}`", row.name.replace('_', "-"))
         };
-        let mut variables = format!("`{}`", variable(row));
-        if has_file(row) {
-            variables.push_str(&format!(", `{}_FILE`", variable(row)));
-        }
+        let name = variable(row);
+        let variables = if has_file(row) {
+            format!("`{name}`, `{name}_FILE`")
+        } else {
+            format!("`{name}`")
+        };
         [
             format!("`{}`", row.name),
             flag,
@@ -212,6 +214,28 @@ fn manual(command: &Command) -> Vec<String> {
          the installations of an application and the receipts of operators in a store, and sends the receipts to \
          the portals.",
     ));
+    manual_commands(&mut page, command);
+    manual_options(&mut page, command);
+    manual_environment(&mut page);
+    page.push(".Sh FILES".to_owned());
+    page.extend(prose(
+        "The file of --config has a line NAME=VALUE for each option. The value is what stands between the first = \
+         and the end of the line, without the blanks around it; nothing is quoted. Empty lines, and lines that begin \
+         with #, count for nothing. If it has a secret, other users than those of its group may not read it.",
+    ));
+    page.push(".Sh EXIT STATUS".to_owned());
+    list(
+        &mut page,
+        EXIT_CODES
+            .iter()
+            .map(|(code, meaning)| (format!("Li {code}"), plain(meaning))),
+    );
+    page.push(".Sh SEE ALSO".to_owned());
+    page.push(".Xr b24_messageservice 3".to_owned());
+    page
+}
+
+fn manual_commands(page: &mut Vec<String>, command: &Command) {
     page.push(".Sh COMMANDS".to_owned());
     page.push(".Bl -tag -width Ds".to_owned());
     for (name, command) in leaves(command) {
@@ -223,13 +247,16 @@ fn manual(command: &Command) -> Vec<String> {
             }
             page.extend(prose(paragraph));
         }
-        list(&mut page, own(command).map(|arg| (parts(arg), help(arg))));
+        list(page, own(command).map(|arg| (parts(arg), help(arg))));
     }
     page.push(".El".to_owned());
+}
+
+fn manual_options(page: &mut Vec<String>, command: &Command) {
     page.push(".Sh OPTIONS".to_owned());
     page.extend(prose("Every command has these:"));
     let common = command.get_arguments().filter(|arg| !arg.is_hide_set());
-    list(&mut page, common.map(|arg| (parts(arg), help(arg))));
+    list(page, common.map(|arg| (parts(arg), help(arg))));
     page.push(".Pp".to_owned());
     page.extend(prose(
         "The options of the library follow. A command takes those that it needs. Each is taken from its flag, else \
@@ -237,7 +264,7 @@ fn manual(command: &Command) -> Vec<String> {
          case and without B24_.",
     ));
     list(
-        &mut page,
+        page,
         OPTIONS.iter().map(|row| {
             let name = if SECRETS.contains(&row.name) {
                 format!("Ev {}", variable(row))
@@ -248,13 +275,16 @@ fn manual(command: &Command) -> Vec<String> {
                     variable(row)
                 )
             };
-            let mut text = plain(row.documentation);
-            if let Some(default) = row.default_value() {
-                text.push_str(&format!(" Default: {default}."));
+            let text = plain(row.documentation);
+            match row.default_value() {
+                Some(default) => (name, format!("{text} Default: {default}.")),
+                None => (name, text),
             }
-            (name, text)
         }),
     );
+}
+
+fn manual_environment(page: &mut Vec<String>) {
     page.push(".Sh ENVIRONMENT".to_owned());
     page.extend(prose(
         "The options above. Secrets are never given by flag, since every user of a machine sees those. For them \
@@ -262,7 +292,7 @@ fn manual(command: &Command) -> Vec<String> {
          credentials:",
     ));
     list(
-        &mut page,
+        page,
         OPTIONS
             .iter()
             .filter(|row| has_file(row))
@@ -288,22 +318,6 @@ fn manual(command: &Command) -> Vec<String> {
                 ),
             ]),
     );
-    page.push(".Sh FILES".to_owned());
-    page.extend(prose(
-        "The file of --config has a line NAME=VALUE for each option. The value is what stands between the first = \
-         and the end of the line, without the blanks around it; nothing is quoted. Empty lines, and lines that begin \
-         with #, count for nothing. If it has a secret, other users than those of its group may not read it.",
-    ));
-    page.push(".Sh EXIT STATUS".to_owned());
-    list(
-        &mut page,
-        EXIT_CODES
-            .iter()
-            .map(|(code, meaning)| (format!("Li {code}"), plain(meaning))),
-    );
-    page.push(".Sh SEE ALSO".to_owned());
-    page.push(".Xr b24_messageservice 3".to_owned());
-    page
 }
 
 /// An argument in the macros of mdoc.
