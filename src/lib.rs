@@ -31,6 +31,7 @@ mod engine;
 pub mod fuzzing;
 mod http;
 mod methods;
+mod net;
 mod options;
 mod process;
 mod protocol;
@@ -54,7 +55,7 @@ pub use provider::Provider;
 #[cfg(feature = "provider")]
 pub use provider::request::{Request, RequestKind};
 #[cfg(feature = "provider")]
-pub use provider::results::{Drained, PortalState, RefusedReceipt};
+pub use provider::results::{Drained, Moved, PortalState, RefusedReceipt};
 #[cfg(feature = "provider")]
 #[doc(hidden)]
 pub use provider::{after_fork, before_fork};

@@ -3,6 +3,8 @@
 use crate::values::address::{AddressError, Origin};
 use crate::values::callbacks::{OnInterrupt, OnRenewal};
 use crate::values::error::{Error, ErrorKind};
+#[cfg(feature = "provider")]
+use crate::values::postgres_url::PostgresUrl;
 use crate::values::rate::Rate;
 use crate::values::tokens::Tokens;
 use std::fmt;
@@ -252,7 +254,8 @@ options! {
     allow_http: bool = false, "`false`", Flag, read_bool, Both;
 
     /// Where a provider keeps installations and receipts: `sqlite:` and the path of a file, which is
-    /// made if its directory exists.
+    /// made if its directory exists, or for several machines the address of a PostgreSQL database,
+    /// `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full`.
     store: Option<StoreUrl> = None, "required", Text, read_store, Provider;
 
     /// What an acknowledged receipt survives: `disk`, that the machine fails, or `process`, only
@@ -319,6 +322,9 @@ pub(crate) struct Resolve {
 pub(crate) enum StoreUrl {
     /// A file of this machine.
     Sqlite(PathBuf),
+    /// A database that several machines share.
+    #[cfg(feature = "provider")]
+    Postgres(Box<PostgresUrl>),
 }
 
 /// What an acknowledged receipt survives.
@@ -489,7 +495,8 @@ impl Config {
             return Err(invalid(
                 "store",
                 "is missing; it takes sqlite: and the path of a file, such as \
-                 sqlite:/var/lib/sms/b24.db",
+                 sqlite:/var/lib/sms/b24.db, or the address of a PostgreSQL database, such as \
+                 postgres://sms@db.example.com/receipts",
             ));
         }
         for (name, value) in [
@@ -801,11 +808,18 @@ fn read_store(name: &str, value: &str) -> Result<StoreUrl, Error> {
         Some(path) if !path.is_empty() && !path.contains('\0') => {
             Ok(StoreUrl::Sqlite(PathBuf::from(path)))
         }
+        #[cfg(feature = "provider")]
+        None if value.starts_with("postgres://") || value.starts_with("postgresql://") => {
+            PostgresUrl::read(value)
+                .map(|url| StoreUrl::Postgres(Box::new(url)))
+                .map_err(|fault| invalid(name, &fault))
+        }
         // The value is not quoted: the URL of another store may contain a password.
         _ => Err(invalid(
             name,
             "is not the address of a store; it takes sqlite: and the path of a file, such as \
-             sqlite:/var/lib/sms/b24.db",
+             sqlite:/var/lib/sms/b24.db, or the address of a PostgreSQL database, such as \
+             postgres://sms@db.example.com/receipts",
         )),
     }
 }

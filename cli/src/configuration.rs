@@ -204,6 +204,17 @@ fn flag(matches: &ArgMatches, name: &'static str) -> Result<Option<String>, Fail
     }
 }
 
+/// The store that a flag names for another purpose than the option.
+pub(crate) fn other_store(url: &str, flag: &str) -> Result<String, Failure> {
+    if has_password(url) {
+        return Err(Failure::Usage(format!(
+            "--{flag} was given with a password, which every user of this machine can see: change the password, \
+             and give --{flag}-file and the path of a file with the address"
+        )));
+    }
+    Ok(url.to_owned())
+}
+
 fn not_by_flag(name: &str) -> Failure {
     let variable = variable_name(name);
     Failure::Usage(format!(

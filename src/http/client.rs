@@ -7,7 +7,9 @@
 
 use super::connection::PortalConnector;
 use super::exchange::{Exchange, Failed, Failure, Hidden};
-use super::{dns, proxy, tcp, tls};
+use super::later_resolver::LaterResolver;
+use super::{proxy, tcp, tls};
+use crate::net::dns::Names;
 use crate::options::{Proxy, Resolve, Settings};
 use crate::process::cancellation::CallContext;
 use crate::process::per_process::{Local, PerProcess, Process};
@@ -77,7 +79,7 @@ pub(crate) fn clients(process: &Arc<Process>) -> Local<HttpClients> {
 #[derive(Debug, Default)]
 pub(crate) struct HttpClients {
     known: Mutex<Registry<HttpOptions, Arc<HttpClient>>>,
-    names: Arc<dns::Names>,
+    names: Arc<Names>,
 }
 
 impl HttpClients {
@@ -119,7 +121,7 @@ impl std::fmt::Debug for HttpOptions {
 #[derive(Debug)]
 pub(crate) struct HttpClient {
     options: HttpOptions,
-    names: Arc<dns::Names>,
+    names: Arc<Names>,
     present: ArcSwap<Pool>,
 }
 
@@ -145,7 +147,7 @@ pub(crate) struct HttpRequest<'a> {
 }
 
 impl HttpClient {
-    fn new(options: &HttpOptions, names: &Arc<dns::Names>) -> Result<Self, Error> {
+    fn new(options: &HttpOptions, names: &Arc<Names>) -> Result<Self, Error> {
         Ok(Self {
             options: options.clone(),
             names: Arc::clone(names),
@@ -251,7 +253,7 @@ impl HttpClient {
 }
 
 impl Pool {
-    fn new(options: &HttpOptions, names: &Arc<dns::Names>) -> Result<Self, Error> {
+    fn new(options: &HttpOptions, names: &Arc<Names>) -> Result<Self, Error> {
         let (proxy, direct) = match &options.proxy {
             Some(chosen) => (Some(chosen.build()?), chosen.direct()),
             None => (None, proxy::Direct::default()),
@@ -274,7 +276,7 @@ impl Pool {
             tls: tls::Tls::new(options.ca_file.as_deref())?,
         };
         Ok(Self {
-            agent: ureq::Agent::with_parts(config, connector, dns::LaterResolver),
+            agent: ureq::Agent::with_parts(config, connector, LaterResolver),
             ca_file,
         })
     }

@@ -2,12 +2,12 @@
 
 pub(crate) mod client;
 mod connection;
-mod dns;
 pub(crate) mod exchange;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod hidden;
 #[cfg(not(feature = "fuzzing"))]
 mod hidden;
+mod later_resolver;
 pub(crate) mod probe;
 mod proxy;
 mod tcp;

@@ -1,9 +1,9 @@
 //! The way to a server step by step, for programs that tell people where it ends.
 
 use super::client::{self, HttpOptions, failure};
-use super::dns::Names;
 use super::exchange::{Exchange, Failure};
 use super::{tcp, tls};
+use crate::net::dns::Names;
 use crate::options::{Config, invalid};
 use crate::process::cancellation::{CallContext, CancelSource, Interrupt};
 use crate::process::per_process::Process;

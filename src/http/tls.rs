@@ -5,11 +5,10 @@
 //! ureq.
 
 use super::wire::Wire;
-use crate::options::invalid;
+use crate::net::roots::{add_file, built_in};
 use crate::values::error::{Error, ErrorKind};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -36,11 +35,9 @@ impl Wire for TlsWire {
 impl Tls {
     /// Trusts the built-in roots and those of `ca_file`.
     pub(super) fn new(ca_file: Option<&Path>) -> Result<Self, Error> {
-        let mut roots = RootCertStore {
-            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-        };
+        let mut roots = built_in();
         if let Some(file) = ca_file {
-            add_roots(&mut roots, file)?;
+            add_file(&mut roots, "ca_file", file)?;
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)
@@ -97,33 +94,6 @@ impl Version {
             #[cfg(unix)]
             inode: (metadata.ino(), metadata.ctime(), metadata.ctime_nsec()),
         })
-    }
-}
-
-fn add_roots(roots: &mut RootCertStore, file: &Path) -> Result<(), Error> {
-    let fault = |what: String| {
-        invalid(
-            "ca_file",
-            &format!(
-                "{} {what}; it takes a file of PEM certificates",
-                file.display()
-            ),
-        )
-    };
-    let mut found = false;
-    for certificate in
-        CertificateDer::pem_file_iter(file).map_err(|e| fault(format!("cannot be read: {e}")))?
-    {
-        certificate
-            .map_err(|e| e.to_string())
-            .and_then(|certificate| roots.add(certificate).map_err(|e| e.to_string()))
-            .map_err(|e| fault(format!("contains a certificate that cannot be read: {e}")))?;
-        found = true;
-    }
-    if found {
-        Ok(())
-    } else {
-        Err(fault("contains no certificate".to_owned()))
     }
 }
 

@@ -17,7 +17,9 @@ use crate::process::cancellation::{CallContext, CancelSource, Limits};
 use crate::process::per_process::Process;
 use crate::protocol::fields::Fields;
 use crate::store::database::{Access, Transaction, parameters};
-use crate::store::installations::{self, InstallationState, StoredInstallation, Verifier, mark_of};
+use crate::store::installations::{
+    self, InstallationState, StoredInstallation, Verifier, bound_to_installation, mark_of,
+};
 use crate::store::shared_tokens::Place;
 use crate::store::token_record::TokenRecord;
 use crate::store::token_store::StoreError;
@@ -258,6 +260,7 @@ impl Context {
         let refused = self.look_up(call, member_id)?;
         let refused = refused.map(|refused| refused.generation);
         self.run(call, Access::Write, |transaction| {
+            transaction.lock(&bound_to_installation(member_id))?;
             // It may have been installed again since it was looked up.
             match self.store.installation(transaction, member_id)? {
                 Some(stored)
@@ -468,6 +471,7 @@ impl Context {
         let replaces = self.admit(claim, confirmed, call)?;
         let member_id = confirmed.member_id();
         self.run(call, Access::Add, |transaction| {
+            transaction.lock(&bound_to_installation(member_id))?;
             if known_portal(transaction, mark)?.is_some() {
                 return drop_delivery(transaction, mark);
             }

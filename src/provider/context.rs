@@ -1,12 +1,15 @@
 //! What the parts of a provider share: its settings, its store, and how it makes clients.
 
 use crate::engine::installation::Installation;
-use crate::options::Settings;
+use crate::http::client::{self as http, HttpOptions};
+use crate::options::{Config, Settings, StoreUrl, invalid};
 use crate::process::cancellation::{CallContext, CancelSource, Limits};
 use crate::process::per_process::Process;
-use crate::store::database::{Access, Transaction};
+use crate::store::database::{Access, Purpose, Transaction};
 use crate::store::installations::{ProviderStore, StoredInstallation};
+use crate::store::postgres;
 use crate::store::shared_tokens::{Place, SharedTokens};
+use crate::store::sqlite;
 use crate::store::token_store::{LockError, Store, StoreError};
 use crate::values::address::Origin;
 use crate::values::callbacks::OnInterrupt;
@@ -35,6 +38,46 @@ pub(super) struct Context {
 }
 
 impl Context {
+    /// Opens the store of a configuration.
+    pub(super) fn open(
+        config: &Config,
+        purpose: Purpose,
+        process: &Arc<Process>,
+    ) -> Result<Self, Error> {
+        let settings = config.check_provider()?.clone();
+        let cancel = Arc::new(CancelSource::new(config.on_interrupt.clone()));
+        // So that a wrong ca_file or proxy is found now, and not when it stops every portal.
+        http::clients(process).get(&HttpOptions::of(&settings, true))?;
+        let call = CallContext::new(
+            process,
+            Arc::clone(&cancel),
+            settings.timeout,
+            settings.connect_timeout,
+            AFTER_TIMEOUT,
+        );
+        let opened = match &settings.store {
+            Some(StoreUrl::Sqlite(path)) => sqlite::open(path, &settings, process, &call, purpose),
+            Some(StoreUrl::Postgres(url)) => {
+                postgres::open(url, &settings, process, &call, purpose)
+            }
+            None => return Err(invalid("store", "is missing")),
+        };
+        let database = opened.map_err(|error| match error {
+            LockError::Storage(error) => error.at_opening(),
+            interrupted @ LockError::Interrupted(_) => storage_error(&call, interrupted),
+        })?;
+        let key_file = settings.store_key_file.clone();
+        let store = ProviderStore::new(database, &settings.client_id, key_file)?;
+        Ok(Self {
+            usual_timeout: settings.timeout,
+            settings,
+            on_interrupt: config.on_interrupt.clone(),
+            store: Arc::new(store),
+            cancel,
+            closed: Arc::new(AtomicBool::new(false)),
+        })
+    }
+
     /// The same for one call with these limits, all parts of which end by `until`.
     pub(super) fn limited(&self, limits: &Limits, until: Option<Instant>) -> Self {
         let mut own = self.clone();

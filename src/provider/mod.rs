@@ -7,35 +7,34 @@ mod drain;
 mod fate;
 mod housekeeping;
 mod import;
+mod moving;
 pub(crate) mod request;
 pub(crate) mod results;
 mod sending;
 
 use crate::Client;
 use crate::engine::installation::Installation;
-use crate::http::client::{self as http, HttpOptions};
-use crate::options::{Config, Settings, StoreUrl, invalid};
-use crate::process::cancellation::{CallContext, CancelSource, CancelToken, Limits};
+use crate::options::{Config, Settings};
+use crate::process::cancellation::{CancelSource, CancelToken, Limits};
 use crate::process::per_process::Process;
-use crate::store::database::Access;
-use crate::store::installations::{self, InstallationState, ProviderStore};
+use crate::store::database::{Access, Purpose};
+use crate::store::installations::{self, InstallationState};
 use crate::store::lanes;
-use crate::store::receipts::{self, GIVE_UP_AFTER, MessageKey, REFUSED, SETTLED};
+use crate::store::receipts::{self, GIVE_UP_AFTER, MessageKey, REFUSED, Reported, SETTLED};
 use crate::store::references;
 use crate::store::sqlite;
-use crate::store::token_store::LockError;
 use crate::values::error::{Error, ErrorKind};
 use crate::values::receipt::{Receipt, Reference};
 use crate::values::status::{Status, Update, ValidUpdate, shorten};
 use context::Context;
 use request::Request;
-use results::{Cursor, Drained, PortalState, RefusedReceipt};
+use results::{Cursor, Drained, Moved, PortalState, RefusedReceipt};
 use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How many receipts are stored in one transaction.
@@ -85,39 +84,22 @@ impl Provider {
     pub fn open(config: &Config) -> Result<Self, Error> {
         let process = Process::current();
         let _active = process.enter();
-        let settings = config.check_provider()?.clone();
-        let cancel = Arc::new(CancelSource::new(config.on_interrupt.clone()));
-        let Some(StoreUrl::Sqlite(path)) = &settings.store else {
-            return Err(invalid("store", "is missing"));
-        };
-        // So that a wrong ca_file or proxy is found now, and not when it stops every portal.
-        http::clients(&process).get(&HttpOptions::of(&settings, true))?;
-        let call = CallContext::new(
-            &process,
-            Arc::clone(&cancel),
-            settings.timeout,
-            settings.connect_timeout,
-            "try again",
-        );
-        let opened = sqlite::open(path, &settings, &process, &call);
-        let database = opened.map_err(|error| match error {
-            LockError::Storage(error) => error.at_opening(),
-            interrupted @ LockError::Interrupted(_) => context::storage_error(&call, interrupted),
-        })?;
-        let key_file = settings.store_key_file.clone();
-        let store = ProviderStore::new(database, &settings.client_id, key_file)?;
-        let context = Context {
-            usual_timeout: settings.timeout,
-            settings,
-            on_interrupt: config.on_interrupt.clone(),
-            store: Arc::new(store),
-            cancel,
-            closed: Arc::new(AtomicBool::new(false)),
-        };
+        let context = Context::open(config, Purpose::Use, &process)?;
         Ok(Self {
             context: Arc::new(context),
             limits: Limits::default(),
         })
+    }
+
+    /// Moves all that a store in SQLite has to an empty one in PostgreSQL. The two configurations differ
+    /// in their `store`. Others may go on reporting to the old store meanwhile: at the end they fail
+    /// with a retryable `Storage` error, until they are started with the new one. If it is
+    /// interrupted, it can be started again.
+    ///
+    /// # Errors
+    /// `InvalidConfig` if these are not two such stores, `Storage` if one of them fails.
+    pub fn move_store(from: &Config, to: &Config) -> Result<Moved, Error> {
+        moving::move_store(from, to)
     }
 
     /// Reads a request of a portal, checks that it is the portal's, and does what it asks for if
@@ -276,7 +258,12 @@ impl Provider {
             code: update.code,
             message_id: update.message_id,
         };
-        self.add(|transaction| receipts::put(transaction, key, update.status, at))
+        let reported = Reported {
+            key,
+            status: update.status,
+            at,
+        };
+        store_receipts(&*self.begin()?, &[reported])
     }
 
     /// Stores receipts of one portal, in one commit for every 10,000. The outcomes are in their
@@ -615,12 +602,22 @@ fn add<T>(
     context.run(&context.call(&process), Access::Add, work)
 }
 
+/// Stores receipts in one transaction.
+fn store_receipts(context: &Context, reported: &[Reported<'_>]) -> Result<(), Error> {
+    context.check_open()?;
+    let process = Process::current();
+    let _active = process.enter();
+    let call = context.call(&process);
+    receipts::store(&context.store.database, &process, &call, reported)
+        .map_err(|error| context::storage_error(&call, error))
+}
+
 /// Stores receipts in one transaction of a call that has begun, unless it could not.
 fn report_slice<R: Borrow<Receipt>>(
     context: &Result<Arc<Context>, Error>,
     slice: &[R],
 ) -> Vec<Result<(), Error>> {
-    let checked: Vec<Result<_, Error>> = slice
+    let checked: Vec<Result<Reported<'_>, Error>> = slice
         .iter()
         .map(|receipt| {
             let receipt: &Receipt = receipt.borrow();
@@ -631,17 +628,17 @@ fn report_slice<R: Borrow<Receipt>>(
                 code: update.code,
                 message_id: update.message_id,
             };
-            Ok((key, update.status, receipt.at.map(unix_milliseconds)))
+            Ok(Reported {
+                key,
+                status: update.status,
+                at: receipt.at.map(unix_milliseconds),
+            })
         })
         .collect();
-    let stored = context.clone().and_then(|context| {
-        add(&context, |transaction| {
-            for (key, status, at) in checked.iter().flatten() {
-                receipts::put(transaction, *key, *status, *at)?;
-            }
-            Ok(())
-        })
-    });
+    let reported: Vec<_> = checked.iter().flatten().copied().collect();
+    let stored = context
+        .clone()
+        .and_then(|context| store_receipts(&context, &reported));
     checked
         .into_iter()
         .map(|checked| checked.and_then(|_| stored.clone()))

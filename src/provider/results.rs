@@ -21,6 +21,16 @@ pub struct Drained {
     pub next_due: Option<Duration>,
 }
 
+/// What was moved from one store to another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Moved {
+    /// How many installations, removed ones included.
+    pub installations: u64,
+    /// How many messages with a status, settled ones included.
+    pub receipts: u64,
+}
+
 /// What the store has about a portal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

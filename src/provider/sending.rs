@@ -34,6 +34,21 @@ pub(super) struct Counts {
     pub(super) refused: AtomicU64,
 }
 
+/// What a transaction has done of that. It is counted when it is committed: until then the
+/// transaction may be repeated.
+#[derive(Debug, Default)]
+struct Done {
+    sent: u64,
+    refused: u64,
+}
+
+impl Counts {
+    fn add(&self, done: &Done) {
+        self.sent.fetch_add(done.sent, Ordering::Relaxed);
+        self.refused.fetch_add(done.refused, Ordering::Relaxed);
+    }
+}
+
 /// What the threads of a drain share to send receipts.
 pub(super) struct Sending<'d> {
     pub(super) context: &'d Context,
@@ -52,9 +67,12 @@ impl Sending<'_> {
     /// Sends what is due of a portal, if nobody else does.
     pub(super) fn serve(&self, member_id: &str) -> Result<(), Error> {
         let taken_at = Instant::now();
-        let begun = self.transact(Access::Write, |transaction| {
-            self.begin(transaction, member_id)
+        let (begun, done) = self.transact(Access::Write, |transaction| {
+            let mut done = Done::default();
+            let begun = self.begin(transaction, member_id, &mut done)?;
+            Ok((begun, done))
         })?;
+        self.counts.add(&done);
         let Some(mut job) = begun else {
             return Ok(());
         };
@@ -83,8 +101,14 @@ impl Sending<'_> {
             }
             leased_at = Instant::now();
             let goes_on = left > 0 && !(self.is_over)();
-            let next =
-                self.transact_surely(|transaction| self.settle(transaction, job, &fates, goes_on))?;
+            let (settled, next, done) = self.transact_surely(|transaction| {
+                let mut settled = job.clone();
+                let mut done = Done::default();
+                let next = self.settle(transaction, &mut settled, &fates, goes_on, &mut done)?;
+                Ok((settled, next, done))
+            })?;
+            self.counts.add(&done);
+            *job = settled;
             match next {
                 Some(due) => job.due = due,
                 None => return Ok(()),
@@ -98,6 +122,7 @@ impl Sending<'_> {
         &self,
         transaction: &mut dyn Transaction,
         member_id: &str,
+        done: &mut Done,
     ) -> Result<Option<Job>, StoreError> {
         let Some(mut lane) = lane_lease::take(transaction, member_id, self.lease())? else {
             return Ok(None);
@@ -112,7 +137,7 @@ impl Sending<'_> {
                 "UNKNOWN_PORTAL: it has not installed the application within an hour",
                 SLICE,
             )?;
-            self.counts.refused.fetch_add(refused, Ordering::Relaxed);
+            done.refused += refused;
             let oldest = match refused {
                 // There may be more of them.
                 SLICE.. => None,
@@ -124,7 +149,7 @@ impl Sending<'_> {
         };
         if lane.oldest_at != 0 && lane.oldest_at <= now - GIVE_UP_AFTER {
             let expired = lane_lease::expire(transaction, member_id, &lane.reason, SLICE)?;
-            self.counts.refused.fetch_add(expired, Ordering::Relaxed);
+            done.refused += expired;
         }
         if stored.state == InstallationState::Removed {
             let refused = receipts::refuse_older(
@@ -134,7 +159,7 @@ impl Sending<'_> {
                 "UNINSTALLED: the portal has removed the application",
                 SLICE,
             )?;
-            self.counts.refused.fetch_add(refused, Ordering::Relaxed);
+            done.refused += refused;
             lane.give_back(transaction, 0)?;
             return Ok(None);
         }
@@ -181,10 +206,12 @@ impl Sending<'_> {
         job: &mut Job,
         fates: &[Fate],
         goes_on: bool,
+        done: &mut Done,
     ) -> Result<Option<Vec<DueReceipt>>, StoreError> {
         let now = transaction.now();
         let member_id = job.lane.member_id.clone();
-        let outcomes = job.due.iter().zip(fates);
+        let due = std::mem::take(&mut job.due);
+        let outcomes = due.iter().zip(fates);
         if !job.lane.refresh(transaction)? {
             log::warn!(target: LOG, "portal {member_id}: another drain has taken over what this one was sending; it is sent once more");
             for (receipt, fate) in outcomes {
@@ -204,7 +231,7 @@ impl Sending<'_> {
                         job.attempted_at,
                         fate.may_still_run,
                     )?;
-                    self.counts.sent.fetch_add(1, Ordering::Relaxed);
+                    done.sent += 1;
                     continue;
                 }
                 Err(error) => error,
@@ -217,7 +244,9 @@ impl Sending<'_> {
                     receipt.try_again(transaction, &member_id, now + pause(receipt.tries))?;
                 }
                 Verdict::Refuse | Verdict::TryAgain { .. } => {
-                    self.refuse(transaction, receipt, &member_id, error)?;
+                    if receipt.refuse(transaction, &member_id, &reason_of(error))? {
+                        done.refused += 1;
+                    }
                 }
                 verdict => {
                     let is_worse = stops
@@ -254,19 +283,6 @@ impl Sending<'_> {
             Turn::Send(due) => Ok(Some(due)),
             Turn::Nothing => Ok(None),
         }
-    }
-
-    fn refuse(
-        &self,
-        transaction: &mut dyn Transaction,
-        receipt: &DueReceipt,
-        member_id: &str,
-        error: &Error,
-    ) -> Result<(), StoreError> {
-        if receipt.refuse(transaction, member_id, &reason_of(error))? {
-            self.counts.refused.fetch_add(1, Ordering::Relaxed);
-        }
-        Ok(())
     }
 
     /// The lane cannot go on for now.
@@ -336,6 +352,7 @@ pub(super) fn is_cancellation(error: Option<&Error>) -> bool {
 }
 
 /// A lane with what is being sent.
+#[derive(Clone)]
 struct Job {
     lane: Lane,
     installation: Arc<Installation>,

@@ -1,5 +1,6 @@
 //! What a provider's store asks of a database: transactions with statements in SQL that SQLite and
-//! PostgreSQL have in common. Parameters are `$1`, `$2` and so on.
+//! PostgreSQL have in common. Parameters are `$1`, `$2` and so on; `/*LOCKED*/` after a query keeps
+//! others from changing its rows until the transaction ends.
 
 use super::token_store::{LockError, StoreError};
 use crate::process::cancellation::CallContext;
@@ -103,6 +104,14 @@ impl Row {
     }
 }
 
+/// What a store is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Use,
+    /// To move what it holds, or to be filled with that.
+    Move,
+}
+
 /// What a transaction is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
@@ -122,12 +131,39 @@ pub(crate) trait Transaction {
         parameters: &[Parameter<'_>],
     ) -> Result<usize, StoreError>;
 
+    /// Runs a statement once with each of these parameters, and returns how many rows each changed.
+    fn execute_many(
+        &mut self,
+        sql: &'static str,
+        rows: &[Vec<Parameter<'_>>],
+    ) -> Result<Vec<usize>, StoreError> {
+        rows.iter().map(|row| self.execute(sql, row)).collect()
+    }
+
     /// Runs a query, and returns its rows.
     fn query(
         &mut self,
         sql: &'static str,
         parameters: &[Parameter<'_>],
     ) -> Result<Vec<Row>, StoreError>;
+
+    /// Makes others that lock the same name wait until this transaction ends, for rows that may not be
+    /// there yet. Where transactions that write follow each other, that is so anyway.
+    fn lock(&mut self, _name: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Whether nobody is storing a receipt of this portal, so that its lane may go to sleep if there is
+    /// none. If so, whoever stores one next waits until this transaction ends, and then wakes the lane.
+    fn may_sleep(&mut self, _member_id: &str) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+
+    /// Whether the database has the function `b24_put`, which does what [`put`](super::receipts::put)
+    /// does.
+    fn has_functions(&self) -> bool {
+        false
+    }
 
     /// The time by the clock of the store, in milliseconds, about those since 1970. Everybody who
     /// uses the store has the same one, and it does not jump while the machine runs.
@@ -145,8 +181,8 @@ pub(crate) trait Database: fmt::Debug + Send + Sync {
     /// Where it is, which tells it from others.
     fn path(&self) -> &Path;
 
-    /// Does the work in a transaction, once. When this returns `Ok`, what was written is kept as
-    /// the option `durability` says.
+    /// Does the work in a transaction. When this returns `Ok`, it was committed once, and is kept as
+    /// the option `durability` says. The work is repeated if another transaction was in its way.
     fn transact(
         &self,
         process: &Arc<Process>,
@@ -154,6 +190,18 @@ pub(crate) trait Database: fmt::Debug + Send + Sync {
         access: Access,
         work: &mut Work<'_>,
     ) -> Result<(), LockError>;
+
+    /// Evaluates an expression with functions of the database, as a transaction of its own and in one
+    /// statement. None if the database has no functions.
+    fn alone(
+        &self,
+        _process: &Arc<Process>,
+        _call: &CallContext,
+        _expression: &'static str,
+        _parameters: &[Parameter<'_>],
+    ) -> Option<Result<(), LockError>> {
+        None
+    }
 
     /// Whether a process that has leases is known to have ended.
     fn has_ended(&self, process: i64) -> bool;

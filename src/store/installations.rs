@@ -339,6 +339,18 @@ pub(crate) fn all(transaction: &mut dyn Transaction) -> Result<Vec<Portal>, Stor
         .collect())
 }
 
+/// The pair of any portal, sealed, with its id.
+pub(crate) fn first_pair(
+    transaction: &mut dyn Transaction,
+) -> Result<Option<(String, Vec<u8>)>, StoreError> {
+    let rows = transaction.query(
+        "SELECT member_id, pair FROM b24_installation WHERE pair IS NOT NULL LIMIT 1",
+        parameters![],
+    )?;
+    let row = rows.first();
+    Ok(row.and_then(|row| Some((row.text(0).to_owned(), row.blob(1)?.to_vec()))))
+}
+
 /// Forgets installations that were removed so long ago.
 pub(crate) fn forget_removed(
     transaction: &mut dyn Transaction,

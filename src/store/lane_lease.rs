@@ -44,7 +44,7 @@ pub(crate) fn take(
     let now = transaction.now();
     let rows = transaction.query(
         "SELECT failures, held, reason, partial_at, level, level_at, sending, lease_id, lease_until, oldest_at
-         FROM b24_lane WHERE member_id = $1",
+         FROM b24_lane WHERE member_id = $1 /*LOCKED*/",
         parameters![member_id],
     )?;
     let Some(row) = rows.first() else {
@@ -113,7 +113,7 @@ impl Lane {
     ) -> Result<bool, StoreError> {
         let rows = transaction.query(
             "SELECT held, level, level_at, reason, failures FROM b24_lane
-             WHERE member_id = $1 AND lease_id = $2 AND lease_owner = $3",
+             WHERE member_id = $1 AND lease_id = $2 AND lease_owner = $3 /*LOCKED*/",
             parameters![&self.member_id, self.lease_id, transaction.process()],
         )?;
         let Some(row) = rows.first() else {
@@ -210,7 +210,7 @@ impl Lane {
         transaction: &mut dyn Transaction,
         wait_until: i64,
     ) -> Result<(), StoreError> {
-        let next = receipts::next_due(transaction, &self.member_id)?;
+        let next = next_due(transaction, &self.member_id)?;
         let next_at = next
             .filter(|_| !self.held)
             .map(|next| next.max(wait_until).max(self.partial_at));
@@ -286,6 +286,22 @@ impl Lane {
     }
 }
 
+/// When the next receipt of a portal is due. If one is being stored at the moment, and none is due
+/// that is in the store already, it counts as one that is due soon: whoever stores it has seen that
+/// the lane is awake.
+fn next_due(transaction: &mut dyn Transaction, member_id: &str) -> Result<Option<i64>, StoreError> {
+    let now = transaction.now();
+    let next = receipts::next_due(transaction, member_id)?;
+    if next.is_some_and(|next| next <= now) {
+        return Ok(next);
+    }
+    if transaction.may_sleep(member_id)? {
+        return receipts::next_due(transaction, member_id);
+    }
+    let soon = now + PARTIAL_PAUSE;
+    Ok(Some(next.map_or(soon, |next| next.min(soon))))
+}
+
 /// Gives up receipts of a portal that could not be sent for too long, up to `limit` of them, because
 /// of `why`. Returns how many.
 pub(crate) fn expire(
@@ -306,7 +322,14 @@ pub(crate) fn expire(
 
 /// Notes when the oldest waiting receipt of a portal arrived.
 fn note_oldest(transaction: &mut dyn Transaction, member_id: &str) -> Result<(), StoreError> {
-    let oldest = receipts::oldest(transaction, member_id)?;
+    let mut oldest = receipts::oldest(transaction, member_id)?;
+    if oldest.is_none() {
+        oldest = if transaction.may_sleep(member_id)? {
+            receipts::oldest(transaction, member_id)?
+        } else {
+            Some(transaction.now())
+        };
+    }
     transaction
         .execute(
             "UPDATE b24_lane SET oldest_at = $2,

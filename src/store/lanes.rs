@@ -31,27 +31,32 @@ pub(super) fn note_receipt_at(
 ) -> Result<(), StoreError> {
     let now = transaction.now();
     transaction
-        .execute(
-            "INSERT INTO b24_lane (member_id, next_at, wait_until, failures, held, oldest_at, partial_at,
-                level, level_at, lease_owner, lease_id, lease_until)
-             VALUES ($1, $2, 0, 0, 0, $3, 0, 0, 0, 0, 0, 0)
-             ON CONFLICT (member_id) DO UPDATE SET
-                next_at = CASE WHEN b24_lane.held <> 0 THEN NULL
-                    WHEN b24_lane.wait_until > excluded.next_at AND b24_lane.wait_until >= b24_lane.partial_at
-                        THEN b24_lane.wait_until
-                    WHEN b24_lane.partial_at > excluded.next_at THEN b24_lane.partial_at
-                    ELSE excluded.next_at END,
-                oldest_at = CASE WHEN b24_lane.oldest_at = 0 THEN excluded.oldest_at
-                    ELSE b24_lane.oldest_at END
-             WHERE b24_lane.oldest_at = 0
-                OR (b24_lane.held = 0 AND (b24_lane.next_at IS NULL
-                    OR (b24_lane.next_at > excluded.next_at
-                        AND b24_lane.next_at > b24_lane.wait_until
-                        AND b24_lane.next_at > b24_lane.partial_at)))",
-            parameters![member_id, due_at, now],
-        )
+        .execute(NOTE_RECEIPT, parameters![member_id, due_at, now])
         .map(drop)
 }
+
+/// Wakes the lane of a portal: its id, when a receipt is due, and now.
+pub(super) const NOTE_RECEIPT: &str =
+    "INSERT INTO b24_lane (member_id, next_at, wait_until, failures, held, oldest_at, partial_at,
+        level, level_at, lease_owner, lease_id, lease_until)
+     VALUES ($1, $2, 0, 0, 0, $3, 0, 0, 0, 0, 0, 0)
+     ON CONFLICT (member_id) DO UPDATE SET
+        next_at = CASE WHEN b24_lane.held <> 0 THEN NULL
+            WHEN b24_lane.wait_until > excluded.next_at AND b24_lane.wait_until >= b24_lane.partial_at
+                THEN b24_lane.wait_until
+            WHEN b24_lane.partial_at > excluded.next_at THEN b24_lane.partial_at
+            ELSE excluded.next_at END,
+        oldest_at = CASE WHEN b24_lane.oldest_at = 0 THEN excluded.oldest_at
+            ELSE b24_lane.oldest_at END
+     WHERE b24_lane.oldest_at = 0
+        OR (b24_lane.held = 0 AND (b24_lane.next_at IS NULL
+            OR (b24_lane.next_at > excluded.next_at
+                AND b24_lane.next_at > b24_lane.wait_until
+                AND b24_lane.next_at > b24_lane.partial_at)))";
+
+/// A row if [`NOTE_RECEIPT`] has nothing to write: the portal's id, and when the receipt is due.
+pub(super) const IS_AWAKE: &str = "SELECT 1 FROM b24_lane WHERE member_id = $1 AND oldest_at <> 0
+     AND (held <> 0 OR next_at <= $2 OR next_at <= wait_until OR next_at <= partial_at)";
 
 /// Makes a drain look at the lane now.
 pub(super) fn wake(transaction: &mut dyn Transaction, member_id: &str) -> Result<(), StoreError> {
@@ -245,19 +250,16 @@ pub(super) fn change_level(
     change: &mut dyn FnMut(&mut Level),
 ) -> Result<(), StoreError> {
     let now = transaction.now();
+    add(transaction, member_id)?;
     let rows = transaction.query(
-        "SELECT level, level_at FROM b24_lane WHERE member_id = $1",
+        "SELECT level, level_at FROM b24_lane WHERE member_id = $1 /*LOCKED*/",
         parameters![member_id],
     )?;
     let stored = rows.first().map(|row| (row.integer(0), row.integer(1)));
     let level = changed(stored, now, rate, change);
     transaction
         .execute(
-            "INSERT INTO b24_lane (member_id, next_at, wait_until, failures, held, oldest_at, partial_at,
-                level, level_at, lease_owner, lease_id, lease_until)
-             VALUES ($1, NULL, 0, 0, 0, 0, 0, $2, $3, 0, 0, 0)
-             ON CONFLICT (member_id) DO UPDATE SET level = excluded.level,
-                level_at = excluded.level_at",
+            "UPDATE b24_lane SET level = $2, level_at = $3 WHERE member_id = $1",
             parameters![member_id, level, now],
         )
         .map(drop)
@@ -272,6 +274,7 @@ pub(super) fn change_other_level(
 ) -> Result<(), StoreError> {
     let now = transaction.now();
     let name = format!("level {server}");
+    transaction.lock(&name)?;
     let rows = transaction.query(
         "SELECT value FROM b24_meta WHERE name = $1",
         parameters![&name],

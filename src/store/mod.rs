@@ -21,6 +21,21 @@ mod level;
 #[cfg(unix)]
 mod links;
 #[cfg(feature = "provider")]
+pub(crate) mod moving;
+#[cfg(all(unix, feature = "provider"))]
+pub(crate) mod postgres;
+#[cfg(all(not(unix), feature = "provider"))]
+#[path = "no_postgres.rs"]
+pub(crate) mod postgres;
+#[cfg(all(unix, feature = "provider"))]
+mod postgres_connection;
+#[cfg(all(unix, feature = "provider"))]
+mod postgres_functions;
+#[cfg(all(unix, feature = "provider"))]
+mod postgres_socket;
+#[cfg(all(unix, feature = "provider"))]
+mod postgres_tls;
+#[cfg(feature = "provider")]
 pub(crate) mod receipts;
 #[cfg(feature = "provider")]
 pub(crate) mod references;

@@ -1,6 +1,6 @@
 //! Instead of SQLite, on systems for which its file cannot be checked and locked yet.
 
-use super::database::Database;
+use super::database::{Database, Purpose};
 use super::token_store::{LockError, StoreError};
 use crate::options::Settings;
 use crate::process::cancellation::CallContext;
@@ -13,6 +13,7 @@ pub(crate) fn open(
     _: &Settings,
     _: &Arc<Process>,
     _: &CallContext,
+    _: Purpose,
 ) -> Result<Arc<dyn Database>, LockError> {
     Err(StoreError::of_database(path, "a store is not available on this system yet").into())
 }

@@ -1,9 +1,12 @@
 //! Receipts in a provider's store: one row for each message, with its newest status.
 
-use super::database::{Transaction, parameters};
+use super::database::{Access, Database, Transaction, parameters};
 use super::lanes;
-use super::token_store::StoreError;
+use super::token_store::{LockError, StoreError};
+use crate::process::cancellation::CallContext;
+use crate::process::per_process::Process;
 use crate::values::status::Status;
+use std::sync::Arc;
 
 pub(crate) const SECOND: i64 = 1000;
 pub(crate) const HOUR: i64 = 3600 * SECOND;
@@ -53,6 +56,94 @@ pub(crate) struct MessageKey<'a> {
     pub(crate) message_id: &'a str,
 }
 
+/// What is reported of a message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reported<'a> {
+    pub(crate) key: MessageKey<'a>,
+    pub(crate) status: Status,
+    /// When it came about; none for now.
+    pub(crate) at: Option<i64>,
+}
+
+/// Stores any number of receipts, in one transaction.
+pub(crate) fn store(
+    database: &Arc<dyn Database>,
+    process: &Arc<Process>,
+    call: &CallContext,
+    reported: &[Reported<'_>],
+) -> Result<(), LockError> {
+    if reported.is_empty() {
+        return Ok(());
+    }
+    let alone = match reported {
+        [only] => {
+            let MessageKey {
+                member_id,
+                code,
+                message_id,
+            } = only.key;
+            database.alone(
+                process,
+                call,
+                "b24_put($1, $2, $3, $4, $5)",
+                parameters![member_id, code, message_id, number_of(only.status), only.at],
+            )
+        }
+        many => {
+            let mut rows: Vec<_> = many
+                .iter()
+                .map(|one| {
+                    let key = one.key;
+                    let status = number_of(one.status);
+                    (key.member_id, key.code, key.message_id, status, one.at)
+                })
+                .collect();
+            // In one order, so that two transactions do not wait for each other.
+            rows.sort_by_key(|row| (row.0, row.1, row.2));
+            // Texts and numbers can always be written as JSON.
+            let rows = serde_json::to_string(&rows).unwrap_or_default();
+            database.alone(
+                process,
+                call,
+                "(SELECT count(b24_put(r->>0, r->>1, r->>2, (r->>3)::bigint, (r->>4)::bigint))
+                  FROM json_array_elements($1::json) AS r)",
+                parameters![&rows],
+            )
+        }
+    };
+    alone.unwrap_or_else(|| {
+        database.run(process, call, Access::Add, |transaction| {
+            reported
+                .iter()
+                .try_for_each(|one| put(transaction, one.key, one.status, one.at))
+        })
+    })
+}
+
+/// Stores the status of a message, if it is news. The parameters are the message, the status, when it
+/// came about, now, and when messages that are settled since then are forgotten.
+///
+/// Ranks: the three final statuses, from 2 on, have the same.
+pub(super) const PUT: &str =
+    "INSERT INTO b24_receipt (member_id, code, message_id, status, happened_at, arrived_at, state,
+        version, due_at, tries, settled_at, unknown_until)
+     VALUES ($1, $2, $3, $4, $5, $6, 0, 1, $6, 0, 0, 0)
+     ON CONFLICT (member_id, code, message_id) DO UPDATE SET
+        status = excluded.status, happened_at = excluded.happened_at,
+        arrived_at = excluded.arrived_at, state = 0, version = b24_receipt.version + 1,
+        due_at = excluded.due_at, tries = 0, settled_at = 0, reason = NULL
+     WHERE (b24_receipt.state <> 0 AND b24_receipt.settled_at <= $7)
+        OR (excluded.status >= 2 AND b24_receipt.status < 2)
+        OR (excluded.status < 2 AND excluded.status > b24_receipt.status)
+        OR (excluded.status >= 2 AND b24_receipt.status >= 2
+            AND excluded.status <> b24_receipt.status
+            AND excluded.happened_at >= b24_receipt.happened_at)
+        OR (b24_receipt.state = 2 AND excluded.status = b24_receipt.status)";
+
+/// The same status at a later time: nothing is to be sent, but a status in between is older.
+pub(super) const SAME_LATER: &str = "UPDATE b24_receipt SET happened_at = $5
+     WHERE member_id = $1 AND code = $2 AND message_id = $3 AND status = $4 AND happened_at < $5";
+
 /// Stores the status of a message, unless the one that is there is newer: a lower rank never replaces a
 /// higher one, and within a rank the later time counts, then the later arrival. `happened_at` is
 /// clamped to now.
@@ -62,42 +153,38 @@ pub(crate) fn put(
     status: Status,
     happened_at: Option<i64>,
 ) -> Result<(), StoreError> {
-    let now = transaction.now();
-    let happened_at = happened_at.map_or(now, |at| at.min(now));
     let status = number_of(status);
-    let forgotten = now - GIVE_UP_AFTER;
     let MessageKey {
         member_id,
         code,
         message_id,
     } = key;
-    // Ranks: the three final statuses, from 2 on, have the same.
+    if transaction.has_functions() {
+        let sql = "SELECT b24_put($1, $2, $3, $4, $5)";
+        let values = parameters![member_id, code, message_id, status, happened_at];
+        return transaction.query(sql, values).map(drop);
+    }
+    let now = transaction.now();
+    let happened_at = happened_at.map_or(now, |at| at.min(now));
+    let forgotten = now - GIVE_UP_AFTER;
     let changed = transaction.execute(
-        "INSERT INTO b24_receipt (member_id, code, message_id, status, happened_at, arrived_at, state,
-            version, due_at, tries, settled_at, unknown_until)
-         VALUES ($1, $2, $3, $4, $5, $6, 0, 1, $6, 0, 0, 0)
-         ON CONFLICT (member_id, code, message_id) DO UPDATE SET
-            status = excluded.status, happened_at = excluded.happened_at,
-            arrived_at = excluded.arrived_at, state = 0, version = b24_receipt.version + 1,
-            due_at = excluded.due_at, tries = 0, settled_at = 0, reason = NULL
-         WHERE (b24_receipt.state <> 0 AND b24_receipt.settled_at <= $7)
-            OR (excluded.status >= 2 AND b24_receipt.status < 2)
-            OR (excluded.status < 2 AND excluded.status > b24_receipt.status)
-            OR (excluded.status >= 2 AND b24_receipt.status >= 2
-                AND excluded.status <> b24_receipt.status
-                AND excluded.happened_at >= b24_receipt.happened_at)
-            OR (b24_receipt.state = 2 AND excluded.status = b24_receipt.status)",
-        parameters![member_id, code, message_id, status, happened_at, now, forgotten],
+        PUT,
+        parameters![
+            member_id,
+            code,
+            message_id,
+            status,
+            happened_at,
+            now,
+            forgotten
+        ],
     )?;
     if changed > 0 {
         return lanes::note_receipt(transaction, member_id);
     }
-    // The same status at a later time: nothing is to be sent, but a status in between is older.
     transaction
         .execute(
-            "UPDATE b24_receipt SET happened_at = $5
-             WHERE member_id = $1 AND code = $2 AND message_id = $3 AND status = $4
-                AND happened_at < $5",
+            SAME_LATER,
             parameters![member_id, code, message_id, status, happened_at],
         )
         .map(drop)

@@ -18,6 +18,7 @@ pub(crate) fn track(
     kept_since: i64,
 ) -> Result<bool, StoreError> {
     let now = transaction.now();
+    transaction.lock(&lock_of(operator, reference))?;
     let rows = transaction.query(
         "SELECT member_id, code, message_id, tracked_at, status, happened_at FROM b24_reference
          WHERE operator = $1 AND reference = $2",
@@ -65,6 +66,7 @@ pub(crate) fn report(
     happened_at: Option<i64>,
 ) -> Result<(), StoreError> {
     let now = transaction.now();
+    transaction.lock(&lock_of(operator, reference))?;
     let rows = transaction.query(
         "SELECT member_id, code, message_id FROM b24_reference
          WHERE operator = $1 AND reference = $2 AND state = 1",
@@ -95,6 +97,11 @@ pub(crate) fn report(
             parameters![operator, reference, number_of(status), happened_at, now],
         )
         .map(drop)
+}
+
+/// What two transactions lock that use the same reference, which may not be stored yet.
+fn lock_of(operator: &str, reference: &str) -> String {
+    format!("reference {operator} {reference}")
 }
 
 /// Gives up receipts of before then whose message did not become known. Returns how many.

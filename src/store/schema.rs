@@ -1,10 +1,16 @@
 //! The tables of a provider's store. They are private, and migrations only add to them.
 
-use super::database::{Transaction, parameters};
+use super::database::{Purpose, Transaction, parameters};
 use super::token_store::StoreError;
+use std::fmt;
 
 /// The version of the schema that this library makes.
 const VERSION: i64 = 1;
+
+/// A row of `b24_meta` in a store whose content was moved: where it is now.
+pub(super) const MOVED: &str = "moved";
+/// In one that is being filled: from where.
+pub(super) const MOVING: &str = "moving";
 
 /// The statements that lead from each version to the next. `/*CLUSTERED*/` at the end of a table
 /// makes SQLite keep its rows in the order of their keys.
@@ -125,7 +131,44 @@ pub(crate) enum SchemaFault {
     },
     /// It is another application's.
     OtherApplication,
+    /// What it held is in another store now.
+    Moved {
+        to: String,
+    },
+    /// It is being filled from another store.
+    Moving,
     Storage(StoreError),
+}
+
+impl fmt::Display for SchemaFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooNew { min_version } => write!(
+                f,
+                "needs a newer version of this library (version {min_version} of its tables): update \
+                 this program"
+            ),
+            Self::OtherApplication => f.write_str(
+                "belongs to another application (client_id); use one store for each application",
+            ),
+            Self::Moved { to } => write!(f, "was moved to {to}: give that address"),
+            Self::Moving => f.write_str(
+                "is being filled from another store: wait until the command move has ended, or start \
+                 it again if it was interrupted",
+            ),
+            Self::Storage(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Whether the tables are at least of the version that this library makes.
+pub(crate) fn is_current(transaction: &mut dyn Transaction) -> Result<bool, StoreError> {
+    let rows = transaction.query(
+        "SELECT value FROM b24_meta WHERE name = 'version'",
+        parameters![],
+    )?;
+    let version = rows.first().and_then(|row| row.text(0).parse().ok());
+    Ok(version.is_some_and(|version: i64| version >= VERSION))
 }
 
 impl From<StoreError> for SchemaFault {
@@ -140,12 +183,14 @@ pub(crate) fn migrate(
     transaction: &mut dyn Transaction,
     is_new: bool,
     client_id: &str,
+    purpose: Purpose,
     execute: &mut dyn FnMut(&mut dyn Transaction, &'static str) -> Result<(), StoreError>,
 ) -> Result<(), SchemaFault> {
     let mut version = 0;
     if !is_new {
         let rows = transaction.query(
-            "SELECT name, value FROM b24_meta WHERE name IN ('version', 'min_version', 'client_id')",
+            "SELECT name, value FROM b24_meta
+             WHERE name IN ('version', 'min_version', 'client_id', 'moved', 'moving')",
             parameters![],
         )?;
         for row in rows {
@@ -160,6 +205,10 @@ pub(crate) fn migrate(
                 ("client_id", value) if value != client_id => {
                     return Err(SchemaFault::OtherApplication);
                 }
+                (MOVED, to) if purpose == Purpose::Use => {
+                    return Err(SchemaFault::Moved { to: to.to_owned() });
+                }
+                (MOVING, _) if purpose == Purpose::Use => return Err(SchemaFault::Moving),
                 _ => {}
             }
         }

@@ -284,6 +284,20 @@ impl Leased<'_> {
         }
     }
 
+    /// Whether this pair is the one in use: the store may have taken it and could not say so.
+    fn is_stored(
+        &self,
+        transaction: &mut dyn Transaction,
+        member_id: &str,
+        mark: i64,
+    ) -> Result<bool, StoreError> {
+        let rows = transaction.query(
+            "SELECT 1 FROM b24_installation WHERE member_id = $1 AND pair_mark = $2 AND generation = $3",
+            parameters![member_id, mark, self.number + 1],
+        )?;
+        Ok(!rows.is_empty())
+    }
+
     fn has_lost() -> StoreError {
         StoreError::of_database(
             Path::new(""),
@@ -377,7 +391,7 @@ impl LockedInstallation for Leased<'_> {
                     &fresh.tokens.client_endpoint
                 ],
             )?;
-            if stored == 0 {
+            if stored == 0 && !self.is_stored(transaction, member_id, mark)? {
                 // Another process took over the lease meanwhile. This pair may be the better one.
                 log::warn!(target: LOG, "the tokens of portal {member_id} were renewed twice; both pairs are kept");
                 store.keep_second(transaction, member_id, fresh)?;

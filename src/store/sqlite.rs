@@ -5,7 +5,9 @@
 //! with an entry for the parent's connection the child would take no locks of its own. If a thread
 //! of the parent was using SQLite at the fork, the child cannot use it at all.
 
-use super::database::{Access, Database, Parameter, Row, Transaction, Value, Work, parameters};
+use super::database::{
+    Access, Database, Parameter, Purpose, Row, Transaction, Value, Work, parameters,
+};
 use super::schema::{SchemaFault, migrate};
 use super::sqlite_file::{
     FileId, Pauses, Turnstile, User, beside, check, check_room, create, id_of, refuse_network,
@@ -161,8 +163,11 @@ pub(crate) fn open(
     settings: &Settings,
     process: &Arc<Process>,
     call: &CallContext,
+    purpose: Purpose,
 ) -> Result<Arc<dyn Database>, LockError> {
-    Ok(Arc::new(Sqlite::open(path, settings, process, call)?))
+    Ok(Arc::new(Sqlite::open(
+        path, settings, process, call, purpose,
+    )?))
 }
 
 impl Sqlite {
@@ -171,6 +176,7 @@ impl Sqlite {
         settings: &Settings,
         process: &Arc<Process>,
         call: &CallContext,
+        purpose: Purpose,
     ) -> Result<Self, LockError> {
         let failed = |what: String| StoreError::of_database(path, what);
         let directory = match path.parent() {
@@ -206,7 +212,7 @@ impl Sqlite {
         };
         let was_open = is_open();
         store.with_connection(&connections, process, call, |opened| {
-            store.migrate(opened, &settings.client_id, call)
+            store.migrate(opened, &settings.client_id, purpose, call)
         })?;
         if !was_open {
             // Most programs that fork open a provider before they do, and use it afterwards.
@@ -376,6 +382,7 @@ impl Sqlite {
         &self,
         opened: &mut Opened,
         client_id: &str,
+        purpose: Purpose,
         call: &CallContext,
     ) -> Result<(), LockError> {
         let count = |sql: &str| {
@@ -400,7 +407,7 @@ impl Sqlite {
             if is_new {
                 run(transaction, "PRAGMA application_id = 0x6232346D")?;
             }
-            match migrate(transaction, is_new, client_id, &mut run) {
+            match migrate(transaction, is_new, client_id, purpose, &mut run) {
                 Ok(()) => Ok(()),
                 Err(SchemaFault::Storage(error)) => Err(error),
                 Err(other) => {
@@ -409,20 +416,11 @@ impl Sqlite {
                 }
             }
         })?;
-        let what = match fault {
-            None => {
-                // The clock is stored with the tables.
-                return self.read_clock(opened, call);
-            }
-            Some(SchemaFault::TooNew { min_version }) => format!(
-                "needs a newer version of this library (version {min_version} of its tables): \
-                 update this program"
-            ),
-            Some(_) => "belongs to another application (client_id); use one store for each \
-                        application"
-                .to_owned(),
-        };
-        Err(self.fault(what).into())
+        match fault {
+            // The clock is stored with the tables.
+            None => self.read_clock(opened, call),
+            Some(fault) => Err(self.fault(fault.to_string()).into()),
+        }
     }
 
     fn write(
@@ -594,6 +592,10 @@ impl Sqlite {
             | ErrorCode::DatabaseLocked => {
                 passes(format!("cannot {doing} ({error}): check the disk, and try again"))
             }
+            _ if text.starts_with("no such table: b24_") => passes(
+                "was moved to another store: restart this program with the address of that one"
+                    .to_owned(),
+            ),
             _ => self.fault(format!("cannot {doing}: {error}")),
         }
     }

@@ -3,6 +3,8 @@
 pub(crate) mod address;
 pub(crate) mod callbacks;
 pub(crate) mod error;
+#[cfg(feature = "provider")]
+pub(crate) mod postgres_url;
 pub(crate) mod rate;
 pub(crate) mod receipt;
 pub(crate) mod sender;

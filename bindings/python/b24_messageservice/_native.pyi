@@ -28,6 +28,7 @@ __all__ = [
     "after_fork",
     "before_fork",
     "renewals_wait",
+    "run_shell",
 ]
 
 _T = TypeVar("_T")

@@ -96,7 +96,9 @@ class ProviderOptions(TypedDict, total=False):
     allow_http: Whether an ``http://`` portal is accepted. The token is then sent unencrypted.
         The default is ``False``.
     store: Where a provider keeps installations and receipts: ``sqlite:`` and the path of a
-        file, which is made if its directory exists. Required.
+        file, which is made if its directory exists, or for several machines the address of a
+        PostgreSQL database, ``postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full``.
+        Required.
     durability: What an acknowledged receipt survives: ``disk``, that the machine fails, or
         ``process``, only that the process is killed, which is faster. The default is ``"disk"``.
     store_max_mb: How large the store may become, in megabytes. Beyond that, and if less than 64

@@ -1,8 +1,7 @@
 //! Looks up host names, and only when a connection is opened.
 //!
-//! ureq looks a name up for each request, in a new thread each time, and nothing can end that
-//! thread's wait. Here a name is looked up once for all calls that wait for it, and only a few
-//! threads hang if DNS does not answer.
+//! A name is looked up once for all calls that wait for it, and only a few threads hang if DNS does
+//! not answer, since nothing can end the wait of the system's resolver.
 
 use crate::process::cancellation::{CallContext, Interrupt};
 use crate::process::pending::Pending;
@@ -12,29 +11,10 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use ureq::http::Uri;
-use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::NextTimeout;
-
-/// Returns nothing for every name: ureq looks names up before it looks into the pool, each time in
-/// a thread of its own. Our connector looks the name up when it opens a connection.
-#[derive(Debug)]
-pub(super) struct LaterResolver;
-
-impl Resolver for LaterResolver {
-    fn resolve(
-        &self,
-        _: &Uri,
-        _: &ureq::config::Config,
-        _: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        Ok(self.empty())
-    }
-}
 
 /// What is known of names, and who is asking now.
 #[derive(Debug, Default)]
-pub(super) struct Names(Arc<Mutex<DnsState>>);
+pub(crate) struct Names(Arc<Mutex<DnsState>>);
 
 #[derive(Debug, Default)]
 struct DnsState {
@@ -71,7 +51,7 @@ impl Names {
     /// name whose servers do not answer. Further names wait for a thread.
     const MAX_THREADS: usize = 8;
 
-    pub(super) fn look_up(
+    pub(crate) fn look_up(
         &self,
         host: &str,
         port: u16,
@@ -132,18 +112,18 @@ impl Names {
     }
 
     /// Asks for a name again, whose addresses did not answer.
-    pub(super) fn forget(&self, host: &str) {
+    pub(crate) fn forget(&self, host: &str) {
         if let Some(name) = lock(&self.0).known.get(host) {
             name.answer = None;
         }
     }
 
     /// The address at which a connection to this name was opened last.
-    pub(super) fn good(&self, host: &str) -> Option<SocketAddr> {
+    pub(crate) fn good(&self, host: &str) -> Option<SocketAddr> {
         lock(&self.0).known.get(host)?.good
     }
 
-    pub(super) fn note_good(&self, host: &str, address: SocketAddr) {
+    pub(crate) fn note_good(&self, host: &str, address: SocketAddr) {
         lock(&self.0).name(host).good = Some(address);
     }
 }

@@ -1,0 +1,430 @@
+//! Moving a store from SQLite to PostgreSQL, while others report to it.
+//!
+//! Rows are copied in rounds, until few of them have changed since the last one. The last round is made
+//! while nobody else can write, and ends with the tables having other names: whoever still uses the file
+//! fails, and is told where the store is now. Nothing that was acknowledged before is left behind.
+
+use super::database::{Access, Database, Parameter, Row, Transaction, Value, parameters};
+use super::schema::{MOVED, MOVING};
+use super::token_store::{LockError, StoreError};
+use crate::process::cancellation::CallContext;
+use crate::process::per_process::Process;
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+/// So many rows are read at a time, and written to the other store in one transaction.
+const SLICE: i64 = 1000;
+/// With fewer changed rows the last round is made.
+const FEW: usize = 200;
+/// But after so many rounds in any case.
+const MOST_ROUNDS: usize = 20;
+/// How long until it is looked again whether a renewal has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// A table that is moved: its name, the columns of its key, and the others. Leases stay behind.
+struct Table {
+    name: &'static str,
+    keys: &'static [&'static str],
+    values: &'static [&'static str],
+    /// The columns of a lease, which are 0 where it is moved to.
+    leases: &'static [&'static str],
+}
+
+const LEASE: &[&str] = &["lease_owner", "lease_id", "lease_until"];
+
+const TABLES: &[Table] = &[
+    Table {
+        name: "b24_installation",
+        keys: &["member_id"],
+        values: &[
+            "generation",
+            "state",
+            "client_endpoint",
+            "pair",
+            "pair_mark",
+            "pair_at",
+            "second_pair",
+            "second_mark",
+            "token_hash",
+            "installed_ts",
+            "removed_at",
+        ],
+        leases: LEASE,
+    },
+    Table {
+        name: "b24_delivery",
+        keys: &["mark"],
+        values: &["pair", "claim", "asked", "arrived_at"],
+        leases: LEASE,
+    },
+    Table {
+        name: "b24_delivered",
+        keys: &["mark"],
+        values: &["member_id", "arrived_at"],
+        leases: &[],
+    },
+    Table {
+        name: "b24_receipt",
+        keys: &["member_id", "code", "message_id"],
+        values: &[
+            "status",
+            "happened_at",
+            "arrived_at",
+            "state",
+            "version",
+            "due_at",
+            "tries",
+            "settled_at",
+            "unknown_status",
+            "unknown_until",
+            "reason",
+        ],
+        leases: &[],
+    },
+    Table {
+        name: "b24_reference",
+        keys: &["operator", "reference"],
+        values: &[
+            "member_id",
+            "code",
+            "message_id",
+            "tracked_at",
+            "status",
+            "happened_at",
+            "arrived_at",
+            "state",
+            "reason",
+        ],
+        leases: &[],
+    },
+    Table {
+        name: "b24_lane",
+        keys: &["member_id"],
+        values: &[
+            "next_at",
+            "wait_until",
+            "failures",
+            "held",
+            "reason",
+            "oldest_at",
+            "partial_at",
+            "level",
+            "level_at",
+            "sending",
+        ],
+        leases: LEASE,
+    },
+];
+
+/// The statements for a table.
+struct Statements {
+    first: String,
+    next: String,
+    put: String,
+    rename: String,
+    keys: usize,
+}
+
+static STATEMENTS: LazyLock<Vec<Statements>> =
+    LazyLock::new(|| TABLES.iter().map(Table::statements).collect());
+
+impl Table {
+    fn statements(&self) -> Statements {
+        let numbered = |from: usize, count: usize| {
+            let marks: Vec<String> = (from..from + count).map(|at| format!("${at}")).collect();
+            marks.join(", ")
+        };
+        let name = self.name;
+        let keys = self.keys.join(", ");
+        let copied = [self.keys, self.values].concat();
+        let columns = copied.join(", ");
+        let updates: Vec<String> = self
+            .values
+            .iter()
+            .map(|column| format!("{column} = excluded.{column}"))
+            .collect();
+        let leases = [&[""], self.leases].concat().join(", ");
+        let zeros = ", 0".repeat(self.leases.len());
+        let limit = self.keys.len() + 1;
+        Statements {
+            first: format!("SELECT {columns} FROM {name} ORDER BY {keys} LIMIT $1"),
+            next: format!(
+                "SELECT {columns} FROM {name} WHERE ({keys}) > ({}) ORDER BY {keys} LIMIT ${limit}",
+                numbered(1, self.keys.len())
+            ),
+            put: format!(
+                "INSERT INTO {name} ({columns}{leases}) VALUES ({}{zeros})
+                 ON CONFLICT ({keys}) DO UPDATE SET {}",
+                numbered(1, copied.len()),
+                updates.join(", ")
+            ),
+            rename: format!(
+                "ALTER TABLE {name} RENAME TO b24_moved{}",
+                name.trim_start_matches("b24")
+            ),
+            keys: self.keys.len(),
+        }
+    }
+}
+
+/// What was moved.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Moved {
+    pub(crate) installations: u64,
+    pub(crate) receipts: u64,
+}
+
+/// The two stores, and the rows that are in both already, as hashes.
+pub(crate) struct Move<'m> {
+    pub(crate) from: &'m Arc<dyn Database>,
+    pub(crate) to: &'m Arc<dyn Database>,
+    pub(crate) process: &'m Arc<Process>,
+    /// Makes the context of a step.
+    pub(crate) call: &'m dyn Fn() -> CallContext,
+}
+
+impl Move<'_> {
+    /// Moves everything.
+    pub(crate) fn run(&self) -> Result<Moved, LockError> {
+        if self.is_renamed()? {
+            // It was interrupted just before its end.
+            self.open_target()?;
+            return Ok(Moved::default());
+        }
+        self.begin()?;
+        let mut copied = HashSet::new();
+        for _ in 0..MOST_ROUNDS {
+            if self.round(&mut copied)? <= FEW {
+                break;
+            }
+        }
+        let moved = loop {
+            match self.last_round(&copied)? {
+                Some(moved) => break moved,
+                // Somebody is renewing tokens, and could not store them.
+                None => (self.call)().sleep(LOOK_AGAIN)?,
+            }
+        };
+        self.open_target()?;
+        Ok(moved)
+    }
+
+    fn is_renamed(&self) -> Result<bool, LockError> {
+        let call = (self.call)();
+        self.from.run(
+            self.process,
+            &call,
+            Access::Read,
+            |transaction| match transaction.query(SELECT_META, parameters![MOVED])?.first() {
+                None => Ok(false),
+                Some(to) if to.text(0) == self.to.path().to_string_lossy() => Ok(true),
+                Some(to) => {
+                    let what = format!("was moved to {} already", to.text(0));
+                    Err(self.from.error(&what))
+                }
+            },
+        )
+    }
+
+    /// Marks the other store as one that is being filled, which nobody else uses. It must be empty, or
+    /// have this mark from an earlier attempt.
+    fn begin(&self) -> Result<(), LockError> {
+        let call = (self.call)();
+        self.to.run(self.process, &call, Access::Add, |transaction| {
+            transaction.lock("move")?;
+            let mark = transaction.query(SELECT_META, parameters![MOVING])?;
+            let source = self.from.path().to_string_lossy();
+            match mark.first() {
+                Some(mark) if mark.text(0) == source => return Ok(()),
+                Some(_) => return Err(self.to.error("is being filled from another store")),
+                None => {}
+            }
+            let used = transaction.query(
+                "SELECT 1 FROM b24_installation UNION ALL SELECT 1 FROM b24_receipt
+                 UNION ALL SELECT 1 FROM b24_reference UNION ALL SELECT 1 FROM b24_delivery LIMIT 1",
+                parameters![],
+            )?;
+            if !used.is_empty() {
+                return Err(self.to.error("is in use: move to an empty one"));
+            }
+            transaction
+                .execute(
+                    "INSERT INTO b24_meta (name, value) VALUES ($1, $2)",
+                    parameters![MOVING, source.as_ref()],
+                )
+                .map(drop)
+        })
+    }
+
+    /// Copies what is not in the other store yet. Returns how many rows that were.
+    fn round(&self, copied: &mut HashSet<u64>) -> Result<usize, LockError> {
+        let mut count = 0;
+        for statements in STATEMENTS.iter() {
+            let mut after: Option<Row> = None;
+            loop {
+                let call = (self.call)();
+                let rows = self
+                    .from
+                    .run(self.process, &call, Access::Read, |transaction| {
+                        read(transaction, statements, after.as_ref())
+                    })?;
+                let Some(last) = rows.last() else { break };
+                after = Some(last.clone());
+                let changed: Vec<&Row> = rows
+                    .iter()
+                    .filter(|row| !copied.contains(&hash_of(statements, row)))
+                    .collect();
+                self.put(statements, &changed)?;
+                count += changed.len();
+                copied.extend(changed.iter().map(|row| hash_of(statements, row)));
+            }
+        }
+        Ok(count)
+    }
+
+    fn put(&self, statements: &'static Statements, rows: &[&Row]) -> Result<(), LockError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let call = (self.call)();
+        self.to
+            .run(self.process, &call, Access::Add, |transaction| {
+                let values: Vec<Vec<Parameter<'_>>> =
+                    rows.iter().map(|row| parameters_of(row)).collect();
+                transaction.execute_many(&statements.put, &values).map(drop)
+            })
+    }
+
+    /// Copies the rest while nobody else can write, and gives the tables other names. None if tokens are
+    /// being renewed: the renewal has to be stored first.
+    fn last_round(&self, copied: &HashSet<u64>) -> Result<Option<Moved>, LockError> {
+        let call = (self.call)();
+        let mut failed = None;
+        let moved = self.from.run(self.process, &call, Access::Write, |transaction| {
+            let now = transaction.now();
+            let renewals = transaction.query(
+                "SELECT lease_owner FROM b24_installation WHERE lease_owner <> 0 AND lease_until > $1
+                 UNION ALL
+                 SELECT lease_owner FROM b24_delivery WHERE lease_owner <> 0 AND lease_until > $1",
+                parameters![now],
+            )?;
+            if renewals.iter().any(|row| !self.from.has_ended(row.integer(0))) {
+                return Ok(None);
+            }
+            let mut moved = Moved::default();
+            self.copy_rest(transaction, copied, &mut moved).map_err(|error| match error {
+                LockError::Storage(error) => error,
+                interrupted @ LockError::Interrupted(_) => {
+                    failed = Some(interrupted);
+                    self.to.error("was not reached in time").that_passes()
+                }
+            })?;
+            for statements in STATEMENTS.iter() {
+                transaction.execute(&statements.rename, parameters![])?;
+            }
+            transaction.execute(
+                "INSERT INTO b24_meta (name, value) VALUES ($1, $2)",
+                parameters![MOVED, self.to.path().to_string_lossy().as_ref()],
+            )?;
+            Ok(Some(moved))
+        });
+        match failed {
+            Some(interrupted) => Err(interrupted),
+            None => moved,
+        }
+    }
+
+    fn copy_rest(
+        &self,
+        transaction: &mut dyn Transaction,
+        copied: &HashSet<u64>,
+        moved: &mut Moved,
+    ) -> Result<(), LockError> {
+        // What was confirmed since is not to be confirmed again.
+        let call = (self.call)();
+        self.to.run(self.process, &call, Access::Write, |target| {
+            target
+                .execute("DELETE FROM b24_delivery", parameters![])
+                .map(drop)
+        })?;
+        for (table, statements) in TABLES.iter().zip(STATEMENTS.iter()) {
+            let is_emptied = table.name == "b24_delivery";
+            let mut count = 0;
+            let mut after: Option<Row> = None;
+            loop {
+                let rows = read(transaction, statements, after.as_ref())?;
+                let Some(last) = rows.last() else { break };
+                after = Some(last.clone());
+                count += rows.len() as u64;
+                let changed: Vec<&Row> = rows
+                    .iter()
+                    .filter(|row| is_emptied || !copied.contains(&hash_of(statements, row)))
+                    .collect();
+                self.put(statements, &changed)?;
+            }
+            match table.name {
+                "b24_installation" => moved.installations = count,
+                "b24_receipt" => moved.receipts = count,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets others use the other store.
+    fn open_target(&self) -> Result<(), LockError> {
+        let call = (self.call)();
+        self.to
+            .run(self.process, &call, Access::Write, |transaction| {
+                transaction
+                    .execute("DELETE FROM b24_meta WHERE name = $1", parameters![MOVING])
+                    .map(drop)
+            })
+    }
+}
+
+const SELECT_META: &str = "SELECT value FROM b24_meta WHERE name = $1";
+
+/// The next rows of a table.
+fn read(
+    transaction: &mut dyn Transaction,
+    statements: &'static Statements,
+    after: Option<&Row>,
+) -> Result<Vec<Row>, StoreError> {
+    let Some(after) = after else {
+        return transaction.query(&statements.first, parameters![SLICE]);
+    };
+    let mut values = parameters_of(after);
+    values.truncate(statements.keys);
+    values.push(SLICE.into());
+    transaction.query(&statements.next, &values)
+}
+
+fn parameters_of(row: &Row) -> Vec<Parameter<'_>> {
+    row.0
+        .iter()
+        .map(|value| match value {
+            Value::Null => Parameter::Null,
+            Value::Integer(value) => Parameter::Integer(*value),
+            Value::Text(value) => Parameter::Text(value),
+            Value::Blob(value) => Parameter::Blob(value),
+        })
+        .collect()
+}
+
+/// Stands for a row with its content.
+fn hash_of(statements: &Statements, row: &Row) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    statements.put.hash(&mut hasher);
+    for value in &row.0 {
+        match value {
+            Value::Null => 0.hash(&mut hasher),
+            Value::Integer(value) => (1, value).hash(&mut hasher),
+            Value::Text(value) => (2, value).hash(&mut hasher),
+            Value::Blob(value) => (3, value).hash(&mut hasher),
+        }
+    }
+    hasher.finish()
+}

@@ -1,0 +1,123 @@
+//! The socket of a connection to PostgreSQL. It does not block: whoever polls waits for it.
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, recv, send};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// A socket that does not block.
+#[derive(Debug)]
+pub(super) struct Socket {
+    descriptor: OwnedFd,
+    /// Whether something could not be written yet.
+    is_full: AtomicBool,
+}
+
+impl Socket {
+    pub(super) fn new(descriptor: OwnedFd) -> Self {
+        Self {
+            descriptor,
+            is_full: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+
+    /// Whether it has to become writable, for what could not be written yet.
+    pub(super) fn is_full(&self) -> bool {
+        self.is_full.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match recv(&self.descriptor, &mut *into, RecvFlags::empty()) {
+                Err(Errno::INTR) => {}
+                received => return Ok(received?.0),
+            }
+        }
+    }
+
+    pub(super) fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+        let sent = loop {
+            match send(&self.descriptor, bytes, NO_SIGNAL) {
+                Err(Errno::INTR) => {}
+                sent => break sent,
+            }
+        };
+        self.is_full
+            .store(sent == Err(Errno::WOULDBLOCK), Ordering::Relaxed);
+        Ok(sent?)
+    }
+}
+
+/// A server that has closed the connection must not end the host program.
+#[cfg(not(target_vendor = "apple"))]
+const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
+#[cfg(target_vendor = "apple")]
+const NO_SIGNAL: SendFlags = SendFlags::empty();
+
+/// What is not ready is pending: whoever polls waits for the socket.
+pub(super) fn pending<T>(result: io::Result<T>) -> Poll<io::Result<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,
+        result => Poll::Ready(result),
+    }
+}
+
+/// The socket as `tokio-postgres` uses it.
+#[derive(Clone, Debug)]
+pub(super) struct Plain(pub(super) Arc<Socket>);
+
+impl AsyncRead for Plain {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        pending(self.0.receive(into.initialize_unfilled()))
+            .map_ok(|received| into.advance(received))
+    }
+}
+
+impl AsyncWrite for Plain {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        pending(self.0.send(bytes))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A socket for connections on this machine.
+#[cfg(not(target_vendor = "apple"))]
+pub(super) fn open_local() -> Result<OwnedFd, Errno> {
+    use rustix::net::SocketFlags;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+}
+
+/// A socket for connections on this machine.
+#[cfg(target_vendor = "apple")]
+pub(super) fn open_local() -> Result<OwnedFd, Errno> {
+    let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    rustix::net::sockopt::set_socket_nosigpipe(&socket, true)?;
+    Ok(socket)
+}
