@@ -39,6 +39,9 @@ from provider import copy, host, member  # noqa: E402
 CODE = "provider1"
 SLICE = 10_000
 TICKS = os.sysconf("SC_CLK_TCK")
+HOSTS = 50
+#: What providers of this process are made with.
+OPTIONS: dict[str, Any] = {}
 
 
 class Sqlite:
@@ -103,8 +106,10 @@ class Postgres:
                 if kind == "text":
                     values.append(text % name)
                 elif kind == "bytea":
-                    inner = text % f"convert_from({name}, 'LATIN1')"
-                    values.append(f"convert_to({inner}, 'LATIN1')")
+                    # The first byte, which says that it is not sealed, is none of a text.
+                    inner = text % f"convert_from(substring({name} from 2), 'LATIN1')"
+                    first = f"substring({name} from 1 for 1)"
+                    values.append(f"{first} || convert_to({inner}, 'LATIN1')")
                 else:
                     values.append(name)
             self.sql(
@@ -126,7 +131,20 @@ class Postgres:
     def log_written(self) -> int | None:
         return int(self.sql("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')").split(".")[0])
 
-    def transactions(self) -> int | None:
+    def processor(self) -> float:
+        """Seconds that the server's processes have used which are there now."""
+        postmaster = self.sql("SELECT split_part(pg_read_file('postmaster.pid'), E'\\n', 1)")
+        used = 0
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = stat.read_text(encoding="utf-8").rpartition(")")[2].split()
+            except OSError:
+                continue  # it has ended
+            if fields[1] == postmaster:
+                used += int(fields[11]) + int(fields[12])
+        return used / TICKS
+
+    def transactions(self) -> int:
         return int(
             self.sql(
                 "SELECT xact_commit + xact_rollback FROM pg_stat_database"
@@ -194,6 +212,16 @@ def rest(provider: Provider, seconds: int) -> None:
     provider.drain(seconds)
 
 
+def hosts(provider: Provider, seconds: int, count: int) -> None:
+    """So many drains at rest as hosts would have, but in one process."""
+    others = [Provider(**OPTIONS) for _ in range(count)]
+    threads = [threading.Thread(target=other.drain, args=(seconds,)) for other in others]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def inspect(provider: Provider, portals: int) -> None:
     rows = provider.inspect()
     if len(rows) != portals:
@@ -201,11 +229,12 @@ def inspect(provider: Provider, portals: int) -> None:
 
 
 WORK: dict[str, Callable[..., None]] = {
-    function.__name__: function for function in (report, track, drain, rest, inspect)
+    function.__name__: function for function in (report, track, drain, rest, hosts, inspect)
 }
 
 
 def measured(what: str, options: dict[str, Any], arguments: list[int]) -> dict[str, float]:
+    OPTIONS.update(options)
     provider = Provider(**options)
     started, processor = time.monotonic(), time.process_time()
     WORK[what](provider, *arguments)
@@ -286,12 +315,31 @@ def scale(at: Portal, kept: Sqlite | Postgres, portals: int, busy: int) -> list[
     if done is not None:
         used = (kept.transactions() or 0) - done
         rows.append(("its transactions a second", f"{used / told['seconds']:.1f}"))
+    if isinstance(kept, Postgres):
+        rows += at_rest(kept, options)
     told = work("inspect", options, [portals])
     rows += [
         (f"`inspect` of {portals:,} portals: seconds", f"{told['seconds']:.2f}"),
         ("its memory, MB", f"{told['peak_mb']:.0f}"),
     ]
     return rows
+
+
+def at_rest(kept: Postgres, options: dict[str, Any]) -> list[tuple[str, str]]:
+    """The drains of several hosts that have nothing to do."""
+    done, processor, seconds = kept.transactions(), kept.processor(), 20
+    process = start("hosts", options, [seconds, HOSTS])
+    time.sleep(seconds - 2)
+    connections = kept.sql("SELECT count(*) FROM pg_stat_activity WHERE usename = current_user")
+    # Before they end, since a backend's time goes with it.
+    processor = kept.processor() - processor
+    end(process)
+    used = kept.transactions() - done
+    return [
+        (f"{HOSTS} drains at rest: their transactions a second", f"{used / seconds:.0f}"),
+        ("the server's processors", f"{processor / (seconds - 2):.2f}"),
+        ("their connections", connections),
+    ]
 
 
 def drained(at: Portal, options: dict[str, Any], count: int) -> tuple[dict[str, float], int]:

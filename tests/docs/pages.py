@@ -15,7 +15,7 @@ PAGES = [
 #: Its programs are run together.
 STORY = ROOT / "docs/first-provider.md"
 #: Pages whose programs have tests of their own.
-TOLD = [STORY, ROOT / "docs/operations.md"]
+TOLD = [STORY, ROOT / "docs/operations.md", ROOT / "docs/postgresql.md"]
 LINKED = list(
     dict.fromkeys(
         [

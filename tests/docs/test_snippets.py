@@ -5,7 +5,7 @@ emulator, the client is given two options more, ``resolve`` and ``ca_file``:
 
 - Rust: ``Client::new(&config)`` becomes a call that sets them first
 - C, C++: ``b24_client_new`` is a macro that sets them first
-- Python: ``Client`` and ``Provider`` are partials that have them
+- Python: ``Client``, ``Provider`` and those for asyncio are partials that have them
 - PHP: they are put behind ``'access_token' => 'ACCESS_TOKEN'``, and into the options of a provider,
   whose store ``/var/lib/sms`` becomes a directory of the snippet
 
@@ -16,7 +16,7 @@ before a fence, ``<!-- not run: REASON -->``, leaves a snippet out: its test is 
 reason.
 
 The programs of docs/first-provider.md belong together; test_story.py runs them. Those of
-docs/operations.md are run by test_operations.py.
+docs/operations.md and docs/postgresql.md are run by the tests of these names.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def run_python(snippet: Snippet, place: Place) -> None:
     before = (
         "import functools, b24_messageservice\n"
         f"emulator = {{'resolve': {place.resolve!r}, 'ca_file': {place.ca_file!r}}}\n"
-        "for name in ('Client', 'Provider'):\n"
+        "for name in ('Client', 'Provider', 'AsyncClient', 'AsyncProvider'):\n"
         "    of_emulator = functools.partial(getattr(b24_messageservice, name), **emulator)\n"
         "    setattr(b24_messageservice, name, of_emulator)\n"
     )

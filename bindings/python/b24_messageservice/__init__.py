@@ -11,8 +11,8 @@
 installations and their tokens, checks the portals' requests, and keeps receipts until they are
 sent.
 
-Calls block, and release the GIL: use threads, or ``asyncio.to_thread``. Log records go to the
-logger ``b24_messageservice`` of :mod:`logging`.
+Calls block, and release the GIL: use threads. For asyncio there are :class:`AsyncClient` and
+:class:`AsyncProvider`. Log records go to the logger ``b24_messageservice`` of :mod:`logging`.
 
 A renewal of tokens has a thread of its own and may take longer than the call that started it. When
 the interpreter ends, :func:`renewals_wait` is called, for 45 seconds at most.
@@ -21,6 +21,7 @@ the interpreter ends, :func:`renewals_wait` is called, for 45 seconds at most.
 import atexit as _atexit
 import logging as _logging
 import os as _os
+import typing as _typing
 
 from b24_messageservice._errors import (
     # make generate writes: imports
@@ -57,7 +58,12 @@ from b24_messageservice._provider import Drained, Fields, PortalState, RefusedRe
 from b24_messageservice._status import Status
 from b24_messageservice._tokens import Tokens
 
+if _typing.TYPE_CHECKING:
+    from b24_messageservice.aio import AsyncClient, AsyncProvider
+
 __all__ = [
+    "AsyncClient",
+    "AsyncProvider",
     "B24Error",
     "CancelToken",
     "Client",
@@ -96,9 +102,22 @@ __all__ += [
 
 for _name in __all__:
     # Tracebacks and pickles show the public path, wherever the code is.
-    if callable(_public := globals()[_name]) and _public.__module__ != __name__:
+    if callable(_public := globals().get(_name)) and _public.__module__ != __name__:
         _public.__module__ = __name__
 del _name, _public
+
+
+def __getattr__(name: str) -> _typing.Any:
+    """Loads asyncio only in programs that use it."""
+    if name not in ("AsyncClient", "AsyncProvider"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from b24_messageservice import aio
+
+    return getattr(aio, name)
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def _finish_renewals() -> None:

@@ -1,7 +1,6 @@
 """Reports statuses from asyncio: receipts come from a queue, and go out in batches.
 
-``asyncio.to_thread`` makes calls block a thread instead of the loop. For the portal's rate limit a
-batch of 50 statuses is one request.
+For the portal's rate limit a batch of 50 statuses is one request.
 """
 
 from __future__ import annotations
@@ -10,13 +9,13 @@ import asyncio
 import os
 import sys
 
-from b24_messageservice import Client
+from b24_messageservice import AsyncClient
 from settings import options
 
 Receipt = tuple[str, str, str]
 
 
-async def reporter(client: Client, receipts: asyncio.Queue[Receipt | None]) -> int:
+async def reporter(client: AsyncClient, receipts: asyncio.Queue[Receipt | None]) -> int:
     """Reports what comes from the queue, until None comes. Returns how many were applied."""
     applied = 0
     while (receipt := await receipts.get()) is not None:
@@ -27,7 +26,7 @@ async def reporter(client: Client, receipts: asyncio.Queue[Receipt | None]) -> i
                 receipts.put_nowait(None)
                 break
             batch.append(following)
-        outcomes = await asyncio.to_thread(client.message_status_update_batch, batch)
+        outcomes = await client.message_status_update_batch(batch)
         for (_, message_id, _), error in zip(batch, outcomes):
             if error is not None:
                 print(f"{message_id}: {error}", file=sys.stderr)
@@ -38,7 +37,7 @@ async def reporter(client: Client, receipts: asyncio.Queue[Receipt | None]) -> i
 async def main() -> None:
     """Reads ``CODE MESSAGE_ID STATUS`` lines from standard input."""
     receipts: asyncio.Queue[Receipt | None] = asyncio.Queue()
-    with Client(os.environ["B24_PORTAL"], **options()) as client:  # type: ignore[arg-type]
+    async with AsyncClient(os.environ["B24_PORTAL"], **options()) as client:  # type: ignore[arg-type]
         reporting = asyncio.create_task(reporter(client, receipts))
         while line := await asyncio.to_thread(sys.stdin.readline):
             code, message_id, status = line.split()

@@ -1,19 +1,39 @@
-"""A provider's handler: takes messages from the portal, sends them, and reports their statuses.
+"""A provider's handler without a store: takes messages from portals, sends them, and reports their
+statuses.
 
 ``B24_APPLICATION_TOKEN=… uvicorn fastapi_handler:app``
+
+Statuses that are not reported yet are in memory only; ``fastapi_provider.py`` keeps them on disk.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-from b24_messageservice import B24Error, Client, Status
+from b24_messageservice import AsyncClient, B24Error, Status
 from fastapi import BackgroundTasks, FastAPI, HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
 from portal_post import Forged, Message, read
 from settings import options
 
-app = FastAPI()
+# What is to be reported to each portal, and the task that does it. A portal that does not answer,
+# or whose rate limit is used up, holds one thread of its own, and delays no other.
+due: dict[str, list[tuple[Message, Status]]] = {}
+reporting: dict[str, asyncio.Task[None]] = {}
+
+
+@asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    """Reports what is left before the program ends."""
+    yield
+    await asyncio.gather(*reporting.values())
+
+
+app = FastAPI(lifespan=lifespan)
 
 
 @app.post("/handler")
@@ -26,23 +46,40 @@ async def handler(request: Request, background: BackgroundTasks) -> dict[str, st
         raise HTTPException(403) from None
     except (KeyError, ValueError):
         raise HTTPException(400, "not a message of messageservice") from None
-    # A plain function: it runs in a worker thread, where blocking is fine.
     background.add_task(deliver, message)
     return {"accepted": message.message_id}
 
 
-def deliver(message: Message) -> None:
-    """Sends a message, and reports the outcome with the token that came with it."""
-    status = Status.DELIVERED if send(message.to, message.text) else Status.UNDELIVERED
-    extra = options("ca_file", "proxy", "resolve")
-    # Making a client takes microseconds: connections belong to the process.
-    with Client(message.portal, access_token=message.access_token, **extra) as client:  # type: ignore[arg-type]
+async def deliver(message: Message) -> None:
+    """Sends a message, and lets its portal's task report the outcome."""
+    is_sent = await run_in_threadpool(send, message.to, message.text)
+    status = Status.DELIVERED if is_sent else Status.UNDELIVERED
+    due.setdefault(message.portal, []).append((message, status))
+    if message.portal not in reporting:
+        reporting[message.portal] = asyncio.create_task(report(message.portal))
+
+
+async def report(portal: str) -> None:
+    """Reports to one portal while there is something to report: 50 statuses are one request."""
+    extra = options("ca_file", "proxy", "resolve", "rate_limit", "timeout")
+    while statuses := due.pop(portal, None):
+        batch, later = statuses[:50], statuses[50:]
+        if later:
+            due[portal] = later
+        # The token that came with the newest message is valid longest. Making a client costs
+        # little: connections and the rate limit belong to the process.
+        token = batch[-1][0].access_token
         try:
-            client.message_status_update(message.code, message.message_id, status)
-        except B24Error as error:
-            logging.exception(
-                "the status of %s was not reported: %s", message.message_id, error.code
-            )
+            async with AsyncClient(portal, access_token=token, max_threads=1, **extra) as client:  # type: ignore[arg-type]
+                outcomes = await client.message_status_update_batch(
+                    [(message.code, message.message_id, status) for message, status in batch]
+                )
+        except B24Error as fault:
+            outcomes = [fault] * len(batch)
+        for (message, _), error in zip(batch, outcomes):
+            if error is not None:
+                logging.error("the status of %s was not reported: %s", message.message_id, error)
+    del reporting[portal]
 
 
 def send(to: str, text: str) -> bool:

@@ -11,8 +11,18 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-from b24_messageservice import AccessDenied, B24Error, InvalidArgument, Provider, Request, Status
+from b24_messageservice import (
+    AccessDenied,
+    AsyncProvider,
+    B24Error,
+    InvalidArgument,
+    Provider,
+    Request,
+    Status,
+)
 from fastapi import BackgroundTasks, Body, FastAPI, Header, HTTPException
 from fastapi import Request as WebRequest
 from fastapi.concurrency import run_in_threadpool
@@ -20,8 +30,18 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from gateway import STATES, is_the_operator, send
 from settings import provider_options
 
-app = FastAPI()
-provider = Provider(**provider_options())
+# Its calls have threads of their own, and take none of those that serve requests.
+provider = AsyncProvider(**provider_options())  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    """The provider is open as long as the program serves requests."""
+    async with provider:
+        yield
+
+
+app = FastAPI(lifespan=lifespan)
 
 
 @app.post("/handler")
@@ -29,7 +49,7 @@ async def handler(request: WebRequest, background: BackgroundTasks) -> dict[str,
     """Takes what a portal posts: messages, and the events of the application."""
     posted = await received(request)
     if posted.kind == "message":
-        await run_in_threadpool(deliver, posted)
+        await deliver(posted)
     elif posted.kind == "install":
         # The portal waits for this answer, so it cannot be asked for anything before.
         background.add_task(register, posted.member_id)
@@ -40,13 +60,13 @@ async def handler(request: WebRequest, background: BackgroundTasks) -> dict[str,
 async def wizard(request: WebRequest, background: BackgroundTasks) -> str:
     """The page of the installation wizard. No other page may install."""
     frame = await received(request)
-    await run_in_threadpool(provider.install_request, frame)
+    await provider.install_request(frame)
     background.add_task(register, frame.member_id)
     return "Installed."
 
 
 @app.post("/receipts")
-def receipts(
+async def receipts(
     message: str = Body(),
     state: str = Body(),
     at: float | None = Body(None),
@@ -56,7 +76,7 @@ def receipts(
     if not is_the_operator(authorization):
         raise HTTPException(401)
     # The operator's answer is "accepted" only after this has stored the receipt durably.
-    provider.report_reference(message, STATES.status(state), at)
+    await provider.report_reference(message, STATES.status(state), at)
 
 
 @app.exception_handler(B24Error)
@@ -73,31 +93,32 @@ def refused(_: WebRequest, error: Exception) -> JSONResponse:
 
 
 async def received(request: WebRequest) -> Request:
-    """The portal's request, read and checked in a thread, since that may ask other servers."""
+    """The portal's request, read and checked, for which other servers may be asked."""
     content_type = request.headers.get("content-type", "")
     body = await request.body()
-    return await run_in_threadpool(provider.receive, content_type, body)
+    return await provider.receive(content_type, body)
 
 
-def deliver(message: Request) -> None:
+async def deliver(message: Request) -> None:
     """Gives a message to the operator, and remembers the operator's id of it."""
     code, message_id = message["code"], message["message_id"]
     try:
-        reference = send(message["message_to"], message["message_body"])
+        # The operator's library blocks.
+        reference = await run_in_threadpool(send, message["message_to"], message["message_body"])
     except ConnectionError:
-        provider.report(message.member_id, code, message_id, Status.FAILED)
+        await provider.report(message.member_id, code, message_id, Status.FAILED)
         return
-    provider.track(reference, message.member_id, code, message_id)
-    provider.report(message.member_id, code, message_id, Status.SENT)
+    await provider.track(reference, message.member_id, code, message_id)
+    await provider.report(message.member_id, code, message_id, Status.SENT)
 
 
-def register(member_id: str) -> None:
+async def register(member_id: str) -> None:
     """Makes the provider known to the users of a portal that has installed the application."""
-    client = provider.client(member_id)
-    if "provider1" in client.sender_list():
-        client.sender_update("provider1", handler=os.environ["HANDLER_URL"])
+    client = await provider.client(member_id)
+    if "provider1" in await client.sender_list():
+        await client.sender_update("provider1", handler=os.environ["HANDLER_URL"])
     else:
-        client.sender_add("provider1", os.environ["HANDLER_URL"], "Provider One")
+        await client.sender_add("provider1", os.environ["HANDLER_URL"], "Provider One")
 
 
 def drain() -> None:
@@ -105,7 +126,7 @@ def drain() -> None:
     logging.basicConfig(level=logging.INFO)
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    with provider:
+    with Provider(**provider_options()) as provider:
         while not stopping.is_set():
             try:
                 # Short, so that it ends soon after SIGTERM.

@@ -4,6 +4,7 @@ use crate::{errors, logging, raised};
 use b24_messageservice::{Error, ErrorKind};
 use pyo3::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 /// Runs `body`, which may wait or take a lock of the core, detached from the interpreter.
 ///
@@ -27,7 +28,9 @@ pub(crate) fn give_way(py: Python<'_>, turn: usize) -> PyResult<bool> {
     const EVERY: usize = 1000;
     let is_time = turn % EVERY == EVERY - 1;
     if is_time {
-        py.detach(|| ());
+        // Without a pause this thread would have the GIL again before a thread that waits for it,
+        // such as that of an event loop, has woken up.
+        py.detach(|| std::thread::sleep(Duration::from_micros(20)));
         py.check_signals()?;
     }
     Ok(is_time)

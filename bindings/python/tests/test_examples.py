@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -95,7 +96,6 @@ def test_fastapi_handler(portal: Portal, environment: dict[str, str]) -> None:
     testclient = pytest.importorskip("fastapi.testclient", reason="fastapi is not installed")
     from fastapi_handler import app
 
-    web = testclient.TestClient(app)
     form = {"content-type": "application/x-www-form-urlencoded"}
     auth = {
         "access_token": portal.access_token,
@@ -104,15 +104,7 @@ def test_fastapi_handler(portal: Portal, environment: dict[str, str]) -> None:
     }
     posted = {**POSTED, **{f"auth[{name}]": value for name, value in auth.items()}}
     forged = {**posted, "auth[application_token]": "guess"}
-    assert web.post("/handler", content=urlencode(forged), headers=form).status_code == 403
     incomplete = {"auth[application_token]": "application-token"}
-    assert web.post("/handler", content=urlencode(incomplete), headers=form).status_code == 400
-    assert portal.seen()["requests"] == 0
-
-    answer = web.post("/handler", content=urlencode(posted), headers=form)
-    assert answer.json() == {"accepted": POSTED["message_id"]}
-    assert portal.messages()[f"provider1|{POSTED['message_id']}"] == "delivered"
-
     nested = {
         "code": "provider1",
         "message_id": "json1",
@@ -120,8 +112,61 @@ def test_fastapi_handler(portal: Portal, environment: dict[str, str]) -> None:
         "message_body": "",
         "auth": auth,
     }
-    assert web.post("/handler", json=nested).status_code == 200
-    assert portal.messages()["provider1|json1"] == "undelivered"
+    with testclient.TestClient(app) as web:
+        assert web.post("/handler", content=urlencode(forged), headers=form).status_code == 403
+        assert web.post("/handler", content=urlencode(incomplete), headers=form).status_code == 400
+        assert portal.seen()["requests"] == 0
+
+        answer = web.post("/handler", content=urlencode(posted), headers=form)
+        assert answer.json() == {"accepted": POSTED["message_id"]}
+        assert web.post("/handler", json=nested).status_code == 200
+    # What was accepted is reported before the program ends.
+    assert portal.messages() == {
+        f"provider1|{POSTED['message_id']}": "delivered",
+        "provider1|json1": "undelivered",
+    }
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
+def test_fastapi_handler_lets_no_portal_delay_another(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    testclient = pytest.importorskip("fastapi.testclient", reason="fastapi is not installed")
+    from fastapi_handler import app
+
+    full, other = "p1.bitrix24.test", "p2.bitrix24.test"
+    with Portal(portals=2) as portal:
+        options = portal.provider_options()
+        monkeypatch.setenv("B24_CA_FILE", options["ca_file"])
+        monkeypatch.setenv("B24_RESOLVE", ",".join(options["resolve"]))
+        # Two requests at once, then one in ten seconds.
+        monkeypatch.setenv("B24_RATE_LIMIT", "2/0.1")
+
+        def post(web: Any, host: str, message_id: str) -> None:
+            auth = {
+                "access_token": portal.tokens(host)["access_token"],
+                "client_endpoint": f"https://{host}:{portal.https_port}/rest/",
+                "application_token": "application-token",
+            }
+            fields = {"message_to": "+49111", "message_body": "Hello", "code": "provider1"}
+            sent = {**fields, "message_id": message_id, "auth": auth}
+            assert web.post("/handler", json=sent).status_code == 200
+
+        with testclient.TestClient(app) as web:
+            for number in range(40):
+                post(web, full, f"m{number}")
+            begun = time.perf_counter()
+            post(web, other, "m0")
+            until(lambda: portal.messages(other).get("provider1|m0") == "delivered")
+            print(f"it came after {(time.perf_counter() - begun) * 1000:.0f} ms")
+        hosts = [entry["host"].split(":")[0] for entry in portal.seen()["log"]]
+        # Only the two that the full portal's limit allowed at once came before.
+        assert hosts.index(other) <= 2
+        assert hosts.count(full) > 2
+        # The one whose limit was used up has them all in the end.
+        assert len(portal.messages(full)) == 40
+        assert portal.seen()["bad"] == []
+        assert portal.seen()["query_limit"] == 0
 
 
 def test_a_message_proves_nothing_where_no_token_is_known(environment: dict[str, str]) -> None:
@@ -223,6 +268,13 @@ def provider_environment(
     return {**environment, **variables}
 
 
+@pytest.fixture
+def stack() -> Iterator[contextlib.ExitStack]:
+    """What is entered ends with the test."""
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
 def until(there: Callable[[], bool]) -> None:
     """Waits until another process has done something."""
     begun = time.monotonic()
@@ -232,12 +284,14 @@ def until(there: Callable[[], bool]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
-def test_fastapi_provider(portal: Portal, provider_environment: dict[str, str]) -> None:
+def test_fastapi_provider(
+    portal: Portal, provider_environment: dict[str, str], stack: contextlib.ExitStack
+) -> None:
     testclient = pytest.importorskip("fastapi.testclient", reason="fastapi is not installed")
     import fastapi_provider
     import gateway
 
-    web = testclient.TestClient(fastapi_provider.app)
+    web = stack.enter_context(testclient.TestClient(fastapi_provider.app))
 
     def post(request: Any, path: str = "/handler") -> Any:
         headers = {"content-type": request["content_type"]}
@@ -274,19 +328,20 @@ def test_fastapi_provider(portal: Portal, provider_environment: dict[str, str]) 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")
 def test_fastapi_provider_installs_on_the_wizards_page(
-    portal: Portal, provider_environment: dict[str, str]
+    portal: Portal, provider_environment: dict[str, str], stack: contextlib.ExitStack
 ) -> None:
     testclient = pytest.importorskip("fastapi.testclient", reason="fastapi is not installed")
     import fastapi_provider
 
-    web = testclient.TestClient(fastapi_provider.app)
+    web = stack.enter_context(testclient.TestClient(fastapi_provider.app))
     frame = portal.install(as_="frame")
     headers = {"content-type": frame["content_type"]}
     # Another page of the application is no installation.
     assert web.post("/handler", content=frame["body"], headers=headers).status_code == 200
-    assert fastapi_provider.provider.inspect() == []
+    inspect = fastapi_provider.provider.inspect
+    assert web.portal.call(inspect) == []
     assert web.post("/wizard", content=frame["body"], headers=headers).text == "Installed."
-    assert len(fastapi_provider.provider.inspect()) == 1
+    assert len(web.portal.call(inspect)) == 1
     assert set(portal.senders()) == {"provider1"}
 
 
