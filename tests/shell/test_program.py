@@ -114,6 +114,18 @@ def test_a_secret_by_flag_is_refused_and_not_shown(
     assert portal.seen()["requests"] == 0
 
 
+def test_a_move_takes_the_new_address_without_a_password(shell: Shell, tmp_path: Path) -> None:
+    done = shell("move", "--to", "postgres://user:hush@db/sms")
+    assert (done.code, "hush" in done.err) == (2, False)
+    assert "--to-file" in done.err
+    assert shell("move").code == 2
+    file = tmp_path / "to"
+    file.write_text(f"sqlite:{tmp_path}/other.db\n")
+    done = shell("move", "--to-file", file)
+    assert done.code == 3
+    assert "from SQLite to PostgreSQL only" in done.err
+
+
 def test_nothing_shows_a_secret(installed: Shell, portal: Portal) -> None:
     text = "code,message_id,status\nprovider1,m1,sent\n"
     runs = [
