@@ -31,6 +31,7 @@ C = (*CORE, "bindings/c", "include")
 PORTAL = ("emulator",)
 SHELL = ("cli", "tests/shell")
 TABLE = ("tests/scenarios", "tests/adapters")
+POSTGRES = ("tests/postgres",)
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,9 @@ SCENARIOS = (*PYTEST, "tests/scenarios", "-rs", "--dist", "worksteal")
 # valgrind, which needs so much time that a call's deadline would pass.
 AT_A_TIME = ("-n", "8")
 VALGRIND = ("-n", "2", "-m", "c", "--valgrind")
+# Through pgbouncer all languages; what it hides is the same in every language.
+PGBOUNCER = ("--store", "pgbouncer")
+POSTGRES_DIRECTLY = ("--store", "postgres", "-m", "rust or python")
 CTEST = (
     "cmake -S bindings/c -B {target}/ctest >{target}/ctest.log; "
     "ctest --test-dir {target}/ctest --output-on-failure --output-junit {junit}"
@@ -63,14 +67,29 @@ SUITES = (
     Suite("portal-php", PORTAL, ("phpunit", "-c", "emulator/php", "--log-junit", "{junit}")),
     Suite("scenarios", (*C, *PORTAL, "bindings", *TABLE), (*SCENARIOS, *AT_A_TIME)),
     Suite("scenarios-valgrind", (*C, *PORTAL, *TABLE), (*SCENARIOS, *VALGRIND)),
-    Suite("stress", (*CORE, *PORTAL, "tests/stress"), ("tests/stress/run",)),
+    Suite(
+        "scenarios-pgbouncer",
+        (*C, *PORTAL, "bindings", *TABLE, *POSTGRES),
+        (*SCENARIOS, *AT_A_TIME, *PGBOUNCER),
+    ),
+    Suite(
+        "scenarios-postgres",
+        (*C, *PORTAL, "bindings", *TABLE, *POSTGRES),
+        (*SCENARIOS, *AT_A_TIME, *POSTGRES_DIRECTLY),
+    ),
+    Suite(
+        "postgres",
+        (*CORE, *PORTAL, "bindings/python", *POSTGRES),
+        (*PYTEST, "tests/postgres"),
+    ),
+    Suite("stress", (*CORE, *PORTAL, *POSTGRES, "tests/stress"), ("tests/stress/run",)),
     Suite("c", (*C, *PORTAL), ("sh", "-ec", CTEST)),
     Suite("c-valgrind", (*C, *PORTAL), (*MAKE_C, "valgrind")),
     Suite("c-sanitize", (*C, *PORTAL), (*MAKE_C, "sanitize")),
     Suite("python", (*CORE, *PORTAL, "bindings/python", "pyproject.toml"), PYTEST),
     Suite(
         "php",
-        (*C, *PORTAL, "bindings/php"),
+        (*C, *PORTAL, *POSTGRES, "bindings/php"),
         ("bindings/php/tests/run", "--log-junit", "{junit}"),
     ),
     Suite("php-fpm", (*C, *PORTAL, "bindings/php"), (*PYTEST, "bindings/php/tests/fpm")),

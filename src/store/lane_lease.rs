@@ -35,7 +35,8 @@ pub(crate) struct Lane {
     pub(crate) reason: String,
 }
 
-/// Takes the lease on a lane, if nobody has it. What a former holder did not finish is noted.
+/// Takes the lease on a lane, if nobody has it and it has something to do: since it was looked for,
+/// somebody else may have had it, and left it to wait. What a former holder did not finish is noted.
 pub(crate) fn take(
     transaction: &mut dyn Transaction,
     member_id: &str,
@@ -43,7 +44,8 @@ pub(crate) fn take(
 ) -> Result<Option<Lane>, StoreError> {
     let now = transaction.now();
     let rows = transaction.query(
-        "SELECT failures, held, reason, partial_at, level, level_at, sending, lease_id, lease_until, oldest_at
+        "SELECT failures, held, reason, partial_at, level, level_at, sending, lease_id, lease_until, oldest_at,
+            next_at
          FROM b24_lane WHERE member_id = $1 /*LOCKED*/",
         parameters![member_id],
     )?;
@@ -52,6 +54,9 @@ pub(crate) fn take(
     };
     let held_until = row.integer(8);
     if held_until > now && held_until <= now.saturating_add(lanes::LONGEST_LEASE) {
+        return Ok(None);
+    }
+    if row.integer_or_none(10).is_none_or(|next_at| next_at > now) {
         return Ok(None);
     }
     let lease_id = new_lease_id();

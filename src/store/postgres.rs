@@ -439,7 +439,13 @@ impl Database for Postgres {
         expression: &'static str,
         parameters: &[Parameter<'_>],
     ) -> Option<Result<(), LockError>> {
-        let sql = format!("SELECT {}, {expression}", self.durable());
+        // If this process does not wait any more, the server waits no longer for a lock either. A
+        // limit for the whole statement would be that of the next one only.
+        let left = call.remaining().as_millis().max(1);
+        let sql = format!(
+            "SELECT set_config('lock_timeout', '{left}', true), {}, {expression}",
+            self.durable()
+        );
         Some(self.with_connection(process, call, |connection| {
             connection
                 .run(call, |client| execute(client, &sql, parameters))

@@ -58,7 +58,8 @@ static STATEMENTS: LazyLock<[String; 3]> = LazyLock::new(|| {
     .collect();
     let names = names.join(" ");
     [
-        "SELECT set_config('search_path', quote_ident(current_schema()), true)".to_owned(),
+        "SELECT set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true)"
+            .to_owned(),
         // member_id, code, message_id, status, when it came about; returns whether it is news.
         format!(
             "CREATE OR REPLACE FUNCTION b24_put(TEXT, TEXT, TEXT, BIGINT, BIGINT) RETURNS BOOLEAN

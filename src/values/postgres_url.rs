@@ -50,6 +50,10 @@ impl PostgresUrl {
     /// Reads `postgres://USER:PASSWORD@HOST:PORT/DATABASE?PARAMETER=VALUE`. The message of a fault
     /// says nothing of the text, which may hold a password.
     pub(crate) fn read(url: &str) -> Result<Self, String> {
+        // The protocol ends texts by it.
+        if url.contains("%00") {
+            return Err(UNREADABLE.to_owned());
+        }
         let (base, parameters) = url.split_once('?').unwrap_or((url, ""));
         let mut ssl_mode = None;
         let mut root_certificates = None;

@@ -21,10 +21,11 @@ import argparse
 import json
 import signal
 import sys
+import time
 
 from .certificates import make_certificates
 from .directory import Directory
-from .programs import Program, find
+from .programs import SECONDS, Program, find
 
 DATABASE = "b24"
 ADMINISTRATOR = "administrator"
@@ -152,7 +153,7 @@ class Servers:
         elif command == "kill":
             self.postgres.kill()
         elif command == "freeze":
-            self.postgres.signal_all(signal.SIGSTOP)
+            self.postgres.freeze()
         elif command == "thaw":
             self.postgres.signal_all(signal.SIGCONT)
         elif command == "bouncer":
@@ -162,6 +163,21 @@ class Servers:
             raise ValueError(f"no such command: {command}")
         if command in ("restart", "start"):
             self.postgres.start()
+            self.wait_for_bouncer()
+
+    def wait_for_bouncer(self) -> None:
+        """Waits until pgbouncer, which tries now and then, has found the server again."""
+        give_up = time.monotonic() + SECONDS
+        ask = (
+            find("psql"), "-h", str(self.directory.path), "-p", str(self.bouncers[0].port),
+            "-U", ADMINISTRATOR, "-d", DATABASE, "-c", "SELECT 1",
+        )  # fmt: skip
+        while True:
+            try:
+                return self.directory.run(*ask)
+            except RuntimeError:
+                if time.monotonic() > give_up:
+                    raise
 
     def stop(self) -> None:
         for bouncer in self.bouncers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import shutil
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections import deque
 from pathlib import Path
 
@@ -99,22 +101,44 @@ class Program:
         self.signal_all(signal.SIGKILL)
         self.wait()
 
+    def processes(self) -> list[int]:
+        """All its processes: each of PostgreSQL's has a session of its own, not a group of all."""
+        if self.process is None or self.process.poll() is not None:
+            return []
+        return [self.process.pid, *children(self.process.pid)]
+
     def signal_all(self, number: signal.Signals) -> None:
         """Sends a signal to all its processes."""
-        if self.process is None or self.process.poll() is not None:
-            return
-        # Each process of PostgreSQL has a session of its own, so there is no group of all.
-        for process in (self.process.pid, *children(self.process.pid)):
-            try:
+        for process in self.processes():
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(process, number)
-            except ProcessLookupError:
-                continue
+
+    def freeze(self) -> None:
+        """Stops all its processes where they are, and waits until they stand still.
+
+        The first is the one that starts others."""
+        self.signal_all(signal.SIGSTOP)
+        for process in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                # Of one that was started in between.
+                os.kill(process, signal.SIGSTOP)
+            while state(process) not in ("T", "Z", ""):
+                time.sleep(0.001)
 
     def wait(self) -> None:
         if self.process:
             self.process.wait(timeout=SECONDS)
         if self.reader:
             self.reader.join(timeout=SECONDS)
+
+
+def state(process: int) -> str:
+    """The state of a process as a letter, T if it is stopped; empty if it has ended."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return ""
+    return stat.rpartition(")")[2].split()[0]
 
 
 def children(parent: int) -> list[int]:

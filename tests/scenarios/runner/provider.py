@@ -196,6 +196,7 @@ class ProviderSteps:
         if "drain" in step:
             return self.drain(adapter, step, expected)
         method, arguments = self.arguments(step)
+        adapter.limit(step)
         if "cancel_after" in step:
             adapter.say("cancelled_provider_call", method, arguments)
             self.play.store.wait_for_locks(step["cancel_after"]["locked"])
@@ -218,6 +219,7 @@ class ProviderSteps:
 
     def drain(self, adapter: Adapter, step: Json, expected: Any) -> list[str]:
         """Drains until what is expected was done: how far one gets depends on the machine."""
+        adapter.limit(step)
         if "cancel_after" in step:
             adapter.say("cancelled_provider_call", "drain", {"ms": step["drain"]})
             self.play.portal.wait(**step["cancel_after"], timeout=30.0)
@@ -225,7 +227,7 @@ class ProviderSteps:
         if "kill_after" in step:
             adapter.say("provider_call", "drain", {"ms": step["drain"]})
             self.play.portal.wait(**step["kill_after"], timeout=30.0)
-            return self.restart("kill", ahead=self.play.store.lease_seconds)
+            return self.restart("kill busy")
         wanted = expected.get("has", {}) if isinstance(expected, dict) else {}
         done = {"sent": 0, "refused": 0}
         give_up = time.monotonic() + DRAIN_SECONDS
@@ -245,9 +247,13 @@ class ProviderSteps:
                 return problems
 
     def restart(self, how: str, ahead: int = 0) -> list[str]:
-        """Ends the processes and starts others, which open their providers again."""
+        """Ends the processes and starts others, which open their providers again.
+
+        What processes were doing that are killed while they are busy is waited out."""
         language, running = self.play.language, self.play.running
-        running.restart(language, how == "kill")
+        running.restart(language, how.startswith("kill"))
+        if how == "kill busy":
+            ahead = self.play.store.lease_seconds
         if ahead:
             self.move_clock(ahead)
         problems = []

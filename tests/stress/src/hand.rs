@@ -280,13 +280,23 @@ mod hand {
             .collect())
     }
 
+    /// Opens a provider, as often as its store says that trying again may help.
+    fn opened(config: &Config) -> Result<Provider, Error> {
+        loop {
+            match Provider::open(config) {
+                Err(fault) if fault.is_retryable() => eprintln!("opening: {fault}"),
+                opened => return opened,
+            }
+        }
+    }
+
     /// Reports for ever: messages that other reporters report as well, in any order. The journal has
     /// a line with `T` before each report and one with `A` when it was acknowledged.
     fn reporter(config: &Config, journal: &Path, start: u64, seed: u64) -> Outcome<()> {
         const PORTALS: u64 = 20;
         let mut random = fastrand::Rng::with_seed(seed);
         let mut journal = Journal::open(journal)?;
-        let provider = Provider::open(config)?;
+        let provider = opened(config)?;
         let mut number = 0_u64;
         loop {
             // New messages come all the time; some receipts are for those of a while ago.
@@ -340,7 +350,7 @@ mod hand {
 
     /// Drains for ever, so long at a time.
     fn drainer(config: &Config, milliseconds: u64) -> Outcome<()> {
-        let provider = Provider::open(config)?;
+        let provider = opened(config)?;
         loop {
             if let Err(fault) = provider.drain(Duration::from_millis(milliseconds)) {
                 eprintln!("drainer: {fault}");
@@ -355,7 +365,7 @@ mod hand {
     fn renewer(config: &Config, seed: u64) -> Outcome<()> {
         const PORTALS: u64 = 20;
         let mut random = fastrand::Rng::with_seed(seed);
-        let provider = Provider::open(config)?;
+        let provider = opened(config)?;
         loop {
             let client = provider.client(&member(random.u64(0..PORTALS)));
             // The portal may be held or faulty.

@@ -1,6 +1,8 @@
 //! Shared by the stress tests: a portal with clients for it, and figures of a process.
 
 #[cfg(unix)]
+pub mod postgres;
+#[cfg(unix)]
 pub mod provider;
 
 use std::io;

@@ -15,6 +15,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::postgres::Postgres;
 use b24_portal::{Fault, Portal, Settings};
 use rusqlite::{Connection, OpenFlags, types::ValueRef};
 use serde_json::{Value, json};
@@ -26,6 +27,10 @@ pub struct Stage {
     pub portal: Portal,
     /// The directory of the store; nothing else is in it.
     pub directory: PathBuf,
+    /// The server that has the store, if it is not in the directory.
+    pub postgres: Option<Postgres>,
+    /// Whether the store is reached through pgbouncer.
+    bouncer: bool,
     program: PathBuf,
 }
 
@@ -62,11 +67,35 @@ impl Stage {
         Self {
             portal,
             directory,
+            postgres: None,
+            bouncer: false,
             // Another one while this is built again, for long runs.
             program: std::env::var_os("B24_STRESS_PROVIDER")
                 .unwrap_or(program.into())
                 .into(),
         }
+    }
+
+    /// The same with a store in PostgreSQL, directly or through pgbouncer.
+    ///
+    /// # Panics
+    /// If that cannot be started, and as [`Stage::new`].
+    #[must_use]
+    pub fn on_postgres(program: &str, settings: &Value, postgres: Postgres, bouncer: bool) -> Self {
+        let mut stage = Self::new(program, settings);
+        stage.postgres = Some(postgres);
+        stage.bouncer = bouncer;
+        stage
+    }
+
+    /// The server that has the store.
+    ///
+    /// # Panics
+    /// If none has.
+    #[must_use]
+    pub fn server(&self) -> &Postgres {
+        let server = self.postgres.as_ref();
+        server.unwrap_or_else(|| panic!("the store is a file"))
     }
 
     /// The file of the store.
@@ -80,7 +109,13 @@ impl Stage {
     pub fn options(&self, more: &[(&str, &str)]) -> Vec<(String, String)> {
         let (https, oauth) = (self.portal.https_port(), self.portal.oauth_port());
         let usual = [
-            ("store", format!("sqlite:{}", self.store().display())),
+            (
+                "store",
+                self.postgres.as_ref().map_or_else(
+                    || format!("sqlite:{}", self.store().display()),
+                    |postgres| postgres.store(self.bouncer),
+                ),
+            ),
             ("client_id", "app.1".to_owned()),
             ("client_secret", "secret-0000000000000001".to_owned()),
             ("oauth_url", format!("https://oauth.bitrix24.test:{oauth}")),
@@ -174,6 +209,10 @@ impl Stage {
     /// # Panics
     /// If the store has no clock.
     pub fn advance(&self, by: Duration) {
+        if let Some(postgres) = &self.postgres {
+            postgres.advance(by);
+            return;
+        }
         let changed = self.database().execute(
             "UPDATE b24_meta SET value = substr(value, 1, instr(value, ' '))
                 || (CAST(substr(value, instr(value, ' ') + 1) AS INTEGER) + ?1)
@@ -277,6 +316,11 @@ impl Stage {
     /// If it returns none.
     #[must_use]
     pub fn number(&self, sql: &str) -> i64 {
+        if let Some(postgres) = &self.postgres {
+            let rows = postgres.query(sql);
+            let number = rows.first().and_then(|row| row.parse().ok());
+            return number.unwrap_or_else(|| panic!("{sql}: {rows:?}"));
+        }
         let number = self.database().query_row(sql, [], |row| row.get(0));
         number.unwrap_or_else(|fault| panic!("{sql}: {fault}"))
     }

@@ -24,6 +24,8 @@ mod provider_installations;
 #[cfg(unix)]
 mod provider_kills;
 #[cfg(unix)]
+mod provider_postgres;
+#[cfg(unix)]
 mod provider_receipts;
 #[cfg(unix)]
 mod provider_storage;

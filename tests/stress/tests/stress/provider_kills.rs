@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const PORTALS: u64 = 20;
 
 /// How often a process is killed; `B24_KILL_ROUNDS` changes it.
-fn rounds() -> u32 {
+pub(super) fn rounds() -> u32 {
     let named = std::env::var("B24_KILL_ROUNDS").ok();
     named.and_then(|count| count.parse().ok()).unwrap_or(60)
 }
@@ -264,28 +264,48 @@ pub(super) fn check_reporters(
     }
 }
 
+/// The portals of the tests that kill processes.
+pub(super) fn portals() -> Value {
+    json!({"portals": PORTALS, "oauth_latency_ms": 30, "latency_ms": 20, "log": 0})
+}
+
 #[test]
+fn killed_processes_lose_no_receipt() {
+    let stage = Stage::new(HAND, &portals());
+    let failed = kill_processes(&stage, rounds(), &mut |_, _| {});
+    assert_eq!(failed, Vec::<String>::new());
+    let check = stage
+        .database()
+        .query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
+    assert_eq!(check.as_deref(), Ok("ok"));
+}
+
+/// Kills processes at random, so many rounds, and checks that nothing that was acknowledged is lost.
+/// After each round `trouble` does something to the store. Returns the errors of reports.
 #[allow(
     clippy::too_many_lines,
     reason = "one story from its beginning to its end"
 )]
-fn killed_processes_lose_no_receipt() {
+pub(super) fn kill_processes(
+    stage: &Stage,
+    rounds: u32,
+    trouble: &mut dyn FnMut(u32, &mut fastrand::Rng),
+) -> Vec<String> {
     let seed = std::env::var("B24_KILL_SEED").ok();
     let seed: u64 = seed.and_then(|seed| seed.parse().ok()).unwrap_or(7);
     let mut random = fastrand::Rng::with_seed(seed);
-    let stage = Stage::new(
-        HAND,
-        &json!({"portals": PORTALS, "expires_in": 3, "oauth_latency_ms": 30, "latency_ms": 20, "log": 0}),
-    );
     let journals = Directory::new("kill-journals");
     let options = vec![("timeout_ms", "4000"), ("workers", "4")];
     let mut hand = stage.hand(&options);
     stage.install(&mut hand, 0..PORTALS);
+    // Only now, since installing takes its time.
+    let short = json!({"expires_in": 3});
+    stage.portal.set(&short).expect("settings");
     let start = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .expect("a time");
     let mut fleet = Fleet {
-        stage: &stage,
+        stage,
         journals: &journals,
         start: u64::try_from(start.as_millis()).expect("a time"),
         seed: seed * 1_000_000,
@@ -295,7 +315,7 @@ fn killed_processes_lose_no_receipt() {
     let began = Instant::now();
     let mut batches = 0;
     let (mut lost, mut killed) = (BTreeMap::<String, u32>::new(), [0_u32; 3]);
-    for round in 0..rounds() {
+    for round in 0..rounds {
         fleet.fill();
         // Every third request fails.
         let requests = stage.portal.seen().batches;
@@ -314,8 +334,9 @@ fn killed_processes_lose_no_receipt() {
             killed[[0, 0, 0, 1, 1, 2, 2, 2][place]] += 1;
             fleet.kill(at);
         }
+        trouble(round, &mut random);
         if round % 20 == 19 {
-            for reason in install_again(&stage, &mut hand) {
+            for reason in install_again(stage, &mut hand) {
                 *lost.entry(reason).or_default() += 1;
             }
         }
@@ -338,12 +359,12 @@ fn killed_processes_lose_no_receipt() {
             break;
         }
         let mut hand = stage.hand(&stage_options);
-        for reason in install_again(&stage, &mut hand) {
+        for reason in install_again(stage, &mut hand) {
             *lost.entry(reason).or_default() += 1;
         }
         hand.end();
     }
-    let checked = check_reporters(&stage, &journals, &stage_options);
+    let checked = check_reporters(stage, &journals, &stage_options);
     let Checked {
         acknowledged,
         messages,
@@ -357,7 +378,7 @@ fn killed_processes_lose_no_receipt() {
          messages acknowledged, {} reports failed, refused: {refused:?}, {} lost; {sent} sent after the \
          kills; {} requests, {} batches, {} late, {} renewals; portals held because of a lost pair: {lost:?}; \
          violations: {:?}",
-        rounds(),
+        rounds,
         took.as_secs_f64(),
         killed[0],
         killed[1],
@@ -371,11 +392,7 @@ fn killed_processes_lose_no_receipt() {
         counts.bad.iter().collect::<HashSet<_>>(),
     );
     checked.assert_none_lost();
-    assert_eq!(failed, &Vec::<String>::new());
-    let check = stage
-        .database()
-        .query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
-    assert_eq!(check.as_deref(), Ok("ok"));
+    checked.failed
 }
 
 /// Checks that what the journals of a directory say was acknowledged is in the store. Returns how
