@@ -103,6 +103,10 @@ typedef enum b24_request_kind {
 // use it.
 typedef struct b24_batch b24_batch;
 
+// Cancels calls one by one: those of handles that b24_client_limited or b24_provider_limited made
+// with it. Once it is cancelled, it stays so. Any number of threads may use one token at once.
+typedef struct b24_cancel_token b24_cancel_token;
+
 // A light handle to a portal: connections, TLS sessions and rate limits belong to the process.
 // Any number of threads may use one client at once.
 typedef struct b24_client b24_client;
@@ -230,14 +234,27 @@ enum b24_code b24_client_shared(const struct b24_config *config,
                                 struct b24_client **client,
                                 struct b24_error **error);
 
+// Makes a handle to the same client whose calls are limited: they end after timeout_ms, at most 7
+// days, instead of after the option of this name, and when the token is cancelled. 0 leaves the
+// timeout as it is; a token of NULL is none. If the client has tokens already, each of them ends
+// its calls. It costs little enough to make one for each call.
+//
+// The caller frees *limited with b24_client_free; it may outlive the client. Any thread.
+// B24_INVALID_ARGUMENT if timeout_ms is negative; *limited is then NULL.
+enum b24_code b24_client_limited(const struct b24_client *client,
+                                 int64_t timeout_ms,
+                                 const struct b24_cancel_token *token,
+                                 struct b24_client **limited,
+                                 struct b24_error **error);
+
 // Frees a client. NULL is allowed.
 //
 // Any thread, once, when no other thread is inside a call of it (b24_client_cancel ends such
 // calls). Cannot fail.
 void b24_client_free(struct b24_client *client);
 
-// Ends the calls of this client that are under way with B24_CANCELLED. Calls made later are not
-// affected. NULL is allowed.
+// Ends the calls of this client, and of handles that b24_client_limited made of it, that are under
+// way with B24_CANCELLED. Calls made later are not affected. NULL is allowed.
 //
 // Any thread; not from a signal handler. Cannot fail.
 void b24_client_cancel(struct b24_client *client);
@@ -275,6 +292,25 @@ enum b24_code b24_message_status_get(struct b24_client *client,
 // The caller frees it with b24_tokens_free. Any thread. NULL if client is NULL, or after a bug in
 // the library.
 struct b24_tokens *b24_client_tokens(const struct b24_client *client);
+
+// Makes a token that is not cancelled.
+//
+// The caller frees it with b24_cancel_token_free. Any thread. NULL only after a bug in the library.
+struct b24_cancel_token *b24_cancel_token_new(void);
+
+// Ends the calls that have this token and are under way with B24_CANCELLED, whatever they wait for,
+// and those that begin later, which send nothing. Other calls go on. An update that is cancelled may
+// have been stored. NULL is allowed.
+//
+// Any thread; not from a signal handler. In a forked child it cancels calls of the child alone.
+// Cannot fail.
+void b24_cancel_token_cancel(struct b24_cancel_token *token);
+
+// Frees a token. Handles that were made with it keep what they need of it, and cannot be cancelled
+// by it any more. NULL is allowed.
+//
+// Any thread, once, when no other thread is inside a call of it. Cannot fail.
+void b24_cancel_token_free(struct b24_cancel_token *token);
 
 // An empty batch.
 //
@@ -465,6 +501,20 @@ enum b24_code b24_renewals_wait(int64_t timeout_ms, struct b24_error **error);
 enum b24_code b24_provider_open(const struct b24_config *config,
                                 struct b24_provider **provider,
                                 struct b24_error **error);
+
+// Makes a handle to the same provider whose calls are limited: they end after timeout_ms, at most 7
+// days, instead of after the option of this name, and when the token is cancelled. 0 leaves the
+// timeout as it is; a token of NULL is none. If the provider has tokens already, each of them ends
+// its calls. In a drain, timeout_ms limits the requests and not budget_ms; what a cancelled drain
+// was sending is sent once more later. Clients that it gives are not limited.
+//
+// The caller frees *limited with b24_provider_close, which does not end the provider itself. Any
+// thread. B24_INVALID_ARGUMENT if timeout_ms is negative; *limited is then NULL.
+enum b24_code b24_provider_limited(struct b24_provider *provider,
+                                   int64_t timeout_ms,
+                                   const struct b24_cancel_token *token,
+                                   struct b24_provider **limited,
+                                   struct b24_error **error);
 
 // Ends a provider and frees it: each drain that is under way in another thread ends after its
 // present requests, and is waited for. What is in the store stays there. NULL is allowed.

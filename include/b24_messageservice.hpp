@@ -111,6 +111,7 @@ namespace detail {
 struct deleter {
     void operator()(b24_config *handle) const noexcept { b24_config_free(handle); }
     void operator()(b24_client *handle) const noexcept { b24_client_free(handle); }
+    void operator()(b24_cancel_token *handle) const noexcept { b24_cancel_token_free(handle); }
     void operator()(b24_batch *handle) const noexcept { b24_batch_free(handle); }
     void operator()(b24_sender *handle) const noexcept { b24_sender_free(handle); }
     void operator()(b24_list *handle) const noexcept { b24_list_free(handle); }
@@ -373,6 +374,21 @@ private:
     detail::owner<b24_sender> handle_;
 };
 
+/// Cancels calls one by one: see b24_cancel_token. Any number of threads may use one at once.
+class cancel_token {
+public:
+    cancel_token() : handle_(b24_cancel_token_new()) {}
+
+    /// Ends the calls that have this token with B24_CANCELLED, and those that begin later.
+    void cancel() noexcept { b24_cancel_token_cancel(handle_.get()); }
+
+private:
+    friend class client;
+    friend class provider;
+
+    detail::owner<b24_cancel_token> handle_;
+};
+
 /// A light handle to a portal. Any number of threads may use one at once. Move or destroy it only
 /// while no thread is inside a call.
 class client {
@@ -455,6 +471,16 @@ public:
         return detail::values(code, list, "status", failure).at(0);
     }
 
+    /// The same client with limits for its calls: see b24_client_limited. Throws error.
+    client with_timeout(std::chrono::milliseconds timeout) const {
+        return limited(timeout.count(), nullptr);
+    }
+
+    /// The same client, whose calls the token ends: see b24_client_limited. Throws error.
+    client with_cancel(const cancel_token &token) const {
+        return limited(0, token.handle_.get());
+    }
+
     /// Ends the calls that are under way with B24_CANCELLED, from any thread.
     void cancel() noexcept { b24_client_cancel(handle_.get()); }
 
@@ -469,6 +495,17 @@ private:
     using maker = b24_code (*)(const b24_config *, b24_client **, b24_error **);
 
     explicit client(b24_client *made) : handle_(made) {}
+
+    client limited(std::int64_t timeout_ms, const b24_cancel_token *token) const {
+        b24_client *made = nullptr;
+        b24_error *failure = nullptr;
+        const b24_code code =
+            b24_client_limited(handle_.get(), timeout_ms, token, &made, &failure);
+        client handle(made);
+        handle.callback_ = callback_;
+        detail::raise(detail::take(code, failure));
+        return handle;
+    }
 
     client(const config &from, maker make) : callback_(from.callback_) {
         b24_client *made = nullptr;
@@ -842,10 +879,33 @@ public:
         detail::raise(detail::take(code, failure));
     }
 
+    /// The same provider with a timeout for its calls: see b24_provider_limited.
+    provider with_timeout(std::chrono::milliseconds timeout) const {
+        return limited(timeout.count(), nullptr);
+    }
+
+    /// The same provider, whose calls the token ends: see b24_provider_limited.
+    provider with_cancel(const cancel_token &token) const {
+        return limited(0, token.handle_.get());
+    }
+
     /// Ends the drains and other calls that are under way with B24_CANCELLED, from any thread.
     void cancel() noexcept { b24_provider_cancel(handle_.get()); }
 
 private:
+    provider() = default;
+
+    provider limited(std::int64_t timeout_ms, const b24_cancel_token *token) const {
+        b24_provider *made = nullptr;
+        b24_error *failure = nullptr;
+        const b24_code code =
+            b24_provider_limited(handle_.get(), timeout_ms, token, &made, &failure);
+        provider handle;
+        handle.handle_.reset(made);
+        detail::raise(detail::take(code, failure));
+        return handle;
+    }
+
     static std::int64_t in_ms(time at) {
         if (!at) {
             return 0;

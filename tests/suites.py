@@ -58,6 +58,7 @@ CTEST = (
     "cmake -S bindings/c -B {target}/ctest >{target}/ctest.log; "
     "ctest --test-dir {target}/ctest --output-on-failure --output-junit {junit}"
 )
+STRESS = ("tests/stress/run",)
 MAKE_C = ("make", "--no-print-directory", "-C", "bindings/c")
 
 SUITES = (
@@ -82,7 +83,12 @@ SUITES = (
         (*CORE, *PORTAL, "bindings/python", *POSTGRES),
         (*PYTEST, "tests/postgres"),
     ),
-    Suite("stress", (*CORE, *PORTAL, *POSTGRES, "tests/stress"), ("tests/stress/run",)),
+    Suite("stress", (*CORE, *PORTAL, "tests/stress"), (*STRESS, "--skip", "postgres_")),
+    Suite(
+        "stress-postgres",
+        (*CORE, *PORTAL, *POSTGRES, "tests/stress"),
+        (*STRESS, "postgres_"),
+    ),
     Suite("c", (*C, *PORTAL), ("sh", "-ec", CTEST)),
     Suite("c-valgrind", (*C, *PORTAL), (*MAKE_C, "valgrind")),
     Suite("c-sanitize", (*C, *PORTAL), (*MAKE_C, "sanitize")),

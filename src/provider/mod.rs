@@ -340,7 +340,8 @@ impl Provider {
         let call = context.call(&process);
         let (held, waiting, next_due) = context.run(&call, Access::Read, |transaction| {
             let now = transaction.now();
-            let lanes: BTreeMap<_, _> = lanes::all(transaction)?.into_iter().collect();
+            // Any other lane is neither held nor later than its receipts.
+            let lanes: BTreeMap<_, _> = lanes::stopped(transaction)?.into_iter().collect();
             let (early, oldest_early) = references::waiting(transaction)?;
             let mut held = 0;
             let mut waiting = early;

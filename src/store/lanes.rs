@@ -1,7 +1,7 @@
 //! Lanes in a provider's store: a row for each portal says when there is something to send to it, and
 //! what follows its sending from one drain to the next. `lane_lease.rs` has the sending itself.
 
-use super::database::{Transaction, parameters};
+use super::database::{Row, Transaction, parameters};
 use super::token_store::StoreError;
 use crate::values::address::Origin;
 use crate::values::rate::{Level, Rate};
@@ -228,8 +228,24 @@ pub(crate) fn all(
         "SELECT member_id, held, failures, wait_until, reason FROM b24_lane ORDER BY member_id",
         parameters![],
     )?;
-    Ok(rows
-        .iter()
+    Ok(states(&rows))
+}
+
+/// The lanes that are held, or wait after a failure. Of many portals these are few.
+pub(crate) fn stopped(
+    transaction: &mut dyn Transaction,
+) -> Result<Vec<(String, LaneState)>, StoreError> {
+    let now = transaction.now();
+    let rows = transaction.query(
+        "SELECT member_id, held, failures, wait_until, reason FROM b24_lane
+         WHERE held <> 0 OR wait_until > $1",
+        parameters![now],
+    )?;
+    Ok(states(&rows))
+}
+
+fn states(rows: &[Row]) -> Vec<(String, LaneState)> {
+    rows.iter()
         .map(|row| {
             let state = LaneState {
                 held: row.integer(1) != 0,
@@ -239,7 +255,7 @@ pub(crate) fn all(
             };
             (row.text(0).to_owned(), state)
         })
-        .collect())
+        .collect()
 }
 
 /// Changes the level of a portal's rate limit, drained up to now.

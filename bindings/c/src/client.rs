@@ -1,5 +1,6 @@
 //! `b24_client`.
 
+use crate::cancel_token::{b24_cancel_token, read_limits};
 use crate::code::b24_code;
 use crate::config::b24_config;
 use crate::error::{attempt, b24_error};
@@ -71,6 +72,41 @@ unsafe fn make(
     }
 }
 
+/// Makes a handle to the same client whose calls are limited: they end after timeout_ms, at most 7
+/// days, instead of after the option of this name, and when the token is cancelled. 0 leaves the
+/// timeout as it is; a token of NULL is none. If the client has tokens already, each of them ends
+/// its calls. It costs little enough to make one for each call.
+///
+/// The caller frees *limited with b24_client_free; it may outlive the client. Any thread.
+/// B24_INVALID_ARGUMENT if timeout_ms is negative; *limited is then NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn b24_client_limited(
+    client: *const b24_client,
+    timeout_ms: i64,
+    token: *const b24_cancel_token,
+    limited: *mut *mut b24_client,
+    error: *mut *mut b24_error,
+) -> b24_code {
+    // SAFETY: by the header's conventions, `client` and `token` are NULL or live, and `limited` and
+    // `error` are NULL or places.
+    unsafe {
+        set_out(limited, std::ptr::null_mut());
+        attempt(error, || {
+            let client = b24_client::borrow(client).ok_or_else(|| is_null("client"))?;
+            let limits = read_limits(timeout_ms, token)?;
+            let mut handle = client.clone();
+            if let Some(timeout) = limits.timeout {
+                handle = handle.with_timeout(timeout);
+            }
+            if let Some(token) = limits.token {
+                handle = handle.with_cancel(token);
+            }
+            give_out(limited, handle);
+            Ok(())
+        })
+    }
+}
+
 /// Frees a client. NULL is allowed.
 ///
 /// Any thread, once, when no other thread is inside a call of it (b24_client_cancel ends such
@@ -81,8 +117,8 @@ pub unsafe extern "C" fn b24_client_free(client: *mut b24_client) {
     guard((), || unsafe { b24_client::free(client) });
 }
 
-/// Ends the calls of this client that are under way with B24_CANCELLED. Calls made later are not
-/// affected. NULL is allowed.
+/// Ends the calls of this client, and of handles that b24_client_limited made of it, that are under
+/// way with B24_CANCELLED. Calls made later are not affected. NULL is allowed.
 ///
 /// Any thread; not from a signal handler. Cannot fail.
 #[unsafe(no_mangle)]

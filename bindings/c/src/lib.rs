@@ -25,6 +25,8 @@ pub mod config;
 
 pub mod client;
 
+pub mod cancel_token;
+
 pub mod batch;
 
 pub mod sender;

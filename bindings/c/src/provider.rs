@@ -11,6 +11,7 @@
 )]
 
 use crate::batch::b24_batch;
+use crate::cancel_token::{b24_cancel_token, read_limits};
 use crate::client::b24_client;
 use crate::code::b24_code;
 use crate::config::b24_config;
@@ -35,7 +36,13 @@ pub struct b24_provider {
 }
 
 impl Handle for b24_provider {
-    type Value = Provider;
+    type Value = Held;
+}
+
+/// A provider, or one with limits, which ends nothing when it is closed.
+pub struct Held {
+    provider: Provider,
+    is_limited: bool,
 }
 
 #[cfg(feature = "provider")]
@@ -80,7 +87,8 @@ unsafe fn call(
     unsafe {
         attempt(error, || {
             check_feature()?;
-            body(b24_provider::borrow(provider).ok_or_else(|| is_null("provider"))?)
+            let held = b24_provider::borrow(provider).ok_or_else(|| is_null("provider"))?;
+            body(&held.provider)
         })
     }
 }
@@ -123,9 +131,60 @@ pub unsafe extern "C" fn b24_provider_open(
             check_feature()?;
             let config = b24_config::borrow(config).ok_or_else(|| is_null("config"))?;
             #[cfg(feature = "provider")]
-            give_out(provider, Provider::open(config)?);
+            give_out(
+                provider,
+                Held {
+                    provider: Provider::open(config)?,
+                    is_limited: false,
+                },
+            );
             Ok(())
         })
+    }
+}
+
+/// Makes a handle to the same provider whose calls are limited: they end after timeout_ms, at most 7
+/// days, instead of after the option of this name, and when the token is cancelled. 0 leaves the
+/// timeout as it is; a token of NULL is none. If the provider has tokens already, each of them ends
+/// its calls. In a drain, timeout_ms limits the requests and not budget_ms; what a cancelled drain
+/// was sending is sent once more later. Clients that it gives are not limited.
+///
+/// The caller frees *limited with b24_provider_close, which does not end the provider itself. Any
+/// thread. B24_INVALID_ARGUMENT if timeout_ms is negative; *limited is then NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn b24_provider_limited(
+    provider: *mut b24_provider,
+    timeout_ms: i64,
+    token: *const b24_cancel_token,
+    limited: *mut *mut b24_provider,
+    error: *mut *mut b24_error,
+) -> b24_code {
+    // SAFETY: by the header's conventions, `provider` and `token` are NULL or live, and `limited`
+    // and `error` are NULL or places.
+    unsafe {
+        set_out(limited, std::ptr::null_mut());
+        call(
+            provider,
+            error,
+            with_provider!(|provider| {
+                let limits = read_limits(timeout_ms, token)?;
+                let mut handle = provider.clone();
+                if let Some(timeout) = limits.timeout {
+                    handle = handle.with_timeout(timeout);
+                }
+                if let Some(token) = limits.token {
+                    handle = handle.with_cancel(token);
+                }
+                give_out(
+                    limited,
+                    Held {
+                        provider: handle,
+                        is_limited: true,
+                    },
+                );
+                Ok(())
+            }),
+        )
     }
 }
 
@@ -141,8 +200,10 @@ pub unsafe extern "C" fn b24_provider_close(provider: *mut b24_provider) {
     // it any more; a drain has a provider of its own, see `b24_provider_drain`.
     unsafe {
         #[cfg(feature = "provider")]
-        if let Some(provider) = b24_provider::borrow(provider) {
-            guard((), || provider.close());
+        if let Some(held) = b24_provider::borrow(provider)
+            && !held.is_limited
+        {
+            guard((), || held.provider.close());
         }
         b24_provider::free(provider);
     }
@@ -158,7 +219,7 @@ pub unsafe extern "C" fn b24_provider_cancel(provider: *mut b24_provider) {
     // SAFETY: by the header's conventions, `provider` is NULL or live.
     let provider = unsafe { b24_provider::borrow(provider) };
     #[cfg(feature = "provider")]
-    guard((), || provider.map_or((), Provider::cancel));
+    guard((), || provider.map_or((), |held| held.provider.cancel()));
 }
 
 /// Reads a request that was posted to the provider's handler, and checks that it is the portal's: a
@@ -445,10 +506,10 @@ pub unsafe extern "C" fn b24_provider_report_batch(
             let batch = b24_batch::borrow_mut(batch).ok_or_else(|| is_null("batch"))?;
             batch.apply(|updates| {
                 check_feature()?;
-                let provider = b24_provider::borrow(provider).ok_or_else(|| is_null("provider"))?;
+                let held = b24_provider::borrow(provider).ok_or_else(|| is_null("provider"))?;
                 let member_id = read(member_id, "member_id")?;
                 #[cfg(feature = "provider")]
-                let outcomes = provider.report_batch(member_id, updates);
+                let outcomes = held.provider.report_batch(member_id, updates);
                 #[cfg(not(feature = "provider"))]
                 let outcomes = Vec::new();
                 Ok(outcomes)

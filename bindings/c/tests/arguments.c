@@ -58,6 +58,8 @@ static void frees_take_null(void)
     b24_client_cancel(NULL);
     b24_provider_close(NULL);
     b24_provider_cancel(NULL);
+    b24_cancel_token_cancel(NULL);
+    b24_cancel_token_free(NULL);
     b24_request_free(NULL);
     b24_drained_free(NULL);
     b24_vocabulary_free(NULL);
@@ -618,6 +620,16 @@ int main(void)
     vocabularies_take_null();
     log_takes_null();
     huge_texts();
+
+    b24_client *limited = client;
+    CHECK_NUMBER(b24_client_limited(client, -1, NULL, &limited, NULL), B24_INVALID_ARGUMENT);
+    CHECK(limited == NULL);
+    CHECK_NUMBER(b24_client_limited(NULL, 0, NULL, &limited, NULL), B24_INVALID_ARGUMENT);
+    CHECK_NUMBER(b24_client_limited(client, 1, NULL, NULL, NULL), B24_OK);
+    b24_provider *limited_provider = provider;
+    CHECK_NUMBER(b24_provider_limited(NULL, 0, NULL, &limited_provider, NULL),
+                 B24_INVALID_ARGUMENT);
+    CHECK(limited_provider == NULL);
 
     b24_provider_close(provider);
 

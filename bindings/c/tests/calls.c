@@ -312,6 +312,51 @@ static void a_call_under_way_can_be_cancelled(void)
     b24_client_free(client);
 }
 
+static void *cancel_token_when_seen(void *token)
+{
+    portal_ask("POST", "/wait", "{\"requests\":1,\"timeout_ms\":20000}");
+    b24_cancel_token_cancel(token);
+    return NULL;
+}
+
+static void a_token_ends_its_calls_alone(void)
+{
+    portal_reset("{}");
+    portal_ask("POST", "/fault", "[{\"kind\":\"hang\"}]");
+    b24_client *client = portal_client();
+    b24_client *limited = NULL;
+    b24_cancel_token *token = b24_cancel_token_new();
+    CHECK_NUMBER(b24_client_limited(client, 0, token, &limited, NULL), B24_OK);
+    pthread_t other;
+    if (!CHECK_NUMBER(pthread_create(&other, NULL, cancel_token_when_seen, token), 0)) {
+        return;
+    }
+    CHECK_NUMBER(update(limited, "sent"), B24_CANCELLED);
+    pthread_join(other, NULL);
+    CHECK_NUMBER(update(limited, "sent"), B24_CANCELLED); /* it stays cancelled */
+    CHECK_NUMBER(portal_seen("requests"), 1);
+    CHECK_NUMBER(update(client, "delivered"), B24_OK);
+    b24_cancel_token_free(token);
+    b24_client_free(client);
+    CHECK_NUMBER(update(limited, "sent"), B24_CANCELLED); /* it outlives both */
+    portal_ask("POST", "/release", "");
+    b24_client_free(limited);
+}
+
+static void a_handle_has_a_timeout_of_its_own(void)
+{
+    portal_reset("{}");
+    portal_ask("POST", "/fault", "[{\"kind\":\"hang\",\"count\":9}]");
+    b24_client *client = portal_client();
+    b24_client *limited = NULL;
+    CHECK_NUMBER(b24_client_limited(client, 200, NULL, &limited, NULL), B24_OK);
+    CHECK_NUMBER(update(limited, "sent"), B24_TIMEOUT);
+    portal_reset("{}");
+    CHECK_NUMBER(update(client, "sent"), B24_OK);
+    b24_client_free(limited);
+    b24_client_free(client);
+}
+
 struct records {
     int count;
     int unknown;
@@ -614,6 +659,8 @@ int main(void)
     a_renewal_outlives_its_call();
     a_shared_client_outlives_its_free();
     a_call_under_way_can_be_cancelled();
+    a_token_ends_its_calls_alone();
+    a_handle_has_a_timeout_of_its_own();
     the_log_goes_where_it_is_sent();
     equal_clients_take_turns_for_a_message();
     threads_share_one_renewal();

@@ -193,6 +193,21 @@ void a_function_outlives_the_client_that_renews() {
     CHECK_NUMBER(thrown([&] { wait(-1); }), B24_INVALID_ARGUMENT);
 }
 
+void a_token_cancels_its_calls_alone() {
+    portal_reset("{}");
+    b24::client client(config());
+    b24::cancel_token token;
+    b24::client limited = client.with_timeout(std::chrono::seconds(20)).with_cancel(token);
+    limited.message_status_update("provider1", message, "sent");
+    token.cancel();
+    const auto update = [&] { limited.message_status_update("provider1", message, "sent"); };
+    CHECK_NUMBER(thrown(update), B24_CANCELLED);
+    client.message_status_update("provider1", message, "delivered");
+    CHECK_NUMBER(portal_seen("requests"), 2);
+    const auto negative = [&] { client.with_timeout(std::chrono::milliseconds(-1)); };
+    CHECK_NUMBER(thrown(negative), B24_INVALID_ARGUMENT);
+}
+
 void a_shared_client_keeps_its_connection() {
     portal_reset("{}");
     for (int i = 0; i < 3; i++) {
@@ -307,6 +322,14 @@ void a_provider_does_its_job() {
     CHECK_NUMBER(thrown([&] { provider.drain(std::chrono::milliseconds(-1)); }),
                  B24_INVALID_ARGUMENT);
     provider.cancel();
+    b24::cancel_token token;
+    token.cancel();
+    const auto limited = [&] {
+        provider.with_timeout(std::chrono::seconds(20)).with_cancel(token).inspect();
+    };
+    CHECK_NUMBER(thrown(limited), B24_CANCELLED);
+    // The end of the limited ones has not ended it.
+    CHECK_NUMBER(thrown([&] { provider.inspect(); }), B24_OK);
 }
 
 void a_vocabulary_knows_words() {
@@ -339,6 +362,7 @@ int main() {
     senders_and_lists();
     renewed_tokens_reach_a_function();
     a_function_outlives_the_client_that_renews();
+    a_token_cancels_its_calls_alone();
     a_shared_client_keeps_its_connection();
     a_vocabulary_knows_words();
     a_provider_does_its_job();

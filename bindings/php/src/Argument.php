@@ -49,6 +49,21 @@ final class Argument
     }
 
     /**
+     * A timeout as milliseconds, of which there must be one.
+     *
+     * @throws InvalidArgument if it is shorter or too large
+     */
+    public static function timeout(float $seconds): int
+    {
+        $milliseconds = self::milliseconds($seconds);
+        if ($milliseconds === 0) {
+            // C takes 0 for the timeout of the options.
+            throw new InvalidArgument('seconds must be a timeout of 0.001 or more');
+        }
+        return $milliseconds;
+    }
+
+    /**
      * A time in Unix milliseconds; 0, which stands for now, for null.
      *
      * @throws InvalidArgument if it is out of C's range

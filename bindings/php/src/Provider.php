@@ -66,6 +66,27 @@ final class Provider
         });
     }
 
+    /**
+     * The same provider, whose calls end after so many seconds instead of after `timeout_ms`: at most 7 days. In
+     * a drain it limits the requests, not the whole. Making one costs little, and closing it does not close this.
+     *
+     * @throws InvalidArgument if `$seconds` is less than a millisecond, or too large
+     */
+    public function withTimeout(float $seconds): self
+    {
+        $milliseconds = Argument::timeout($seconds);
+        $limited = $this->ffi->new('b24_provider *');
+        $this->call(
+            fn ($provider, $error): int
+                => $this->ffi->b24_provider_limited($provider, $milliseconds, null, \FFI::addr($limited), $error)
+        );
+        // The constructor opens one from options.
+        $made = (new \ReflectionClass(self::class))->newInstanceWithoutConstructor();
+        $made->ffi = $this->ffi;
+        $made->provider = $limited;
+        return $made;
+    }
+
     public function __destruct()
     {
         $this->close();

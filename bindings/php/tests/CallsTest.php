@@ -126,6 +126,32 @@ final class CallsTest extends TestCase
         }
     }
 
+    public function testACallMayHaveATimeoutOfItsOwn(): void
+    {
+        $portal = Portal::fresh();
+        $portal->fault('hang', ['count' => 2]);
+        $client = $portal->client();
+        try {
+            $client->withTimeout(0.2)->messageStatusUpdate('provider1', 'm1', 'sent');
+            self::fail('it came');
+        } catch (Exception\CallTimeout $error) {
+            self::assertTrue($error->isRetryable());
+        }
+        foreach ([0.0, 0.0001, -1.0, NAN, INF] as $seconds) {
+            try {
+                $client->withTimeout($seconds);
+                self::fail("$seconds was taken");
+            } catch (Exception\InvalidArgument $error) {
+                self::assertStringContainsString('seconds must be', $error->getMessage());
+            }
+        }
+        $portal = Portal::fresh();
+        $client = $portal->client();
+        $client->withTimeout(20)->messageStatusUpdate('provider1', 'm2', 'sent');
+        self::assertSame([null], $client->withTimeout(20)->messageStatusUpdateBatch([['provider1', 'm3', 'sent']]));
+        self::assertSame(2, $portal->seen()['requests']);
+    }
+
     public function testWhatIsNotKnownIsNull(): void
     {
         try {

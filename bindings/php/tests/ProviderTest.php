@@ -74,6 +74,19 @@ final class ProviderTest extends TestCase
         return [$drained->sent, $drained->refused, $drained->held, $drained->waiting];
     }
 
+    public function testACallMayHaveATimeoutOfItsOwn(): void
+    {
+        $portal = Portal::fresh();
+        [$provider, $member] = $this->installed($portal);
+        $limited = $provider->withTimeout(20);
+        $limited->report($member, 'provider1', 'm1', 'sent');
+        $limited->close();
+        // The end of the limited one has not ended it.
+        self::assertSame(1, $provider->inspect()[0]->waiting);
+        $this->expectException(InvalidArgument::class);
+        $provider->withTimeout(0);
+    }
+
     public function testTheWholeWayOfAMessage(): void
     {
         $portal = Portal::fresh();

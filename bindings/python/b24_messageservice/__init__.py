@@ -113,6 +113,8 @@ def __getattr__(name: str) -> _typing.Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from b24_messageservice import aio
 
+    # From now on it is found without this function.
+    globals().update(AsyncClient=aio.AsyncClient, AsyncProvider=aio.AsyncProvider)
     return getattr(aio, name)
 
 

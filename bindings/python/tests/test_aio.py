@@ -503,11 +503,12 @@ def test_a_program_that_closes_nothing_ends(portal: Portal) -> None:
 
 
 def test_how_long_the_loop_is_blocked(portal: Portal, tmp_path: Path) -> None:
-    arguments = [
-        portal.options(rate_limit="off"),
-        portal.provider_options(store=f"sqlite:{tmp_path}/b24.db"),
-        portal.install(),
-    ]
+    provider_options = portal.provider_options(store=f"sqlite:{tmp_path}/b24.db")
+    # The same address as the provider's: a process knows an installation by its tokens.
+    address = f"https://{portal.host}:{portal.https_port}"
+    options = {**portal.options(rate_limit="off"), "portal": address}
+    options["resolve"] = provider_options["resolve"]
+    arguments = [options, provider_options, portal.install()]
     ticks = Path(__file__).parents[3] / "benches" / "python" / "ticks.py"
     command = [sys.executable, str(ticks), *map(json.dumps, arguments)]
     ended = subprocess.run(command, capture_output=True, check=True)

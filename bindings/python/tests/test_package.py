@@ -17,6 +17,8 @@ import pytest
 
 
 def test_all_is_what_is_public() -> None:
+    assert set(b24.__all__) <= set(dir(b24))
+    assert isinstance(b24.AsyncClient, type)  # this loads both that are for asyncio
     public = {
         name
         for name, value in vars(b24).items()
@@ -34,7 +36,26 @@ def test_everything_is_documented_and_lives_at_its_public_path(name: str) -> Non
     assert pickle.loads(pickle.dumps(cls)) is cls
 
 
-@pytest.mark.parametrize("cls", [b24.Client, b24.Provider, b24.Request, b24.Vocabulary])
+def test_asyncio_is_loaded_only_if_it_is_used() -> None:
+    program = "import sys, b24_messageservice as b24; print('asyncio' in sys.modules)"
+    for used, loaded in (("", "False"), ("b24.AsyncClient; ", "True")):
+        command = [sys.executable, "-c", program.replace("print", used + "print")]
+        ended = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert ended.stdout.strip() == loaded
+
+
+@pytest.mark.parametrize(
+    "cls",
+    [
+        b24.AsyncClient,
+        b24.AsyncProvider,
+        b24.CancelToken,
+        b24.Client,
+        b24.Provider,
+        b24.Request,
+        b24.Vocabulary,
+    ],
+)
 def test_every_method_is_documented(cls: type) -> None:
     for name in dir(cls):
         if not name.startswith("_"):

@@ -24,6 +24,8 @@ static struct {
     b24_request *request; /* the one received last */
     b24_error *last_error;
     atomic_long renewals;
+    int64_t timeout_ms; /* of the next call; 0 is none */
+    b24_cancel_token *token;
 } state;
 
 static void give_up(const char *why, const char *what)
@@ -586,14 +588,22 @@ static void wait_for_the_next_line(void)
 static void *cancel_at_the_next_line(void *client)
 {
     wait_for_the_next_line();
-    b24_client_cancel(client);
+    if (state.token != NULL) {
+        b24_cancel_token_cancel(state.token);
+    } else {
+        b24_client_cancel(client);
+    }
     return NULL;
 }
 
 static void *cancel_provider_at_the_next_line(void *provider)
 {
     wait_for_the_next_line();
-    b24_provider_cancel(provider);
+    if (state.token != NULL) {
+        b24_cancel_token_cancel(state.token);
+    } else {
+        b24_provider_cancel(provider);
+    }
     return NULL;
 }
 
@@ -617,6 +627,48 @@ static cJSON *cancelled_provider_call(const cJSON *line)
     }
     cJSON *answer = provider_call(line);
     pthread_join(reader, NULL);
+    return answer;
+}
+
+/* The limits of the next call. */
+static cJSON *limit(const cJSON *line)
+{
+    const cJSON *milliseconds = cJSON_GetArrayItem(line, 1);
+    state.timeout_ms = cJSON_IsNumber(milliseconds) ? milliseconds->valueint : 0;
+    b24_cancel_token_free(state.token);
+    state.token =
+        cJSON_IsTrue(cJSON_GetArrayItem(line, 2)) ? b24_cancel_token_new() : NULL;
+    return result(cJSON_CreateNull());
+}
+
+/* Makes a call with handles that have its limits. */
+static cJSON *limited(cJSON *(*carry_out)(const cJSON *line), const cJSON *line)
+{
+    if (state.timeout_ms == 0 && state.token == NULL) {
+        return carry_out(line);
+    }
+    b24_client **client = &state.clients[state.used];
+    b24_provider **provider = &state.providers[state.used];
+    b24_client *whole_client = *client;
+    b24_provider *whole_provider = *provider;
+    b24_client *limited_client = NULL;
+    b24_provider *limited_provider = NULL;
+    if (*client != NULL) {
+        b24_client_limited(*client, state.timeout_ms, state.token, &limited_client, NULL);
+        *client = limited_client;
+    }
+    if (*provider != NULL) {
+        b24_provider_limited(*provider, state.timeout_ms, state.token, &limited_provider, NULL);
+        *provider = limited_provider;
+    }
+    cJSON *answer = carry_out(line);
+    b24_client_free(limited_client);
+    b24_provider_close(limited_provider);
+    *client = whole_client;
+    *provider = whole_provider;
+    b24_cancel_token_free(state.token);
+    state.token = NULL;
+    state.timeout_ms = 0;
     return answer;
 }
 
@@ -740,6 +792,7 @@ static void forget(void)
     b24_request_free(state.request);
     b24_config_free(state.config);
     b24_error_free(state.last_error);
+    b24_cancel_token_free(state.token);
     memset(&state, 0, sizeof state);
 }
 
@@ -756,6 +809,7 @@ static const struct verb {
     cJSON *(*carry_out)(const cJSON *line);
 } verbs[] = {
     {"use", use},
+    {"limit", limit},
     {"client", open_client},
     {"call", call},
     {"cancelled_call", cancelled_call},
@@ -775,7 +829,8 @@ static cJSON *carry_out(const cJSON *line)
     const char *name = text_at(line, 0);
     for (size_t i = 0; name != NULL && i < sizeof verbs / sizeof verbs[0]; i++) {
         if (strcmp(verbs[i].name, name) == 0) {
-            return verbs[i].carry_out(line);
+            return strstr(name, "call") != NULL ? limited(verbs[i].carry_out, line)
+                                                : verbs[i].carry_out(line);
         }
     }
     give_up("no such line", name);

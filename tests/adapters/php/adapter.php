@@ -31,6 +31,8 @@ final class Adapter
     private array $requests = [];
     private string $used = '';
     private ?Throwable $lastError = null;
+    /** The timeout of the next call, in milliseconds. */
+    private ?int $limit = null;
 
     /**
      * Carries out one line, and gives what answers it.
@@ -51,6 +53,7 @@ final class Adapter
         return match ($verb) {
             'use' => $this->used = $arguments[0],
             'client' => $this->open(...$arguments),
+            'limit' => $this->limit = $arguments[0],
             'call' => $this->call(...$arguments),
             'provider' => $this->openProvider(...$arguments),
             'provider_call' => $this->callProvider(...$arguments),
@@ -81,7 +84,18 @@ final class Adapter
      */
     private function call(string $method, array $arguments): mixed
     {
-        return $this->clients[$this->used]->{self::camel($method)}(...self::named($arguments));
+        return $this->limited($this->clients[$this->used])->{self::camel($method)}(...self::named($arguments));
+    }
+
+    /**
+     * @template T of Client|Provider
+     * @param T $handle
+     * @return T the same, with the limit of this call
+     */
+    private function limited(Client|Provider $handle): Client|Provider
+    {
+        [$limit, $this->limit] = [$this->limit, null];
+        return $limit === null ? $handle : $handle->withTimeout($limit / 1000);
     }
 
     /**
@@ -116,7 +130,7 @@ final class Adapter
      */
     private function callProvider(string $method, array $arguments): mixed
     {
-        $provider = $this->providers[$this->used];
+        $provider = $this->limited($this->providers[$this->used]);
         $at = self::moment($arguments['at_ms'] ?? 0);
         return match ($method) {
             'receive' => $this->receive($provider, ...$arguments),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import functools
 import json
 import logging
 import sys
@@ -28,6 +29,8 @@ class Adapter:
         self.used = ""
         self.renewals = 0
         self.last_error: BaseException | None = None
+        # Those of the next call, and of the one under way.
+        self.limits: dict[str, Any] = {}
 
     def answer(self, verb: str, *arguments: Any) -> dict[str, Any]:
         """Carries out one line, and gives what answers it."""
@@ -35,6 +38,9 @@ class Adapter:
             return {"result": self.plain(getattr(self, "do_" + verb)(*arguments))}
         except (b24.B24Error, TypeError, ValueError) as error:
             return {"error": self.members(error)}
+        finally:
+            if verb != "limit":
+                self.limits = {}
 
     def do_use(self, name: str) -> None:
         self.used = name
@@ -55,11 +61,19 @@ class Adapter:
             former.close()
         self.providers[self.used] = b24.Provider(**keywords(options))
 
+    def do_limit(self, milliseconds: int | None, token: bool) -> None:
+        if milliseconds is not None:
+            self.limits["timeout"] = milliseconds / 1000
+        if token:
+            self.limits["cancel"] = b24.CancelToken()
+
     def do_call(self, method: str, arguments: dict[str, Any]) -> Any:
         return getattr(self.client(), method)(**arguments)
 
     def do_cancelled_call(self, method: str, arguments: dict[str, Any]) -> Any:
-        return self.cancelled(self.client().cancel, lambda: self.do_call(method, arguments))
+        return self.cancelled(
+            self.clients[self.used].cancel, lambda: self.do_call(method, arguments)
+        )
 
     def do_provider_call(self, method: str, arguments: dict[str, Any]) -> Any:
         own = getattr(self, "provider_" + method, None)
@@ -69,14 +83,16 @@ class Adapter:
 
     def do_cancelled_provider_call(self, method: str, arguments: dict[str, Any]) -> Any:
         call = lambda: self.do_provider_call(method, arguments)  # noqa: E731
-        return self.cancelled(self.provider().cancel, call)
+        return self.cancelled(self.providers[self.used].cancel, call)
 
     def cancelled(self, cancel: Callable[[], None], call: Callable[[], Any]) -> Any:
         """Makes a call, which is cancelled when the next line comes."""
 
+        token: b24.CancelToken | None = self.limits.get("cancel")
+
         def at_the_next_line() -> None:
             sys.stdin.readline()
-            cancel()
+            cancel() if token is None else token.cancel()
 
         thread = threading.Thread(target=at_the_next_line)
         thread.start()
@@ -98,7 +114,7 @@ class Adapter:
         }
 
     def provider_install_request(self) -> None:
-        self.provider().install_request(self.request)  # type: ignore[arg-type]
+        self.provider().install_request(self.request)
 
     def provider_client(self, member_id: str) -> None:
         self.clients[self.used] = self.provider().client(member_id)
@@ -162,11 +178,11 @@ class Adapter:
             provider.close()
         self.__init__()  # type: ignore[misc]
 
-    def client(self) -> b24.Client:
-        return self.clients[self.used]
+    def client(self) -> Any:
+        return Limited(self.clients[self.used], self.limits)
 
-    def provider(self) -> b24.Provider:
-        return self.providers[self.used]
+    def provider(self) -> Any:
+        return Limited(self.providers[self.used], self.limits)
 
     def count_renewal(self, _tokens: b24.Tokens) -> None:
         self.renewals += 1
@@ -192,6 +208,22 @@ class Adapter:
             "message": str(error),
             "description": error.description,
         }
+
+
+class Limited:
+    """A client or provider, whose calls get these limits."""
+
+    def __init__(self, handle: b24.Client | b24.Provider, limits: dict[str, Any]) -> None:
+        self._handle = handle
+        self._limits = limits
+
+    def __getattr__(self, name: str) -> Any:
+        member = getattr(self._handle, name)
+        return (
+            functools.partial(member, **self._limits)
+            if self._limits and callable(member)
+            else member
+        )
 
 
 def keywords(options: list[tuple[str, str]]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from .leaks import Leaks
-from .table import ROOT
+from .table import ROOT, Json
 
 # More than any row may take: an adapter without output for this long hangs.
 ANSWER_SECONDS = 60
@@ -128,6 +128,11 @@ class Adapter:
         if line is None:
             raise Broken(self.last_words())
         return json.loads(line)
+
+    def limit(self, step: Json) -> None:
+        """Tells the limits of the next call, if it has any."""
+        if step.keys() & {"timeout_ms", "cancel_by"}:
+            self.ask("limit", step.get("timeout_ms"), step.get("cancel_by") == "token")
 
     def ask(self, *words: Any) -> Any:
         """Sends one line, and returns its answer."""

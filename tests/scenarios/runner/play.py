@@ -304,6 +304,7 @@ class Play:
         method, arguments = call_of(step)
         problems = []
         for _ in range(step.get("times", 1)):
+            adapter.limit(step)
             before = time.monotonic()
             if "cancel_after" in step:
                 adapter.say("cancelled_call", method, arguments)

@@ -196,6 +196,7 @@ class ProviderSteps:
         if "drain" in step:
             return self.drain(adapter, step, expected)
         method, arguments = self.arguments(step)
+        adapter.limit(step)
         if "cancel_after" in step:
             adapter.say("cancelled_provider_call", method, arguments)
             self.play.store.wait_for_locks(step["cancel_after"]["locked"])
@@ -218,6 +219,7 @@ class ProviderSteps:
 
     def drain(self, adapter: Adapter, step: Json, expected: Any) -> list[str]:
         """Drains until what is expected was done: how far one gets depends on the machine."""
+        adapter.limit(step)
         if "cancel_after" in step:
             adapter.say("cancelled_provider_call", "drain", {"ms": step["drain"]})
             self.play.portal.wait(**step["cancel_after"], timeout=30.0)

@@ -30,12 +30,13 @@ MEMBERS = {
 
 # The steps, and the further members that each may have.
 OF_A_CLIENT = {"with", "process", "expect"}
-OF_A_MESSAGE = OF_A_CLIENT | {"member", "times"}
+OF_A_CALL = OF_A_CLIENT | {"timeout_ms", "cancel_by"}
+OF_A_MESSAGE = OF_A_CALL | {"member", "times"}
 STEPS = {
     "client": OF_A_CLIENT | {"config"},
-    "update": OF_A_CLIENT | {"times", "cancel_after"},
-    "call": OF_A_CLIENT | {"times", "cancel_after"},
-    "batch": OF_A_CLIENT,
+    "update": OF_A_CALL | {"times", "cancel_after"},
+    "call": OF_A_CALL | {"times", "cancel_after"},
+    "batch": OF_A_CALL,
     "tokens": OF_A_CLIENT,
     "renewed": OF_A_CLIENT,
     "renewals_wait": OF_A_CLIENT,
@@ -54,7 +55,7 @@ STEPS = {
     # Of a provider.
     "provider": OF_A_CLIENT,
     "order": {"as"},
-    "receive": OF_A_CLIENT | {"as", "times"},
+    "receive": OF_A_CALL | {"as", "times"},
     "install": OF_A_CLIENT | {"times"},
     "install_request": OF_A_CLIENT | {"times"},
     "client_of": OF_A_CLIENT,
@@ -64,8 +65,8 @@ STEPS = {
     "report_batch": OF_A_MESSAGE,
     "report_many": OF_A_MESSAGE,
     "report_reference": OF_A_MESSAGE | {"at", "operator"},
-    "drain": OF_A_CLIENT | {"cancel_after", "kill_after", "seen"},
-    "inspect": OF_A_CLIENT,
+    "drain": OF_A_CALL | {"cancel_after", "kill_after", "seen"},
+    "inspect": OF_A_CALL,
     "refused": OF_A_CLIENT,
     "resume": OF_A_CLIENT,
     "prune": OF_A_CLIENT,

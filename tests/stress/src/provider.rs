@@ -12,10 +12,11 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::postgres::Postgres;
+use super::postgres::{Database, Server, Way};
 use b24_portal::{Fault, Portal, Settings};
 use rusqlite::{Connection, OpenFlags, types::ValueRef};
 use serde_json::{Value, json};
@@ -27,10 +28,10 @@ pub struct Stage {
     pub portal: Portal,
     /// The directory of the store; nothing else is in it.
     pub directory: PathBuf,
-    /// The server that has the store, if it is not in the directory.
-    pub postgres: Option<Postgres>,
-    /// Whether the store is reached through pgbouncer.
-    bouncer: bool,
+    /// The store, if it is not in the directory.
+    pub postgres: Option<Database>,
+    /// How processes reach it, if no option says otherwise.
+    pub way: Way,
     program: PathBuf,
 }
 
@@ -68,7 +69,7 @@ impl Stage {
             portal,
             directory,
             postgres: None,
-            bouncer: false,
+            way: Way::Socket,
             // Another one while this is built again, for long runs.
             program: std::env::var_os("B24_STRESS_PROVIDER")
                 .unwrap_or(program.into())
@@ -76,26 +77,27 @@ impl Stage {
         }
     }
 
-    /// The same with a store in PostgreSQL, directly or through pgbouncer.
+    /// The same with a store in PostgreSQL.
     ///
     /// # Panics
-    /// If that cannot be started, and as [`Stage::new`].
+    /// As `new`, or if the server cannot be reached.
     #[must_use]
-    pub fn on_postgres(program: &str, settings: &Value, postgres: Postgres, bouncer: bool) -> Self {
+    pub fn on_postgres(program: &str, settings: &Value, server: Arc<Server>) -> Self {
         let mut stage = Self::new(program, settings);
-        stage.postgres = Some(postgres);
-        stage.bouncer = bouncer;
+        stage.postgres = Some(Database::new(server));
         stage
     }
 
-    /// The server that has the store.
+    /// The store in PostgreSQL.
     ///
     /// # Panics
-    /// If none has.
+    /// If it is not there.
     #[must_use]
-    pub fn server(&self) -> &Postgres {
-        let server = self.postgres.as_ref();
-        server.unwrap_or_else(|| panic!("the store is a file"))
+    pub fn tables(&self) -> &Database {
+        let Some(database) = &self.postgres else {
+            panic!("the store is not in PostgreSQL");
+        };
+        database
     }
 
     /// The file of the store.
@@ -111,10 +113,10 @@ impl Stage {
         let usual = [
             (
                 "store",
-                self.postgres.as_ref().map_or_else(
-                    || format!("sqlite:{}", self.store().display()),
-                    |postgres| postgres.store(self.bouncer),
-                ),
+                match &self.postgres {
+                    Some(database) => database.url(self.way),
+                    None => format!("sqlite:{}", self.store().display()),
+                },
             ),
             ("client_id", "app.1".to_owned()),
             ("client_secret", "secret-0000000000000001".to_owned()),
@@ -209,9 +211,8 @@ impl Stage {
     /// # Panics
     /// If the store has no clock.
     pub fn advance(&self, by: Duration) {
-        if let Some(postgres) = &self.postgres {
-            postgres.advance(by);
-            return;
+        if let Some(database) = &self.postgres {
+            return database.age(i64::try_from(by.as_millis()).unwrap_or(i64::MAX));
         }
         let changed = self.database().execute(
             "UPDATE b24_meta SET value = substr(value, 1, instr(value, ' '))
@@ -316,10 +317,8 @@ impl Stage {
     /// If it returns none.
     #[must_use]
     pub fn number(&self, sql: &str) -> i64 {
-        if let Some(postgres) = &self.postgres {
-            let rows = postgres.query(sql);
-            let number = rows.first().and_then(|row| row.parse().ok());
-            return number.unwrap_or_else(|| panic!("{sql}: {rows:?}"));
+        if let Some(database) = &self.postgres {
+            return database.number(sql);
         }
         let number = self.database().query_row(sql, [], |row| row.get(0));
         number.unwrap_or_else(|fault| panic!("{sql}: {fault}"))

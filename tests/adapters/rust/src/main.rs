@@ -5,7 +5,7 @@
 mod calls;
 mod provider;
 
-use b24_messageservice::{Client, Config, Error, Provider, Request, renewals_wait};
+use b24_messageservice::{CancelToken, Client, Config, Error, Provider, Request, renewals_wait};
 use calls::Returned;
 use provider::Left;
 use serde_json::{Value, json};
@@ -45,6 +45,15 @@ struct Adapter {
     provider_config: Config,
     renewals: Arc<AtomicU64>,
     last_error: Option<Error>,
+    /// Those of the next call.
+    limits: Limits,
+}
+
+/// What limits a call.
+#[derive(Default)]
+struct Limits {
+    timeout: Option<Duration>,
+    token: Option<CancelToken>,
 }
 
 impl Adapter {
@@ -59,6 +68,7 @@ impl Adapter {
             provider_config: Config::new(),
             renewals,
             last_error: None,
+            limits: Limits::default(),
         }
     }
 
@@ -71,36 +81,48 @@ impl Adapter {
                 Value::Null
             }
             ("client", [kind, options]) => return Some(self.open(kind, options)),
+            ("limit", [milliseconds, token]) => {
+                self.limits = Limits {
+                    timeout: milliseconds.as_u64().map(Duration::from_millis),
+                    token: token.as_bool()?.then(CancelToken::new),
+                };
+                Value::Null
+            }
             ("call", [method, arguments]) => {
-                let outcome = calls::call(self.client()?, method.as_str()?, arguments)?;
+                let limits = std::mem::take(&mut self.limits);
+                let client = limits.of_client(self.client()?);
+                let outcome = calls::call(&client, method.as_str()?, arguments)?;
                 return Some(self.answer(outcome));
             }
             ("cancelled_call", [method, arguments]) => {
-                let client = self.client()?;
+                let limits = std::mem::take(&mut self.limits);
+                let client = limits.of_client(self.client()?);
                 let outcome = std::thread::scope(|scope| {
                     scope.spawn(|| {
                         // The next line is `cancel`.
                         drop(io::stdin().read_line(&mut String::new()));
-                        client.cancel();
+                        limits.cancel(|| client.cancel());
                     });
-                    calls::call(client, method.as_str()?, arguments)
+                    calls::call(&client, method.as_str()?, arguments)
                 })?;
                 return Some(self.answer(outcome));
             }
             ("provider", [options]) => return Some(self.open_provider(options)),
             ("provider_call", [method, arguments]) => {
-                let outcome = self.provider_call(method.as_str()?, arguments)?;
+                let limits = std::mem::take(&mut self.limits);
+                let outcome = self.provider_call(method.as_str()?, arguments, &limits)?;
                 return Some(self.answer(outcome));
             }
             ("cancelled_provider_call", [method, arguments]) => {
                 let provider = self.providers.get(&self.used)?.clone();
+                let limits = std::mem::take(&mut self.limits);
                 let outcome = std::thread::scope(|scope| {
                     scope.spawn(|| {
                         // The next line is `cancel`.
                         drop(io::stdin().read_line(&mut String::new()));
-                        provider.cancel();
+                        limits.cancel(|| provider.cancel());
                     });
-                    self.provider_call(method.as_str()?, arguments)
+                    self.provider_call(method.as_str()?, arguments, &limits)
                 })?;
                 return Some(self.answer(outcome));
             }
@@ -149,6 +171,7 @@ impl Adapter {
         &mut self,
         method: &str,
         arguments: &Value,
+        limits: &Limits,
     ) -> Option<Result<Returned, Error>> {
         if method == "vocabulary" {
             return Some(provider::vocabulary(arguments));
@@ -159,9 +182,9 @@ impl Adapter {
             return Some(Ok(Returned::Nothing));
         }
         let mut left = Left::default();
-        let provider = self.providers.get(&self.used)?;
+        let provider = limits.of_provider(self.providers.get(&self.used)?);
         let outcome = provider::call(
-            provider,
+            &provider,
             method,
             arguments,
             self.request.as_ref(),
@@ -246,6 +269,38 @@ impl Adapter {
         });
         self.last_error = Some(error);
         json!({ "error": members })
+    }
+}
+
+impl Limits {
+    fn of_client(&self, client: &Client) -> Client {
+        let mut client = client.clone();
+        if let Some(timeout) = self.timeout {
+            client = client.with_timeout(timeout);
+        }
+        if let Some(token) = &self.token {
+            client = client.with_cancel(token);
+        }
+        client
+    }
+
+    fn of_provider(&self, provider: &Provider) -> Provider {
+        let mut provider = provider.clone();
+        if let Some(timeout) = self.timeout {
+            provider = provider.with_timeout(timeout);
+        }
+        if let Some(token) = &self.token {
+            provider = provider.with_cancel(token);
+        }
+        provider
+    }
+
+    /// Cancels the call by its token, or if it has none by its handle.
+    fn cancel(&self, handle: impl FnOnce()) {
+        match &self.token {
+            Some(token) => token.cancel(),
+            None => handle(),
+        }
     }
 }
 

@@ -16,6 +16,14 @@ mod dns;
 mod kills;
 mod memory;
 mod order;
+#[cfg(unix)]
+mod postgres_connections;
+#[cfg(unix)]
+mod postgres_kills;
+#[cfg(unix)]
+mod postgres_outages;
+#[cfg(unix)]
+mod postgres_troubles;
 mod processes;
 #[cfg(unix)]
 mod provider_forged;
@@ -23,8 +31,6 @@ mod provider_forged;
 mod provider_installations;
 #[cfg(unix)]
 mod provider_kills;
-#[cfg(unix)]
-mod provider_postgres;
 #[cfg(unix)]
 mod provider_receipts;
 #[cfg(unix)]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const PORTALS: u64 = 20;
 
 /// How often a process is killed; `B24_KILL_ROUNDS` changes it.
-pub(super) fn rounds() -> u32 {
+fn rounds() -> u32 {
     let named = std::env::var("B24_KILL_ROUNDS").ok();
     named.and_then(|count| count.parse().ok()).unwrap_or(60)
 }
@@ -81,17 +81,61 @@ fn fault(random: &mut fastrand::Rng) -> Value {
     }
 }
 
-/// The processes that are killed.
-struct Fleet<'a> {
-    stage: &'a Stage,
-    journals: &'a Directory,
-    start: u64,
-    seed: u64,
-    children: Vec<(usize, Child)>,
-    options: Vec<(&'a str, &'a str)>,
+/// What the processes of one machine have for themselves.
+pub(super) struct Machine {
+    /// Where they run, with their temporary files and their state.
+    pub(super) directory: Directory,
+    /// The options that are different there.
+    pub(super) options: Vec<(String, String)>,
 }
 
-impl Fleet<'_> {
+impl Machine {
+    /// Makes a process one of this machine.
+    pub(super) fn apply<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        for (name, value) in &self.options {
+            command.arg(format!("{name}={value}"));
+        }
+        command.current_dir(&self.directory.0);
+        for name in ["HOME", "TMPDIR", "XDG_RUNTIME_DIR", "XDG_STATE_HOME"] {
+            command.env(name, &self.directory.0);
+        }
+        command
+    }
+}
+
+/// The processes that are killed.
+pub(super) struct Fleet<'a> {
+    pub(super) stage: &'a Stage,
+    pub(super) journals: &'a Directory,
+    pub(super) start: u64,
+    pub(super) seed: u64,
+    pub(super) children: Vec<(usize, Child)>,
+    pub(super) options: Vec<(&'a str, &'a str)>,
+    /// They take turns. None if it is this machine alone.
+    pub(super) machines: &'a [Machine],
+}
+
+impl<'a> Fleet<'a> {
+    pub(super) fn new(
+        stage: &'a Stage,
+        journals: &'a Directory,
+        seed: u64,
+        options: &[(&'a str, &'a str)],
+        machines: &'a [Machine],
+    ) -> Self {
+        let start = SystemTime::now().duration_since(UNIX_EPOCH);
+        let start = start.expect("a time").as_millis();
+        Self {
+            stage,
+            journals,
+            start: u64::try_from(start).expect("a time"),
+            seed,
+            children: Vec::new(),
+            options: options.to_vec(),
+            machines,
+        }
+    }
+
     /// Starts a process: three reporters, two drainers, three renewers.
     fn start(&mut self, place: usize) -> Child {
         self.seed += 1;
@@ -106,11 +150,14 @@ impl Fleet<'_> {
             _ => vec!["renewer", &seed],
         };
         let mut command = self.stage.command(&words, &self.options);
+        if !self.machines.is_empty() {
+            self.machines[place % self.machines.len()].apply(&mut command);
+        }
         command.stdin(Stdio::null());
         command.spawn().expect("a process")
     }
 
-    fn fill(&mut self) {
+    pub(super) fn fill(&mut self) {
         for place in 0..8 {
             if !self.children.iter().any(|(taken, _)| *taken == place) {
                 let child = self.start(place);
@@ -119,7 +166,7 @@ impl Fleet<'_> {
         }
     }
 
-    fn kill(&mut self, at: usize) {
+    pub(super) fn kill(&mut self, at: usize) {
         let (place, mut child) = self.children.swap_remove(at);
         if let Ok(Some(status)) = child.try_wait() {
             panic!("process {place} ended by itself: {status}");
@@ -131,7 +178,7 @@ impl Fleet<'_> {
 
 /// Installs the application again where a killed renewer has lost the pair. Returns the reasons
 /// with which these portals were held.
-fn install_again(stage: &Stage, hand: &mut Hand) -> Vec<String> {
+pub(super) fn install_again(stage: &Stage, hand: &mut Hand) -> Vec<String> {
     let inspected = hand.done(&json!(["inspect"]));
     let mut reasons = Vec::new();
     for (portal, row) in (0..PORTALS).filter_map(|portal| {
@@ -272,7 +319,7 @@ pub(super) fn portals() -> Value {
 #[test]
 fn killed_processes_lose_no_receipt() {
     let stage = Stage::new(HAND, &portals());
-    let failed = kill_processes(&stage, rounds(), &mut |_, _| {});
+    let failed = kill_processes(&stage, "kill-journals", &[], &mut |_, _| {});
     assert_eq!(failed, Vec::<String>::new());
     let check = stage
         .database()
@@ -280,42 +327,33 @@ fn killed_processes_lose_no_receipt() {
     assert_eq!(check.as_deref(), Ok("ok"));
 }
 
-/// Kills processes at random, so many rounds, and checks that nothing that was acknowledged is lost.
-/// After each round `trouble` does something to the store. Returns the errors of reports.
+/// Kills processes at random, and checks that nothing that was acknowledged is lost. After each round
+/// `trouble` does something to the store. Returns the errors of reports.
 #[allow(
     clippy::too_many_lines,
     reason = "one story from its beginning to its end"
 )]
 pub(super) fn kill_processes(
     stage: &Stage,
-    rounds: u32,
+    journals: &str,
+    machines: &[Machine],
     trouble: &mut dyn FnMut(u32, &mut fastrand::Rng),
 ) -> Vec<String> {
     let seed = std::env::var("B24_KILL_SEED").ok();
     let seed: u64 = seed.and_then(|seed| seed.parse().ok()).unwrap_or(7);
     let mut random = fastrand::Rng::with_seed(seed);
-    let journals = Directory::new("kill-journals");
+    let journals = Directory::new(journals);
     let options = vec![("timeout_ms", "4000"), ("workers", "4")];
     let mut hand = stage.hand(&options);
     stage.install(&mut hand, 0..PORTALS);
     // Only now, since installing takes its time.
     let short = json!({"expires_in": 3});
     stage.portal.set(&short).expect("settings");
-    let start = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("a time");
-    let mut fleet = Fleet {
-        stage,
-        journals: &journals,
-        start: u64::try_from(start.as_millis()).expect("a time"),
-        seed: seed * 1_000_000,
-        children: Vec::new(),
-        options: options.clone(),
-    };
+    let mut fleet = Fleet::new(stage, &journals, seed * 1_000_000, &options, machines);
     let began = Instant::now();
     let mut batches = 0;
     let (mut lost, mut killed) = (BTreeMap::<String, u32>::new(), [0_u32; 3]);
-    for round in 0..rounds {
+    for round in 0..rounds() {
         fleet.fill();
         // Every third request fails.
         let requests = stage.portal.seen().batches;
@@ -378,7 +416,7 @@ pub(super) fn kill_processes(
          messages acknowledged, {} reports failed, refused: {refused:?}, {} lost; {sent} sent after the \
          kills; {} requests, {} batches, {} late, {} renewals; portals held because of a lost pair: {lost:?}; \
          violations: {:?}",
-        rounds,
+        rounds(),
         took.as_secs_f64(),
         killed[0],
         killed[1],
@@ -397,16 +435,16 @@ pub(super) fn kill_processes(
 
 /// Checks that what the journals of a directory say was acknowledged is in the store. Returns how
 /// many receipts that are, and the errors of the others.
-fn check_journals(stage: &Stage, journals: &Directory) -> (usize, Vec<String>) {
-    let database = stage.database();
-    let mut stored = database
-        .prepare("SELECT message_id FROM b24_receipt WHERE status = 1")
-        .expect("the store");
-    let stored: HashSet<String> = stored
-        .query_map([], |row| row.get(0))
-        .expect("the store")
-        .collect::<Result<_, _>>()
-        .expect("the store");
+pub(super) fn check_journals(stage: &Stage, journals: &Directory) -> (usize, Vec<String>) {
+    const STORED: &str = "SELECT message_id FROM b24_receipt WHERE status = 1";
+    let stored: HashSet<String> = if let Some(tables) = &stage.postgres {
+        tables.sql(STORED).lines().map(str::to_owned).collect()
+    } else {
+        let database = stage.database();
+        let mut stored = database.prepare(STORED).expect("the store");
+        let stored = stored.query_map([], |row| row.get(0)).expect("the store");
+        stored.collect::<Result<_, _>>().expect("the store")
+    };
     let (mut acknowledged, mut errors) = (0, Vec::new());
     for file in std::fs::read_dir(&journals.0).expect("journals") {
         let text = std::fs::read_to_string(file.expect("a file").path()).expect("a journal");
@@ -427,12 +465,12 @@ fn check_journals(stage: &Stage, journals: &Directory) -> (usize, Vec<String>) {
 }
 
 /// The number of an environment variable.
-fn number_of(name: &str, or: u64) -> u64 {
+pub(super) fn number_of(name: &str, or: u64) -> u64 {
     let named = std::env::var(name).ok();
     named.and_then(|count| count.parse().ok()).unwrap_or(or)
 }
 
-fn run(command: &mut Command) {
+pub(super) fn run(command: &mut Command) {
     let status = command.stdin(Stdio::null()).status().expect("a process");
     assert!(status.success(), "{command:?}: {status}");
 }
@@ -492,16 +530,7 @@ fn processes_that_nobody_kills_renew_each_pair_once() {
     let mut hand = stage.hand(&options);
     stage.install(&mut hand, 0..PORTALS);
     hand.end();
-    let start = SystemTime::now().duration_since(UNIX_EPOCH);
-    let start = start.expect("a time").as_millis();
-    let mut fleet = Fleet {
-        stage: &stage,
-        journals: &journals,
-        start: u64::try_from(start).expect("a time"),
-        seed: 1,
-        children: Vec::new(),
-        options: options.clone(),
-    };
+    let mut fleet = Fleet::new(&stage, &journals, 1, &options, &[]);
     fleet.fill();
     std::thread::sleep(Duration::from_secs(number_of("B24_RENEW_SECONDS", 6)));
     let counts = stage.portal.seen();

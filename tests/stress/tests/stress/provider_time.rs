@@ -21,7 +21,7 @@ fn number_of(name: &str, or: u64) -> u64 {
 }
 
 /// A library that moves the wall clock of a process by so many seconds as a file says.
-struct WrongClock {
+pub(super) struct WrongClock {
     directory: Directory,
     library: PathBuf,
 }
@@ -79,7 +79,7 @@ time_t time(time_t *now)
 }
 "#;
 
-    fn build(name: &str) -> Self {
+    pub(super) fn build(name: &str) -> Self {
         let directory = Directory::new(name);
         let (source, library) = (directory.0.join("clock.c"), directory.0.join("libclock.so"));
         std::fs::write(&source, Self::SOURCE).expect("a source");
@@ -95,7 +95,7 @@ time_t time(time_t *now)
         clock
     }
 
-    fn set(&self, seconds: i64) {
+    pub(super) fn set(&self, seconds: i64) {
         let (new, file) = (
             self.directory.0.join("new"),
             self.directory.0.join("offset"),
@@ -104,14 +104,14 @@ time_t time(time_t *now)
         std::fs::rename(&new, &file).expect("an offset");
     }
 
-    fn apply<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+    pub(super) fn apply<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command
             .env("LD_PRELOAD", &self.library)
             .env("B24_CLOCK_OFFSET", self.directory.0.join("offset"))
     }
 }
 
-const HOUR: i64 = 3600;
+pub(super) const HOUR: i64 = 3600;
 
 #[test]
 fn a_wall_clock_that_jumps_changes_no_order() {
