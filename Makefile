@@ -8,7 +8,7 @@
 #   make test       every test; `make test SUITES="core php"` for some, `make test ALL=1` for all again
 #   make lint       formatting, lints, types, circles of modules, drift of what is generated
 #   make bench      measures this library beside other clients; writes docs/benchmarks.md
-#   make install    PREFIX=/usr/local DESTDIR= (C and C++), and make uninstall
+#   make install    PREFIX=/usr/local DESTDIR= (C, C++ and the program), and make uninstall
 #   make generate   generates the C header, and what follows from the tables of options and errors
 #   make fmt        formats everything
 #   make fuzz       every fuzz target, SECONDS=60 each
@@ -76,6 +76,7 @@ generate header:
 
 install uninstall:
 	@$(MAKE) --no-print-directory -C bindings/c $@ $(addprefix CARGO_BUILD_TARGET=,$(CARGO_BUILD_TARGET))
+	@$(MAKE) --no-print-directory -C cli $@ $(addprefix CARGO_BUILD_TARGET=,$(CARGO_BUILD_TARGET))
 
 bench: NEEDS = bench
 bench: build

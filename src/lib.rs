@@ -46,6 +46,8 @@ pub use client::Client;
 pub use engine::renewal::renewals_wait;
 #[doc(hidden)]
 pub use engine::renewal::renewals_wait_interruptible;
+#[doc(hidden)]
+pub use http::probe::{Probe, ProbeStep, probe};
 pub use options::Config;
 pub use process::cancellation::CancelToken;
 #[cfg(feature = "provider")]

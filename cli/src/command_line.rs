@@ -49,6 +49,8 @@ pub fn command() -> Command {
             refused(),
             resume(),
             prune(),
+            move_store(),
+            check(),
         ])
 }
 
@@ -275,6 +277,49 @@ fn prune() -> Command {
                 .help("What is younger is kept: 90s, 15m, 12h, 30d or 4w"),
         )
         .args(options(of_provider))
+}
+
+fn move_store() -> Command {
+    Command::new("move")
+        .about("Moves a store from SQLite to PostgreSQL")
+        .long_about(
+            "Moves everything in the store of the options, which is a file, to an empty one in PostgreSQL. Programs \
+             may go on reporting to the old store meanwhile; at the end they get errors that are retryable, until \
+             they are started with the new one. A move that was interrupted is started again.",
+        )
+        .args([
+            Arg::new("to")
+                .long("to")
+                .value_name("URL")
+                .help("The new store; an address with a password is not given by flag"),
+            Arg::new("to_file")
+                .long("to-file")
+                .value_name("FILE")
+                .value_parser(value_parser!(std::path::PathBuf))
+                .help("A file with the address of the new store"),
+        ])
+        .group(ArgGroup::new("target").args(["to", "to_file"]).required(true))
+        .args(options(of_provider))
+}
+
+fn check() -> Command {
+    Command::new("check")
+        .about("Checks options, store, network, clock and tokens, and says what to do")
+        .long_about(
+            "Checks options, store, network, clock and tokens, and says what to do. With the option store the \
+             portals in it are counted, and the one of --member-id is asked for its senders. Without it the \
+             portal of the options is. No token is renewed unless it has expired, and nothing else is changed, \
+             but a store that does not exist is made.",
+        )
+        .args([
+            member_id(),
+            Arg::new("sender")
+                .long("sender")
+                .value_name("CODE")
+                .help("Checks that this sender is registered at the portal"),
+            json("Writes an object for each point"),
+        ])
+        .args(options(|_| true))
 }
 
 fn required(id: &'static str, value: &'static str, help: &'static str) -> Arg {

@@ -89,6 +89,16 @@ impl Options {
         Ok(options)
     }
 
+    /// Whether an option was given.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// The value of an option.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(|given| given.value.as_str())
+    }
+
     /// The configuration of a client or a provider. What only the other takes is left out, so that one
     /// file serves both.
     pub(crate) fn config(&self, target: UsedBy, stop: &Stop) -> Result<Config, Error> {
@@ -192,6 +202,17 @@ fn flag(matches: &ArgMatches, name: &'static str) -> Result<Option<String>, Fail
         Some(value) if PASSWORDS.contains(&name) && has_password(&value) => Err(not_by_flag(name)),
         value => Ok(value),
     }
+}
+
+/// The store that a flag names for another purpose than the option.
+pub(crate) fn other_store(url: &str, flag: &str) -> Result<String, Failure> {
+    if has_password(url) {
+        return Err(Failure::Usage(format!(
+            "--{flag} was given with a password, which every user of this machine can see: change the password, \
+             and give --{flag}-file and the path of a file with the address"
+        )));
+    }
+    Ok(url.to_owned())
 }
 
 fn not_by_flag(name: &str) -> Failure {

@@ -51,6 +51,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             failure.exit_code()
         }
     };
+    logger::end();
     caught.stop().exit_code(code)
 }
 

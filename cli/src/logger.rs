@@ -44,6 +44,11 @@ pub(crate) fn show(verbosity: u8) {
     });
 }
 
+/// Shows nothing any more: the program has ended.
+pub(crate) fn end() {
+    LOGGER.is_used.store(false, Ordering::Relaxed);
+}
+
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         // The crates for HTTP and TLS log too, and do not hide secrets.

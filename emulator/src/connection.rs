@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustls::{HandshakeKind, ServerConnection, StreamOwned};
 
@@ -140,7 +140,11 @@ fn serve<S: Read + Write>(
     let mut out = Vec::new();
     while let Some(request) = reader.next(stream)? {
         origin.request += 1;
-        match exchange::serve(shared, &request, origin) {
+        let mut reply = exchange::serve(shared, &request, origin);
+        if let Reply::Send(answer, _) = &mut reply {
+            add_date(shared, answer);
+        }
+        match reply {
             Reply::Close => return Ok(End::Silent),
             Reply::Reset => return Ok(End::Reset),
             Reply::Hang(releases) => {
@@ -179,6 +183,22 @@ fn serve<S: Read + Write>(
         }
     }
     Ok(End::Close)
+}
+
+/// Tells the time, if the settings say so.
+fn add_date(shared: &Shared, answer: &mut Answer) {
+    let Some(ahead) = shared.lock().settings.date_ahead_s else {
+        return;
+    };
+    let seconds = Duration::from_secs(ahead.unsigned_abs());
+    let now = SystemTime::now();
+    let date = if ahead < 0 {
+        now.checked_sub(seconds)
+    } else {
+        now.checked_add(seconds)
+    };
+    let date = httpdate::fmt_http_date(date.unwrap_or(now));
+    answer.headers.push(("Date".to_owned(), date));
 }
 
 fn serve_control(control: &control::Control, mut stream: Socket) -> io::Result<()> {

@@ -62,6 +62,9 @@ pub struct Settings {
     pub operating: Option<Operating>,
     /// Milliseconds that each portal request waits before it is executed. 0
     pub latency_ms: u64,
+    /// How many seconds the clock in the header `Date` is ahead of this machine's; without a number there is
+    /// no such header. none
+    pub date_ahead_s: Option<i64>,
     /// Whether connections stay open after an answer. true
     pub keep_alive: bool,
     /// A connection ends after this many requests. none
@@ -116,6 +119,7 @@ impl Default for Settings {
             speed: 1.0,
             operating: None,
             latency_ms: 0,
+            date_ahead_s: None,
             keep_alive: true,
             keep_alive_requests: None,
             close_silently: false,

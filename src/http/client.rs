@@ -22,7 +22,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
-use ureq::http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use ureq::http::header::{ACCEPT, CONTENT_TYPE, DATE, RETRY_AFTER, USER_AGENT};
 use ureq::http::{HeaderMap, HeaderValue, Method, Uri};
 use ureq::unversioned::transport::ConnectProxyConnector;
 
@@ -58,6 +58,14 @@ impl HttpOptions {
             },
             resolve: settings.resolve.clone(),
         }
+    }
+}
+
+impl HttpOptions {
+    /// Whether a host is reached through a proxy.
+    pub(super) fn has_proxy_for(&self, host: &str) -> bool {
+        let proxy = self.proxy.as_ref();
+        proxy.is_some_and(|chosen| !chosen.direct().holds(host))
     }
 }
 
@@ -183,6 +191,25 @@ impl HttpClient {
                 ..
             }) if self.renew_if_changed() => self.send_once(call, request),
             outcome => outcome,
+        }
+    }
+
+    /// Asks for the page `uri`, and returns the time that the server says it is, if it says one. The
+    /// page is not read.
+    pub(super) fn time_at(
+        &self,
+        call: &CallContext,
+        uri: &Uri,
+    ) -> Result<Option<SystemTime>, Failure> {
+        let _scope = Exchange::begin(call, None);
+        let response = self.present.load_full().agent.get(uri).call();
+        match response {
+            Ok(response) => Ok(text(response.headers(), &DATE)
+                .and_then(|date| httpdate::parse_http_date(&date).ok())),
+            Err(error) => Err(match call.check() {
+                Err(interrupt) => Failure::Interrupted(interrupt),
+                Ok(()) => failure(&error),
+            }),
         }
     }
 
@@ -353,7 +380,7 @@ fn was_closed(fault: &ureq::Error) -> bool {
     ))
 }
 
-fn failure(fault: &ureq::Error) -> Failure {
+pub(super) fn failure(fault: &ureq::Error) -> Failure {
     use ureq::Error as E;
     match fault {
         E::Rustls(tls @ rustls::Error::InvalidCertificate(_)) => {

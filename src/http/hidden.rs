@@ -47,7 +47,7 @@ enum Part {
 
 impl ResponseMask {
     /// Fields whose values ureq needs, or the reader of its answer.
-    const SHOWN: [&'static [u8]; 3] = [b"content-length", b"connection", b"retry-after"];
+    const SHOWN: [&'static [u8]; 4] = [b"content-length", b"connection", b"retry-after", b"date"];
 
     pub(super) fn begin(&mut self) {
         self.part = Part::Status;

@@ -8,6 +8,7 @@ pub(crate) mod hidden;
 #[cfg(not(feature = "fuzzing"))]
 mod hidden;
 mod later_resolver;
+pub(crate) mod probe;
 mod proxy;
 mod tcp;
 mod tls;

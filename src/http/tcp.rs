@@ -63,7 +63,12 @@ impl TcpOpener {
         Self { resolve, names }
     }
 
-    fn addresses(&self, host: &str, port: u16, call: &CallContext) -> io::Result<Vec<SocketAddr>> {
+    pub(super) fn addresses(
+        &self,
+        host: &str,
+        port: u16,
+        call: &CallContext,
+    ) -> io::Result<Vec<SocketAddr>> {
         let fixed: Vec<_> = self
             .resolve
             .iter()

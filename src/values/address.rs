@@ -68,6 +68,10 @@ impl Origin {
         &self.host
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The URL of a REST method.
     pub(crate) fn method_uri(&self, method: &str) -> Result<Uri, Error> {
         format!("{self}/rest/{method}").parse().map_err(|_| {

@@ -18,6 +18,8 @@ final class Loader
 
     private const LIBRARY = 'libb24_messageservice.so.1';
 
+    private const PROGRAM = 'b24-messageservice';
+
     private static ?\FFI $ffi = null;
 
     /**
@@ -62,6 +64,29 @@ final class Loader
             }
         }
         return self::LIBRARY;
+    }
+
+    /**
+     * The program b24-messageservice: the one beside the library, or else the first on PATH.
+     *
+     * @throws LibraryUnavailable saying where to put it
+     */
+    public static function program(): string
+    {
+        $directories = explode(PATH_SEPARATOR, (string) getenv('PATH'));
+        if (str_contains(self::library(), '/')) {
+            array_unshift($directories, dirname(self::library()));
+        }
+        foreach ($directories as $directory) {
+            $program = "$directory/" . self::PROGRAM;
+            if ($directory !== '' && is_file($program) && is_executable($program)) {
+                return $program;
+            }
+        }
+        throw new LibraryUnavailable(
+            'the program ' . self::PROGRAM . ' is neither beside the library nor on PATH: put it, which is in the '
+            . 'release archive under bin, into the lib directory of the package b24/messageservice'
+        );
     }
 
     private static function load(): \FFI

@@ -28,6 +28,7 @@ __all__ = [
     "after_fork",
     "before_fork",
     "renewals_wait",
+    "run_shell",
 ]
 
 _T = TypeVar("_T")
@@ -37,6 +38,7 @@ __version__: str
 def after_fork() -> None: ...
 def before_fork() -> None: ...
 def renewals_wait(timeout: float) -> None: ...
+def run_shell(arguments: list[str]) -> int: ...
 
 @final
 class CancelToken:

@@ -18,6 +18,7 @@ mod raised;
 mod renewal;
 mod request;
 mod results;
+mod shell;
 mod vocabulary;
 mod waiting;
 
@@ -51,6 +52,9 @@ mod _native {
 
     #[pymodule_export]
     use super::renewal::renewals_wait;
+
+    #[pymodule_export]
+    use super::shell::run_shell;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -1,6 +1,7 @@
 //! Passes the core's log records to Python's `logging`.
 
 use crate::raised;
+use b24_messageservice_cli::LOGGER;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -42,6 +43,11 @@ impl Log for Bridge {
 
     fn log(&self, record: &Record<'_>) {
         if !self.enabled(record.metadata()) {
+            return;
+        }
+        if LOGGER.is_used() {
+            // The program runs, whose log is not Python's.
+            LOGGER.log(record);
             return;
         }
         // None while the interpreter shuts down: the record is dropped.

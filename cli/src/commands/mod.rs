@@ -1,6 +1,7 @@
 //! The commands: each has a module.
 
 mod batch;
+mod check;
 mod drain;
 mod inspect;
 mod install;
@@ -10,12 +11,16 @@ mod sender;
 mod totals;
 
 use crate::command_line::argument;
-use crate::configuration::Options;
+use crate::configuration::{Options, other_store, read_secret};
 use crate::exit::{self, Failure};
 use crate::logger;
 use crate::opened::Opening;
+use crate::output::Output;
 use crate::stop::Stop;
+use b24_messageservice::Provider;
+use b24_messageservice::tables::UsedBy;
 use clap::ArgMatches;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Runs what the command line says, and returns the exit code.
@@ -46,6 +51,8 @@ pub(crate) fn run(matches: &ArgMatches, stop: &Stop) -> Result<u8, Failure> {
         "refused" => refused::run(&opening, matches),
         "resume" => resume(&opening, matches),
         "prune" => prune(&opening, matches),
+        "move" => move_store(&opening, matches),
+        "check" => check::run(&opening, matches),
         _ => Ok(exit::USAGE),
     }
 }
@@ -68,5 +75,23 @@ fn resume(opening: &Opening<'_>, matches: &ArgMatches) -> Result<u8, Failure> {
 fn prune(opening: &Opening<'_>, matches: &ArgMatches) -> Result<u8, Failure> {
     let keep = matches.get_one::<Duration>("keep").copied();
     opening.provider()?.prune(keep.unwrap_or(Duration::MAX))?;
+    Ok(exit::OK)
+}
+
+fn move_store(opening: &Opening<'_>, matches: &ArgMatches) -> Result<u8, Failure> {
+    let to = match matches.get_one::<PathBuf>("to_file") {
+        Some(file) => read_secret(file, "--to-file")?,
+        None => other_store(argument(matches, "to"), "to")?,
+    };
+    let config = || opening.options.config(UsedBy::Provider, opening.stop);
+    let (from, mut new) = (config()?, config()?);
+    new.set("store", &to)?;
+    let moved = Provider::move_store(&from, &new)?;
+    let mut output = Output::new();
+    output.line(&format!(
+        "{} installations and {} receipts moved",
+        moved.installations, moved.receipts
+    ))?;
+    output.flush()?;
     Ok(exit::OK)
 }

@@ -11,6 +11,7 @@ mod markdown;
 mod pages;
 mod php;
 mod python;
+mod shell;
 
 use std::collections::BTreeMap;
 use std::env;
@@ -29,6 +30,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     python::write(&mut files)?;
     php::write(&mut files)?;
     pages::write(&mut files)?;
+    shell::write(&mut files)?;
     if !check {
         files.save()?;
     }

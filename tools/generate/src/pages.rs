@@ -25,7 +25,7 @@ pub(crate) fn write(files: &mut Files) -> Result<(), Box<dyn Error>> {
     files.section(PHP, "exceptions", &exceptions(|row| row.php_base))
 }
 
-fn table<const N: usize>(
+pub(crate) fn table<const N: usize>(
     columns: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
 ) -> Vec<String> {
