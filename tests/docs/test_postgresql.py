@@ -11,10 +11,10 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from b24_messageservice import Provider
+from b24_messageservice import InvalidConfig, Provider, StorageError
 from b24_portal import Portal
 from pages import ROOT, named
-from running import run
+from running import run, shell_environment
 
 sys.path.insert(0, str(ROOT / "tests/postgres"))
 
@@ -95,7 +95,7 @@ def test_other_roles_have_no_rights(store: str, environment: dict[str, str]) -> 
 
 REPORT_FOREVER = """
 import itertools, json, sys
-from b24_messageservice import Provider
+from b24_messageservice import InvalidConfig, Provider, StorageError
 with Provider(**json.loads(sys.argv[1])) as provider:
     for number in itertools.count():
         provider.report("other", "provider1", f"m{number}", "sent")
@@ -130,3 +130,28 @@ def test_a_dump_has_what_was_acknowledged_before(
     with Provider(**json.loads(options)) as restored:
         restored.drain(1)
     assert b24_portal.messages() == {f"{CODE}|a": "sent"}
+
+
+def test_a_store_moves_from_sqlite(
+    provider: Provider, store: str, b24_portal: Portal, tmp_path: Path
+) -> None:
+    provider.close()
+    with psycopg.connect(store, autocommit=True) as connection:
+        connection.execute("DROP OWNED BY CURRENT_USER")
+    options = b24_portal.provider_options(store=f"sqlite:{tmp_path}/b24.db")
+    old = Provider(**options)
+    old.install(json.loads(b24_portal.install(as_="oauth")["body"]))
+    old.report(MEMBER, CODE, "a", "delivered")
+    address = tmp_path / "new_store"
+    address.touch(mode=0o600)
+    address.write_text(store)
+    program = named(PAGE, "sh")["move.sh"].replace("/etc/sms", str(tmp_path))
+    run(["bash", "-euc", program], env=shell_environment(options))
+    with pytest.raises(StorageError) as failed:
+        old.report(MEMBER, CODE, "b", "delivered")
+    assert failed.value.retryable
+    with pytest.raises(InvalidConfig, match="was moved to"):
+        Provider(**options)
+    with Provider(**{**options, "store": store}) as moved:
+        moved.drain(1)
+    assert b24_portal.messages() == {f"{CODE}|a": "delivered"}
