@@ -35,8 +35,9 @@ const MAX_IDLE: usize = 16;
 const MAX_IDLE_AGE: Duration = Duration::from_secs(55);
 /// How often a transaction is begun anew because its connection broke before the commit.
 const RECONNECTIONS: usize = 2;
-/// A process that stands still inside of a transaction stops others no longer than this.
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// A process that stands still inside of a transaction, or whose network does, stops others no longer
+/// than this: less than they wait by default. It does the transaction again then.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 /// A store in a database.
 pub(super) struct Postgres {
