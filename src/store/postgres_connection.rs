@@ -186,7 +186,7 @@ impl PostgresConnection {
             Server::Host { name, .. } => name,
         };
         let tls = tls.to_host(host).map_err(Failure::Unreachable)?;
-        let mut opening = pin!(config.connect_raw(Plain(Arc::clone(&waiter.socket)), tls));
+        let mut opening = pin!(config.connect_raw(Plain::new(Arc::clone(&waiter.socket)), tls));
         let opened = waiter
             .until_ready(call, |context| opening.as_mut().poll(context))
             .map_err(Failure::Interrupted)?;

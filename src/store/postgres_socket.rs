@@ -72,8 +72,46 @@ pub(super) fn pending<T>(result: io::Result<T>) -> Poll<io::Result<T>> {
 }
 
 /// The socket as `tokio-postgres` uses it.
-#[derive(Clone, Debug)]
-pub(super) struct Plain(pub(super) Arc<Socket>);
+#[derive(Debug)]
+pub(super) struct Plain {
+    pub(super) socket: Arc<Socket>,
+    received: Received,
+}
+
+impl Plain {
+    pub(super) fn new(socket: Arc<Socket>) -> Self {
+        Self {
+            socket,
+            received: Received::new(),
+        }
+    }
+}
+
+/// Where bytes are received before they go to whoever reads. `tokio-postgres` offers a buffer that is
+/// not initialized, and to set all of it to zero for each answer takes longer than to copy the answer.
+#[derive(Debug)]
+pub(super) struct Received(Box<[u8]>);
+
+impl Received {
+    pub(super) fn new() -> Self {
+        const SIZE: usize = 8192;
+        Self(vec![0; SIZE].into_boxed_slice())
+    }
+
+    /// Reads once, by `receive`.
+    pub(super) fn read(
+        &mut self,
+        into: &mut ReadBuf<'_>,
+        receive: impl FnOnce(&mut [u8]) -> io::Result<usize>,
+    ) -> Poll<io::Result<()>> {
+        let size = self.0.len().min(into.remaining());
+        let buffer = self.0.get_mut(..size).unwrap_or_default();
+        let received = receive(buffer);
+        pending(received).map_ok(|received| {
+            into.put_slice(buffer.get(..received).unwrap_or_default());
+        })
+    }
+}
 
 impl AsyncRead for Plain {
     fn poll_read(
@@ -81,8 +119,9 @@ impl AsyncRead for Plain {
         _: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        pending(self.0.receive(into.initialize_unfilled()))
-            .map_ok(|received| into.advance(received))
+        let this = self.get_mut();
+        this.received
+            .read(into, |buffer| this.socket.receive(buffer))
     }
 }
 
@@ -92,7 +131,7 @@ impl AsyncWrite for Plain {
         _: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        pending(self.0.send(bytes))
+        pending(self.socket.send(bytes))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

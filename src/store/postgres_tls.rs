@@ -1,7 +1,7 @@
 //! TLS for connections to PostgreSQL: what `sslmode` asks of the server's certificate, over a socket
 //! that does not block.
 
-use super::postgres_socket::{Plain, Socket, pending};
+use super::postgres_socket::{Plain, Received, Socket, pending};
 use crate::net::roots::{add_file, built_in};
 use crate::values::error::{Error, ErrorKind};
 use crate::values::postgres_url::{PostgresUrl, Trust};
@@ -156,7 +156,8 @@ impl TlsConnect<Plain> for TlsToHost {
         ready(match self.0 {
             Some(tls) => Ok(TlsSocket {
                 tls,
-                socket: socket.0,
+                socket: socket.socket,
+                received: Received::new(),
             }),
             None => Err(io::Error::other("TLS was not asked for")),
         })
@@ -167,6 +168,7 @@ impl TlsConnect<Plain> for TlsToHost {
 pub(super) struct TlsSocket {
     tls: ClientConnection,
     socket: Arc<Socket>,
+    received: Received,
 }
 
 /// The socket as rustls uses it.
@@ -188,32 +190,30 @@ impl Write for Raw<'_> {
     }
 }
 
-impl TlsSocket {
-    /// Sends what rustls has for the server.
-    fn send_all(&mut self) -> io::Result<()> {
-        while self.tls.wants_write() {
-            self.tls.write_tls(&mut Raw(&self.socket))?;
-        }
-        Ok(())
+/// Sends what rustls has for the server.
+fn send_all(tls: &mut ClientConnection, socket: &Socket) -> io::Result<()> {
+    while tls.wants_write() {
+        tls.write_tls(&mut Raw(socket))?;
     }
+    Ok(())
+}
 
-    fn receive(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match self.tls.reader().read(into) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                read => return read,
-            }
-            // In the handshake it is our turn as well.
-            match self.send_all() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                sent => sent?,
-            }
-            self.tls.read_tls(&mut Raw(&self.socket))?;
-            if let Err(fault) = self.tls.process_new_packets() {
-                // The server is told why, if it still listens. The fault is what counts.
-                let _ = self.send_all();
-                return Err(io::Error::new(io::ErrorKind::InvalidData, fault));
-            }
+fn receive(tls: &mut ClientConnection, socket: &Socket, into: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match tls.reader().read(into) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            read => return read,
+        }
+        // In the handshake it is our turn as well.
+        match send_all(tls, socket) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            sent => sent?,
+        }
+        tls.read_tls(&mut Raw(socket))?;
+        if let Err(fault) = tls.process_new_packets() {
+            // The server is told why, if it still listens. The fault is what counts.
+            let _ = send_all(tls, socket);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, fault));
         }
     }
 }
@@ -224,8 +224,12 @@ impl AsyncRead for TlsSocket {
         _: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let received = self.get_mut().receive(into.initialize_unfilled());
-        pending(received).map_ok(|received| into.advance(received))
+        let Self {
+            tls,
+            socket,
+            received,
+        } = self.get_mut();
+        received.read(into, |buffer| receive(tls, socket, buffer))
     }
 }
 
@@ -238,7 +242,7 @@ impl AsyncWrite for TlsSocket {
         let this = self.get_mut();
         match this.tls.writer().write(bytes) {
             // rustls holds as much as it takes.
-            Ok(0) if !bytes.is_empty() => match this.send_all() {
+            Ok(0) if !bytes.is_empty() => match send_all(&mut this.tls, &this.socket) {
                 Ok(()) => pending(this.tls.writer().write(bytes)),
                 Err(error) => pending(Err(error)),
             },
@@ -247,7 +251,8 @@ impl AsyncWrite for TlsSocket {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        pending(self.get_mut().send_all())
+        let this = self.get_mut();
+        pending(send_all(&mut this.tls, &this.socket))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
