@@ -4,8 +4,10 @@
 //! while nobody else can write, and ends with the tables having other names: whoever still uses the file
 //! fails, and is told where the store is now. Nothing that was acknowledged before is left behind.
 
-use super::database::{Access, Database, Parameter, Row, Transaction, Value, parameters};
-use super::schema::{MOVED, MOVING};
+use super::database::{
+    Access, Database, Parameter, Row, Transaction, Value, new_lease_id, parameters,
+};
+use super::schema::{MOVED, MOVER, MOVING};
 use super::token_store::{LockError, StoreError};
 use crate::process::cancellation::CallContext;
 use crate::process::per_process::Process;
@@ -193,15 +195,15 @@ impl Move<'_> {
             self.open_target()?;
             return Ok(Moved::default());
         }
-        self.begin()?;
+        let mover = self.begin()?;
         let mut copied = HashSet::new();
         for _ in 0..MOST_ROUNDS {
-            if self.round(&mut copied)? <= FEW {
+            if self.round(&mut copied, &mover)? <= FEW {
                 break;
             }
         }
         let moved = loop {
-            match self.last_round(&copied)? {
+            match self.last_round(&copied, &mover)? {
                 Some(moved) => break moved,
                 // Somebody is renewing tokens, and could not store them.
                 None => (self.call)().sleep(LOOK_AGAIN)?,
@@ -228,16 +230,64 @@ impl Move<'_> {
         )
     }
 
-    /// Marks the other store as one that is being filled, which nobody else uses. It must be empty, or
-    /// have this mark from an earlier attempt.
-    fn begin(&self) -> Result<(), LockError> {
+    /// Does work in the old store while nobody else can write there. It may use the other one, too.
+    fn alone<T>(
+        &self,
+        mut work: impl FnMut(&mut dyn Transaction) -> Result<T, LockError>,
+    ) -> Result<T, LockError> {
+        let call = (self.call)();
+        let mut failed = None;
+        let done = self
+            .from
+            .run(self.process, &call, Access::Write, |transaction| {
+                failed = None;
+                work(transaction).map_err(|error| match error {
+                    LockError::Storage(error) => error,
+                    interrupted @ LockError::Interrupted(_) => {
+                        failed = Some(interrupted);
+                        self.to.error("was not reached in time").that_passes()
+                    }
+                })
+            });
+        failed.map_or(done, Err)
+    }
+
+    /// Begins to fill the other store, which nobody else uses then. It must be empty, or be what an
+    /// earlier attempt has left. That is removed: it may not be in the old store any more. An earlier
+    /// attempt that has only stood still cannot go on. Returns what stands for this one.
+    fn begin(&self) -> Result<String, LockError> {
+        let mover = new_lease_id().to_string();
+        // So no other attempt is in its last round.
+        let is_repeated = self.alone(|source| {
+            if !source.query(SELECT_META, parameters![MOVED])?.is_empty() {
+                return Err(self.from.error("was moved meanwhile").into());
+            }
+            self.mark(&mover)
+        })?;
+        if is_repeated {
+            let call = (self.call)();
+            self.to.run(self.process, &call, Access::Add, |target| {
+                self.check(target, &mover)?;
+                target.execute(&CLEAR, parameters![]).map(drop)
+            })?;
+        }
+        Ok(mover)
+    }
+
+    /// Marks the other store as one that this attempt fills. Returns whether another one did before.
+    fn mark(&self, mover: &str) -> Result<bool, LockError> {
         let call = (self.call)();
         self.to.run(self.process, &call, Access::Add, |transaction| {
             transaction.lock("move")?;
+            transaction.execute(
+                "INSERT INTO b24_meta (name, value) VALUES ($1, $2)
+                 ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                parameters![MOVER, mover],
+            )?;
             let mark = transaction.query(SELECT_META, parameters![MOVING])?;
             let source = self.from.path().to_string_lossy();
             match mark.first() {
-                Some(mark) if mark.text(0) == source => return Ok(()),
+                Some(mark) if mark.text(0) == source => return Ok(true),
                 Some(_) => return Err(self.to.error("is being filled from another store")),
                 None => {}
             }
@@ -254,12 +304,25 @@ impl Move<'_> {
                     "INSERT INTO b24_meta (name, value) VALUES ($1, $2)",
                     parameters![MOVING, source.as_ref()],
                 )
-                .map(drop)
+                .map(|_| false)
         })
     }
 
+    /// Whether this attempt is still the one that fills the other store. Nobody begins another one
+    /// before the transaction has ended.
+    fn check(&self, target: &mut dyn Transaction, mover: &str) -> Result<(), StoreError> {
+        let rows = target.query(
+            "SELECT value FROM b24_meta WHERE name = $1 /*LOCKED*/",
+            parameters![MOVER],
+        )?;
+        if rows.first().is_some_and(|row| row.text(0) == mover) {
+            return Ok(());
+        }
+        Err(self.to.error("is filled by a move that was begun later"))
+    }
+
     /// Copies what is not in the other store yet. Returns how many rows that were.
-    fn round(&self, copied: &mut HashSet<u64>) -> Result<usize, LockError> {
+    fn round(&self, copied: &mut HashSet<u64>, mover: &str) -> Result<usize, LockError> {
         let mut count = 0;
         for statements in STATEMENTS.iter() {
             let mut after: Option<Row> = None;
@@ -276,7 +339,7 @@ impl Move<'_> {
                     .iter()
                     .filter(|row| !copied.contains(&hash_of(statements, row)))
                     .collect();
-                self.put(statements, &changed)?;
+                self.put(statements, &changed, mover)?;
                 count += changed.len();
                 copied.extend(changed.iter().map(|row| hash_of(statements, row)));
             }
@@ -284,13 +347,19 @@ impl Move<'_> {
         Ok(count)
     }
 
-    fn put(&self, statements: &'static Statements, rows: &[&Row]) -> Result<(), LockError> {
+    fn put(
+        &self,
+        statements: &'static Statements,
+        rows: &[&Row],
+        mover: &str,
+    ) -> Result<(), LockError> {
         if rows.is_empty() {
             return Ok(());
         }
         let call = (self.call)();
         self.to
             .run(self.process, &call, Access::Add, |transaction| {
+                self.check(transaction, mover)?;
                 let values: Vec<Vec<Parameter<'_>>> =
                     rows.iter().map(|row| parameters_of(row)).collect();
                 transaction.execute_many(&statements.put, &values).map(drop)
@@ -299,10 +368,8 @@ impl Move<'_> {
 
     /// Copies the rest while nobody else can write, and gives the tables other names. None if tokens are
     /// being renewed: the renewal has to be stored first.
-    fn last_round(&self, copied: &HashSet<u64>) -> Result<Option<Moved>, LockError> {
-        let call = (self.call)();
-        let mut failed = None;
-        let moved = self.from.run(self.process, &call, Access::Write, |transaction| {
+    fn last_round(&self, copied: &HashSet<u64>, mover: &str) -> Result<Option<Moved>, LockError> {
+        self.alone(|transaction| {
             let now = transaction.now();
             let renewals = transaction.query(
                 "SELECT lease_owner FROM b24_installation WHERE lease_owner <> 0 AND lease_until > $1
@@ -314,13 +381,7 @@ impl Move<'_> {
                 return Ok(None);
             }
             let mut moved = Moved::default();
-            self.copy_rest(transaction, copied, &mut moved).map_err(|error| match error {
-                LockError::Storage(error) => error,
-                interrupted @ LockError::Interrupted(_) => {
-                    failed = Some(interrupted);
-                    self.to.error("was not reached in time").that_passes()
-                }
-            })?;
+            self.copy_rest(transaction, copied, mover, &mut moved)?;
             for statements in STATEMENTS.iter() {
                 transaction.execute(&statements.rename, parameters![])?;
             }
@@ -329,22 +390,20 @@ impl Move<'_> {
                 parameters![MOVED, self.to.path().to_string_lossy().as_ref()],
             )?;
             Ok(Some(moved))
-        });
-        match failed {
-            Some(interrupted) => Err(interrupted),
-            None => moved,
-        }
+        })
     }
 
     fn copy_rest(
         &self,
         transaction: &mut dyn Transaction,
         copied: &HashSet<u64>,
+        mover: &str,
         moved: &mut Moved,
     ) -> Result<(), LockError> {
         // What was confirmed since is not to be confirmed again.
         let call = (self.call)();
         self.to.run(self.process, &call, Access::Write, |target| {
+            self.check(target, mover)?;
             target
                 .execute("DELETE FROM b24_delivery", parameters![])
                 .map(drop)
@@ -362,7 +421,7 @@ impl Move<'_> {
                     .iter()
                     .filter(|row| is_emptied || !copied.contains(&hash_of(statements, row)))
                     .collect();
-                self.put(statements, &changed)?;
+                self.put(statements, &changed, mover)?;
             }
             match table.name {
                 "b24_installation" => moved.installations = count,
@@ -379,11 +438,20 @@ impl Move<'_> {
         self.to
             .run(self.process, &call, Access::Write, |transaction| {
                 transaction
-                    .execute("DELETE FROM b24_meta WHERE name = $1", parameters![MOVING])
+                    .execute(
+                        "DELETE FROM b24_meta WHERE name IN ($1, $2)",
+                        parameters![MOVING, MOVER],
+                    )
                     .map(drop)
             })
     }
 }
+
+/// Removes everything that is moved.
+static CLEAR: LazyLock<String> = LazyLock::new(|| {
+    let names: Vec<&str> = TABLES.iter().map(|table| table.name).collect();
+    format!("TRUNCATE {}", names.join(", "))
+});
 
 const SELECT_META: &str = "SELECT value FROM b24_meta WHERE name = $1";
 
