@@ -7,7 +7,7 @@
 use super::database::{
     Access, Database, Parameter, Row, Transaction, Value, new_lease_id, parameters,
 };
-use super::schema::{MOVED, MOVER, MOVING};
+use super::schema::{ATTEMPT, MOVED, MOVING};
 use super::token_store::{LockError, StoreError};
 use crate::process::cancellation::CallContext;
 use crate::process::per_process::Process;
@@ -195,15 +195,15 @@ impl Move<'_> {
             self.open_target()?;
             return Ok(Moved::default());
         }
-        let mover = self.begin()?;
+        let attempt = self.begin()?;
         let mut copied = HashSet::new();
         for _ in 0..MOST_ROUNDS {
-            if self.round(&mut copied, &mover)? <= FEW {
+            if self.round(&mut copied, &attempt)? <= FEW {
                 break;
             }
         }
         let moved = loop {
-            match self.last_round(&copied, &mover)? {
+            match self.last_round(&copied, &attempt)? {
                 Some(moved) => break moved,
                 // Somebody is renewing tokens, and could not store them.
                 None => (self.call)().sleep(LOOK_AGAIN)?,
@@ -256,33 +256,33 @@ impl Move<'_> {
     /// earlier attempt has left. That is removed: it may not be in the old store any more. An earlier
     /// attempt that has only stood still cannot go on. Returns what stands for this one.
     fn begin(&self) -> Result<String, LockError> {
-        let mover = new_lease_id().to_string();
+        let attempt = new_lease_id().to_string();
         // So no other attempt is in its last round.
         let is_repeated = self.alone(|source| {
             if !source.query(SELECT_META, parameters![MOVED])?.is_empty() {
                 return Err(self.from.error("was moved meanwhile").into());
             }
-            self.mark(&mover)
+            self.mark(&attempt)
         })?;
         if is_repeated {
             let call = (self.call)();
             self.to.run(self.process, &call, Access::Add, |target| {
-                self.check(target, &mover)?;
+                self.check(target, &attempt)?;
                 target.execute(&CLEAR, parameters![]).map(drop)
             })?;
         }
-        Ok(mover)
+        Ok(attempt)
     }
 
     /// Marks the other store as one that this attempt fills. Returns whether another one did before.
-    fn mark(&self, mover: &str) -> Result<bool, LockError> {
+    fn mark(&self, attempt: &str) -> Result<bool, LockError> {
         let call = (self.call)();
         self.to.run(self.process, &call, Access::Add, |transaction| {
             transaction.lock("move")?;
             transaction.execute(
                 "INSERT INTO b24_meta (name, value) VALUES ($1, $2)
                  ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                parameters![MOVER, mover],
+                parameters![ATTEMPT, attempt],
             )?;
             let mark = transaction.query(SELECT_META, parameters![MOVING])?;
             let source = self.from.path().to_string_lossy();
@@ -310,19 +310,19 @@ impl Move<'_> {
 
     /// Whether this attempt is still the one that fills the other store. Nobody begins another one
     /// before the transaction has ended.
-    fn check(&self, target: &mut dyn Transaction, mover: &str) -> Result<(), StoreError> {
+    fn check(&self, target: &mut dyn Transaction, attempt: &str) -> Result<(), StoreError> {
         let rows = target.query(
             "SELECT value FROM b24_meta WHERE name = $1 /*LOCKED*/",
-            parameters![MOVER],
+            parameters![ATTEMPT],
         )?;
-        if rows.first().is_some_and(|row| row.text(0) == mover) {
+        if rows.first().is_some_and(|row| row.text(0) == attempt) {
             return Ok(());
         }
         Err(self.to.error("is filled by a move that was begun later"))
     }
 
     /// Copies what is not in the other store yet. Returns how many rows that were.
-    fn round(&self, copied: &mut HashSet<u64>, mover: &str) -> Result<usize, LockError> {
+    fn round(&self, copied: &mut HashSet<u64>, attempt: &str) -> Result<usize, LockError> {
         let mut count = 0;
         for statements in STATEMENTS.iter() {
             let mut after: Option<Row> = None;
@@ -339,7 +339,7 @@ impl Move<'_> {
                     .iter()
                     .filter(|row| !copied.contains(&hash_of(statements, row)))
                     .collect();
-                self.put(statements, &changed, mover)?;
+                self.put(statements, &changed, attempt)?;
                 count += changed.len();
                 copied.extend(changed.iter().map(|row| hash_of(statements, row)));
             }
@@ -351,7 +351,7 @@ impl Move<'_> {
         &self,
         statements: &'static Statements,
         rows: &[&Row],
-        mover: &str,
+        attempt: &str,
     ) -> Result<(), LockError> {
         if rows.is_empty() {
             return Ok(());
@@ -359,7 +359,7 @@ impl Move<'_> {
         let call = (self.call)();
         self.to
             .run(self.process, &call, Access::Add, |transaction| {
-                self.check(transaction, mover)?;
+                self.check(transaction, attempt)?;
                 let values: Vec<Vec<Parameter<'_>>> =
                     rows.iter().map(|row| parameters_of(row)).collect();
                 transaction.execute_many(&statements.put, &values).map(drop)
@@ -368,7 +368,7 @@ impl Move<'_> {
 
     /// Copies the rest while nobody else can write, and gives the tables other names. None if tokens are
     /// being renewed: the renewal has to be stored first.
-    fn last_round(&self, copied: &HashSet<u64>, mover: &str) -> Result<Option<Moved>, LockError> {
+    fn last_round(&self, copied: &HashSet<u64>, attempt: &str) -> Result<Option<Moved>, LockError> {
         self.alone(|transaction| {
             let now = transaction.now();
             let renewals = transaction.query(
@@ -381,7 +381,7 @@ impl Move<'_> {
                 return Ok(None);
             }
             let mut moved = Moved::default();
-            self.copy_rest(transaction, copied, mover, &mut moved)?;
+            self.copy_rest(transaction, copied, attempt, &mut moved)?;
             for statements in STATEMENTS.iter() {
                 transaction.execute(&statements.rename, parameters![])?;
             }
@@ -397,13 +397,13 @@ impl Move<'_> {
         &self,
         transaction: &mut dyn Transaction,
         copied: &HashSet<u64>,
-        mover: &str,
+        attempt: &str,
         moved: &mut Moved,
     ) -> Result<(), LockError> {
         // What was confirmed since is not to be confirmed again.
         let call = (self.call)();
         self.to.run(self.process, &call, Access::Write, |target| {
-            self.check(target, mover)?;
+            self.check(target, attempt)?;
             target
                 .execute("DELETE FROM b24_delivery", parameters![])
                 .map(drop)
@@ -421,7 +421,7 @@ impl Move<'_> {
                     .iter()
                     .filter(|row| is_emptied || !copied.contains(&hash_of(statements, row)))
                     .collect();
-                self.put(statements, &changed, mover)?;
+                self.put(statements, &changed, attempt)?;
             }
             match table.name {
                 "b24_installation" => moved.installations = count,
@@ -440,7 +440,7 @@ impl Move<'_> {
                 transaction
                     .execute(
                         "DELETE FROM b24_meta WHERE name IN ($1, $2)",
-                        parameters![MOVING, MOVER],
+                        parameters![MOVING, ATTEMPT],
                     )
                     .map(drop)
             })
