@@ -60,7 +60,7 @@ struct Claim {
     member_id: String,
     /// Of the `application_token`; empty if there is none.
     token_hash: String,
-    /// When the portal says that the installation was made, in Unix time.
+    /// When the portal says that the installation was made, in Unix time, or [`NOT_TOLD`].
     ts: i64,
     /// The mark of the stored pair, if this one is known to have replaced it. That one is spent, and
     /// asking with it could lose both.
@@ -68,7 +68,22 @@ struct Claim {
     replaced: Option<i64>,
 }
 
+/// A time that the portal does not tell.
+const NOT_TOLD: i64 = i64::MAX;
+
 impl Claim {
+    /// The same when it arrives, at `now` by the store's clock in milliseconds. The installation was made
+    /// by then, and a later time would have every uninstallation until then ignored. Of two clocks, one
+    /// of which may be wrong, the earlier counts.
+    fn arrived(&self, now: i64) -> Self {
+        let now = (now / 1000).min(unix_now());
+        let ts = match self.ts {
+            NOT_TOLD => now - CLOCK_SLACK,
+            told => told.min(now),
+        };
+        Self { ts, ..self.clone() }
+    }
+
     fn verifier(&self) -> Verifier {
         if self.token_hash.is_empty() {
             Verifier::None
@@ -291,8 +306,7 @@ impl Context {
             from: Bringer::Request,
             member_id: request.member_id().to_owned(),
             token_hash: hash_of(request.auth("application_token")),
-            // It came by now: a time further on would have every later uninstallation ignored.
-            ts: ts.map_or_else(|| unix_now() - CLOCK_SLACK, |ts| ts.min(unix_now())),
+            ts: ts.unwrap_or(NOT_TOLD),
             replaced: None,
         };
         self.deliver(&pair, &claim, process, call)
@@ -341,7 +355,7 @@ impl Context {
             from: Bringer::Host,
             member_id: member("member_id").to_owned(),
             token_hash: hash_of(token),
-            ts: unix_now() - CLOCK_SLACK,
+            ts: NOT_TOLD,
             replaced: None,
         };
         self.deliver(&pair, &claim, &process, &self.call(&process))
@@ -383,7 +397,7 @@ impl Context {
     ) -> Result<(), Error> {
         let mark = mark_of(&self.settings.client_id, &pair.tokens.refresh_token);
         let bound_to = Place::Delivery(mark).bound_to();
-        let note = serde_json::to_vec(claim).unwrap_or_default();
+        let mut arrived = claim.clone();
         let sealed = self
             .store
             .seal(pair, &bound_to)
@@ -399,6 +413,8 @@ impl Context {
                 let what = "has too many installations that are not confirmed yet: try again later";
                 return Err(self.store.database.error(what).that_passes());
             }
+            arrived = claim.arrived(transaction.now());
+            let note = serde_json::to_vec(&arrived).unwrap_or_default();
             transaction.execute(
                 "INSERT INTO b24_delivery (mark, pair, claim, asked, arrived_at, lease_owner, lease_id,
                     lease_until)
@@ -414,7 +430,7 @@ impl Context {
         }
         let outcome = self
             .confirm(pair, mark, process, call)
-            .and_then(|confirmed| self.admit_and_store(&confirmed, claim, mark, call));
+            .and_then(|confirmed| self.admit_and_store(&confirmed, &arrived, mark, call));
         // Another process may have finished the same one meanwhile.
         if outcome.as_ref().is_err_and(|error| !is_decided(error))
             && let Ok(Some(known)) = self.run(call, Access::Read, |transaction| {

@@ -18,13 +18,15 @@ use crate::store::lanes::{self, Health};
 use crate::store::token_store::StoreError;
 use crate::values::LOG;
 use crate::values::error::Error;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// How often it is looked whether others have stored something.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// How long a thread rests that nobody wakes.
+const REST: Duration = Duration::from_secs(30);
 /// How often what is too old is looked for.
 const HOUSEKEEPING: Duration = Duration::from_secs(30);
 /// How often it is looked whether a process with leases has ended.
@@ -76,13 +78,19 @@ struct Schedule {
     housekeeping_at: Instant,
     leases_at: Instant,
     idle: Vec<Arc<Event>>,
+    /// Whether one of those that wait looks again by itself.
+    is_watched: bool,
+    /// Lanes that somebody else had when they were to be taken, and when they are looked at again.
+    passed_over: HashMap<String, Instant>,
 }
 
 enum Task {
     Lane(String, Health),
     Housekeeping,
     Leases,
-    Wait(Instant),
+    /// Nothing: one thread looks again at this time, and the others wait until it wakes them.
+    Watch(Instant, Arc<Event>),
+    Rest(Arc<Event>),
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -151,6 +159,8 @@ pub(super) fn drain(context: &Arc<Context>, budget: Duration) -> Result<Totals, 
             housekeeping_at: now,
             leases_at: now,
             idle: Vec::new(),
+            is_watched: false,
+            passed_over: HashMap::new(),
         }),
         suspects: AtomicUsize::new(0),
         stopped: AtomicBool::new(false),
@@ -310,10 +320,13 @@ impl Drain {
                         keep_lease: &|lane| self.keep_lease(lane),
                     }
                     .serve(&member_id);
+                    if matches!(outcome, Ok(false)) {
+                        self.pass_over(&member_id);
+                    }
                     if health == Health::Suspect {
                         self.suspects.fetch_sub(1, Ordering::SeqCst);
                     }
-                    outcome
+                    outcome.map(drop)
                 }
                 Ok(Task::Housekeeping) => Housekeeping {
                     context: &self.context,
@@ -323,7 +336,12 @@ impl Drain {
                 }
                 .run(),
                 Ok(Task::Leases) => self.end_kept_leases().and_then(|()| self.end_dead_leases()),
-                Ok(Task::Wait(until)) => self.pause(call, until),
+                Ok(Task::Watch(until, event)) => {
+                    let waited = self.wait_for(call, &event, until);
+                    lock(&self.schedule).is_watched = false;
+                    waited
+                }
+                Ok(Task::Rest(event)) => self.wait_for(call, &event, Instant::now() + REST),
                 Err(error) => Err(error),
             };
             if let Err(error) = outcome {
@@ -341,17 +359,43 @@ impl Drain {
                 self.stop();
             }
         }
+        // The drain is over for those that rest, too.
+        self.stop();
+    }
+
+    fn pass_over(&self, member_id: &str) {
+        let until = Instant::now() + LOOK_AGAIN;
+        lock(&self.schedule)
+            .passed_over
+            .insert(member_id.to_owned(), until);
+    }
+
+    /// Waits after a failure.
+    fn pause(&self, call: &CallContext, until: Instant) -> Result<(), Error> {
+        let event = self.new_event()?;
+        lock(&self.schedule).idle.push(Arc::clone(&event));
+        self.wait_for(call, &event, until)
+    }
+
+    fn new_event(&self) -> Result<Arc<Event>, Error> {
+        Event::new().map_err(|_| {
+            self.call(FOR_EVER)
+                .error(Interrupt::NoDescriptor, "draining")
+        })
     }
 
     /// Waits until there may be something to do.
-    fn pause(&self, call: &CallContext, until: Instant) -> Result<(), Error> {
+    fn wait_for(
+        &self,
+        call: &CallContext,
+        event: &Arc<Event>,
+        until: Instant,
+    ) -> Result<(), Error> {
         let fault = |interrupt| call.error(interrupt, "draining");
-        let event = Event::new().map_err(|_| fault(Interrupt::NoDescriptor))?;
-        lock(&self.schedule).idle.push(Arc::clone(&event));
-        let waited = call.wait(&event, until.min(self.until));
+        let waited = call.wait(event, until.min(self.until));
         lock(&self.schedule)
             .idle
-            .retain(|other| !Arc::ptr_eq(other, &event));
+            .retain(|other| !Arc::ptr_eq(other, event));
         match waited {
             Ok(_) => Ok(()),
             Err(interrupt) => {
@@ -361,9 +405,33 @@ impl Drain {
         }
     }
 
-    /// What this thread does next. Only one thread at a time looks into the store for it.
+    /// What this thread does next. Only one thread at a time looks into the store for it. Whoever has
+    /// something to do wakes another one, which looks for more.
     fn next_task(&self) -> Result<Task, Error> {
         let mut schedule = lock(&self.schedule);
+        let task = self.find_task(&mut schedule)?;
+        let is_at_rest = matches!(task, Task::Watch(..) | Task::Rest(_));
+        if !is_at_rest
+            && (!schedule.is_watched || !schedule.ready.is_empty())
+            && let Some(event) = schedule.idle.pop()
+        {
+            event.notify();
+        }
+        Ok(task)
+    }
+
+    /// What a thread does that has nothing to do.
+    fn rest(&self, schedule: &mut Schedule) -> Result<Task, Error> {
+        let event = self.new_event()?;
+        schedule.idle.push(Arc::clone(&event));
+        if schedule.is_watched {
+            return Ok(Task::Rest(event));
+        }
+        schedule.is_watched = true;
+        Ok(Task::Watch(schedule.look_at, event))
+    }
+
+    fn find_task(&self, schedule: &mut Schedule) -> Result<Task, Error> {
         let now = Instant::now();
         if now >= schedule.housekeeping_at {
             schedule.housekeeping_at = now + HOUSEKEEPING;
@@ -373,15 +441,17 @@ impl Drain {
             schedule.leases_at = now + LEASES;
             return Ok(Task::Leases);
         }
-        if let Some(task) = self.take_ready(&mut schedule) {
+        if let Some(task) = self.take_ready(schedule) {
             return Ok(task);
         }
         if now < schedule.look_at {
-            return Ok(Task::Wait(schedule.look_at));
+            return self.rest(schedule);
         }
+        schedule.passed_over.retain(|_, until| now < *until);
+        let passed_over = schedule.passed_over.len();
         let suspects = self.most_suspects();
         let (store_now, found, next) = self.transact(Access::Read, |transaction| {
-            let limit = 4 * self.workers.max(1);
+            let limit = 4 * self.workers.max(1) + passed_over;
             let mut found: Vec<(String, Health)> = Vec::new();
             for (health, limit) in [(Health::Suspect, suspects), (Health::Good, limit)] {
                 let lanes = lanes::ready(transaction, health, limit)?;
@@ -390,19 +460,19 @@ impl Drain {
             let next = lanes::next_ready(transaction)?;
             Ok((transaction.now(), found, next))
         })?;
+        let found = found
+            .into_iter()
+            .filter(|(member_id, _)| !schedule.passed_over.contains_key(member_id))
+            .collect::<Vec<_>>();
         schedule.ready.extend(found);
-        if let Some(task) = self.take_ready(&mut schedule) {
-            let count = schedule.ready.len();
-            for event in schedule.idle.drain(..).take(count) {
-                event.notify();
-            }
+        if let Some(task) = self.take_ready(schedule) {
             return Ok(task);
         }
         let wait = next
             .map(|at| Duration::from_millis(u64::try_from(at - store_now).unwrap_or_default()))
             .map_or(LOOK_AGAIN, |wait| wait.clamp(LOOK_AGAIN / 10, LOOK_AGAIN));
         schedule.look_at = now + wait;
-        Ok(Task::Wait(schedule.look_at))
+        self.rest(schedule)
     }
 
     /// A lane of the schedule, unless it has failed lately and enough threads wait for such already.

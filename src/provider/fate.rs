@@ -92,6 +92,7 @@ pub(super) fn reason_of(error: &Error) -> String {
     if error.portal_code().is_empty() {
         error.kind().name().to_owned()
     } else {
-        error.portal_code().to_owned()
+        // PostgreSQL has no text with a NUL.
+        error.portal_code().replace('\0', "")
     }
 }

@@ -64,8 +64,8 @@ pub(super) struct Sending<'d> {
 }
 
 impl Sending<'_> {
-    /// Sends what is due of a portal, if nobody else does.
-    pub(super) fn serve(&self, member_id: &str) -> Result<(), Error> {
+    /// Sends what is due of a portal. Returns whether it could: somebody else may be doing it.
+    pub(super) fn serve(&self, member_id: &str) -> Result<bool, Error> {
         let taken_at = Instant::now();
         let (begun, done) = self.transact(Access::Write, |transaction| {
             let mut done = Done::default();
@@ -73,14 +73,16 @@ impl Sending<'_> {
             Ok((begun, done))
         })?;
         self.counts.add(&done);
-        let Some(mut job) = begun else {
-            return Ok(());
+        let mut job = match begun {
+            Begun::Job(job) => job,
+            Begun::Nothing => return Ok(true),
+            Begun::NotMine => return Ok(false),
         };
         let served = self.send_all(&mut job, taken_at);
         if served.is_err() {
             (self.keep_lease)(job.lane);
         }
-        served
+        served.map(|()| true)
     }
 
     /// Makes requests while there is something to send.
@@ -123,9 +125,9 @@ impl Sending<'_> {
         transaction: &mut dyn Transaction,
         member_id: &str,
         done: &mut Done,
-    ) -> Result<Option<Job>, StoreError> {
+    ) -> Result<Begun, StoreError> {
         let Some(mut lane) = lane_lease::take(transaction, member_id, self.lease())? else {
-            return Ok(None);
+            return Ok(Begun::NotMine);
         };
         let now = transaction.now();
         let stored = self.context.store.installation(transaction, member_id)?;
@@ -145,7 +147,7 @@ impl Sending<'_> {
             };
             let wait_until = oldest.map_or(0, |oldest| oldest + UNKNOWN_FOR);
             lane.give_back(transaction, wait_until)?;
-            return Ok(None);
+            return Ok(Begun::Nothing);
         };
         if lane.oldest_at != 0 && lane.oldest_at <= now - GIVE_UP_AFTER {
             let expired = lane_lease::expire(transaction, member_id, &lane.reason, SLICE)?;
@@ -161,11 +163,11 @@ impl Sending<'_> {
             )?;
             done.refused += refused;
             lane.give_back(transaction, 0)?;
-            return Ok(None);
+            return Ok(Begun::Nothing);
         }
         if lane.is_held() {
             lane.give_back(transaction, 0)?;
-            return Ok(None);
+            return Ok(Begun::Nothing);
         }
         let installation =
             self.context
@@ -174,16 +176,16 @@ impl Sending<'_> {
             Ok(Some(installation)) => Arc::new(installation),
             Ok(None) => {
                 lane.give_back(transaction, 0)?;
-                return Ok(None);
+                return Ok(Begun::Nothing);
             }
             Err(error) => {
                 lane.hold(transaction, &reason_of(&error))?;
-                return Ok(None);
+                return Ok(Begun::Nothing);
             }
         };
         match self.next(transaction, &mut lane)? {
-            Turn::Nothing => Ok(None),
-            Turn::Send(due) => Ok(Some(Job {
+            Turn::Nothing => Ok(Begun::Nothing),
+            Turn::Send(due) => Ok(Begun::Job(Job {
                 lane,
                 installation,
                 generation: stored.generation,
@@ -222,16 +224,11 @@ impl Sending<'_> {
             return Ok(None);
         }
         let mut stops: Option<(Verdict, Error)> = None;
+        let mut stored = Vec::with_capacity(due.len());
         for (receipt, fate) in outcomes {
             let error = match &fate.outcome {
                 Ok(()) => {
-                    receipt.settle(
-                        transaction,
-                        &member_id,
-                        job.attempted_at,
-                        fate.may_still_run,
-                    )?;
-                    done.sent += 1;
+                    stored.push((receipt, fate.may_still_run));
                     continue;
                 }
                 Err(error) => error,
@@ -258,6 +255,8 @@ impl Sending<'_> {
                 }
             }
         }
+        receipts::settle(transaction, &member_id, &stored, job.attempted_at)?;
+        done.sent += stored.len() as u64;
         let endpoint = job.installation.tokens().client_endpoint;
         if endpoint != job.client_endpoint {
             installations::note_endpoint(transaction, &member_id, &endpoint)?;
@@ -349,6 +348,15 @@ impl Sending<'_> {
 
 pub(super) fn is_cancellation(error: Option<&Error>) -> bool {
     error.is_some_and(|error| error.kind() == ErrorKind::Cancelled)
+}
+
+/// How the sending of a portal's receipts has begun.
+enum Begun {
+    Job(Job),
+    /// There is nothing to send.
+    Nothing,
+    /// Somebody else has the lane.
+    NotMine,
 }
 
 /// A lane with what is being sent.

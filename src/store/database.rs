@@ -1,6 +1,7 @@
 //! What a provider's store asks of a database: transactions with statements in SQL that SQLite and
-//! PostgreSQL have in common. Parameters are `$1`, `$2` and so on; `/*LOCKED*/` after a query keeps
-//! others from changing its rows until the transaction ends.
+//! PostgreSQL have in common. Parameters are `$1`, `$2` and so on. `/*LOCKED*/` after a query keeps
+//! others from changing its rows until the transaction ends; `/*FREE*/` does so too, and leaves out
+//! rows that somebody else is changing.
 
 use super::token_store::{LockError, StoreError};
 use crate::process::cancellation::CallContext;

@@ -37,6 +37,7 @@ pub(crate) struct Lane {
 
 /// Takes the lease on a lane, if nobody has it and it has something to do: since it was looked for,
 /// somebody else may have had it, and left it to wait. What a former holder did not finish is noted.
+/// None also while another transaction is writing the lane, which may be a long one of the host's.
 pub(crate) fn take(
     transaction: &mut dyn Transaction,
     member_id: &str,
@@ -46,7 +47,7 @@ pub(crate) fn take(
     let rows = transaction.query(
         "SELECT failures, held, reason, partial_at, level, level_at, sending, lease_id, lease_until, oldest_at,
             next_at
-         FROM b24_lane WHERE member_id = $1 /*LOCKED*/",
+         FROM b24_lane WHERE member_id = $1 /*FREE*/",
         parameters![member_id],
     )?;
     let Some(row) = rows.first() else {

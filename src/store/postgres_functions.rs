@@ -162,8 +162,10 @@ pub(super) fn translated(sql: &'static str) -> Cow<'static, str> {
             .replace(" TEXT", " TEXT COLLATE \"C\"");
         return Cow::Owned(sql);
     }
-    if sql.contains(LOCKED) {
-        return Cow::Owned(sql.replace(LOCKED, "FOR UPDATE"));
+    for (mark, clause) in [(LOCKED, "FOR UPDATE"), (FREE, "FOR UPDATE SKIP LOCKED")] {
+        if sql.contains(mark) {
+            return Cow::Owned(sql.replace(mark, clause));
+        }
     }
     Cow::Borrowed(sql)
 }
@@ -171,3 +173,5 @@ pub(super) fn translated(sql: &'static str) -> Cow<'static, str> {
 /// After a query of rows that are changed later in the transaction. In SQLite nobody else writes
 /// meanwhile.
 const LOCKED: &str = "/*LOCKED*/";
+/// The same, of rows that no other transaction is changing.
+const FREE: &str = "/*FREE*/";

@@ -260,46 +260,54 @@ pub(crate) fn oldest(
     Ok(rows.first().and_then(|row| row.integer_or_none(0)))
 }
 
-impl DueReceipt {
-    /// The portal has stored it. It is settled if it is still the newest, and if no attempt of
-    /// another status may be executed after it; otherwise it is sent once more when that is over.
-    pub(crate) fn settle(
-        &self,
-        transaction: &mut dyn Transaction,
-        member_id: &str,
-        attempted_at: i64,
-        may_still_run: bool,
-    ) -> Result<(), StoreError> {
-        let now = transaction.now();
-        let late = self.unknown_until > attempted_at
-            && self
-                .unknown_status
-                .is_some_and(|unknown| unknown != number_of(self.status));
-        let (state, due_at) = if late {
-            (WAITING, self.unknown_until)
-        } else {
-            (SETTLED, now)
-        };
-        let settled_at = if late { 0 } else { now };
-        transaction.execute(
-            "UPDATE b24_receipt SET state = $5, due_at = $6, settled_at = $7, tries = 0
-             WHERE member_id = $1 AND code = $2 AND message_id = $3 AND version = $4 AND state = 0",
+/// Portals have stored these. Each is settled if it is still the newest, and if no attempt of another
+/// status may be executed after it; otherwise it is sent once more when that is over. `may_still_run`
+/// says of each whether an attempt of it may be.
+pub(crate) fn settle(
+    transaction: &mut dyn Transaction,
+    member_id: &str,
+    stored: &[(&DueReceipt, bool)],
+    attempted_at: i64,
+) -> Result<(), StoreError> {
+    let now = transaction.now();
+    let rows: Vec<_> = stored
+        .iter()
+        .map(|(receipt, _)| {
+            let late = receipt.unknown_until > attempted_at
+                && receipt
+                    .unknown_status
+                    .is_some_and(|unknown| unknown != number_of(receipt.status));
+            let (state, due_at, settled_at) = if late {
+                (WAITING, receipt.unknown_until, 0)
+            } else {
+                (SETTLED, now, now)
+            };
             parameters![
                 member_id,
-                &self.code,
-                &self.message_id,
-                self.version,
+                &receipt.code,
+                &receipt.message_id,
+                receipt.version,
                 state,
                 due_at,
                 settled_at
-            ],
-        )?;
-        if may_still_run {
-            note_unknown(transaction, member_id, &self.key(), now + LATE_FOR)?;
+            ]
+            .to_vec()
+        })
+        .collect();
+    transaction.execute_many(
+        "UPDATE b24_receipt SET state = $5, due_at = $6, settled_at = $7, tries = 0
+         WHERE member_id = $1 AND code = $2 AND message_id = $3 AND version = $4 AND state = 0",
+        &rows,
+    )?;
+    for (receipt, may_still_run) in stored {
+        if *may_still_run {
+            receipt.note_unknown(transaction, member_id)?;
         }
-        Ok(())
     }
+    Ok(())
+}
 
+impl DueReceipt {
     /// It was sent, and the portal may or may not have it.
     pub(crate) fn note_unknown(
         &self,
