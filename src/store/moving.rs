@@ -25,6 +25,25 @@ const MOST_ROUNDS: usize = 20;
 /// How long until it is looked again whether a renewal has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
+/// Clocks that differ by less are taken for the same one.
+const CLOCKS_AGREE: i64 = 600_000;
+/// The columns of times by the clock of a store. 0 stands for none.
+const TIMES: &[&str] = &[
+    "pair_at",
+    "removed_at",
+    "arrived_at",
+    "happened_at",
+    "due_at",
+    "settled_at",
+    "unknown_until",
+    "tracked_at",
+    "next_at",
+    "wait_until",
+    "oldest_at",
+    "partial_at",
+    "level_at",
+];
+
 /// A table that is moved: its name, the columns of its key, and the others. Leases stay behind.
 struct Table {
     name: &'static str,
@@ -127,6 +146,8 @@ struct Statements {
     put: String,
     rename: String,
     keys: usize,
+    /// Which of the columns are times.
+    times: Vec<bool>,
 }
 
 static STATEMENTS: LazyLock<Vec<Statements>> =
@@ -167,6 +188,7 @@ impl Table {
                 name.trim_start_matches("b24")
             ),
             keys: self.keys.len(),
+            times: copied.iter().map(|column| TIMES.contains(column)).collect(),
         }
     }
 }
@@ -185,6 +207,15 @@ pub(crate) struct Move<'m> {
     pub(crate) process: &'m Arc<Process>,
     /// Makes the context of a step.
     pub(crate) call: &'m dyn Fn() -> CallContext,
+}
+
+/// An attempt to fill the other store.
+struct Attempt {
+    /// Stands for it there.
+    id: String,
+    /// How far the clock there is ahead, in milliseconds. That of a file is days off if the machine's was
+    /// when it was started.
+    shift: i64,
 }
 
 impl Move<'_> {
@@ -255,15 +286,18 @@ impl Move<'_> {
     /// Begins to fill the other store, which nobody else uses then. It must be empty, or be what an
     /// earlier attempt has left. That is removed: it may not be in the old store any more. An earlier
     /// attempt that has only stood still cannot go on. Returns what stands for this one.
-    fn begin(&self) -> Result<String, LockError> {
-        let attempt = new_lease_id().to_string();
+    fn begin(&self) -> Result<Attempt, LockError> {
+        let id = new_lease_id().to_string();
         // So no other attempt is in its last round.
-        let is_repeated = self.alone(|source| {
+        let (is_repeated, shift) = self.alone(|source| {
             if !source.query(SELECT_META, parameters![MOVED])?.is_empty() {
                 return Err(self.from.error("was moved meanwhile").into());
             }
-            self.mark(&attempt)
+            let (is_repeated, now) = self.mark(&id)?;
+            Ok((is_repeated, now - source.now()))
         })?;
+        let shift = if shift.abs() < CLOCKS_AGREE { 0 } else { shift };
+        let attempt = Attempt { id, shift };
         if is_repeated {
             let call = (self.call)();
             self.to.run(self.process, &call, Access::Add, |target| {
@@ -274,20 +308,22 @@ impl Move<'_> {
         Ok(attempt)
     }
 
-    /// Marks the other store as one that this attempt fills. Returns whether another one did before.
-    fn mark(&self, attempt: &str) -> Result<bool, LockError> {
+    /// Marks the other store as one that this attempt fills. Returns whether another one did before, and
+    /// the time there.
+    fn mark(&self, id: &str) -> Result<(bool, i64), LockError> {
         let call = (self.call)();
         self.to.run(self.process, &call, Access::Add, |transaction| {
             transaction.lock("move")?;
             transaction.execute(
                 "INSERT INTO b24_meta (name, value) VALUES ($1, $2)
                  ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-                parameters![ATTEMPT, attempt],
+                parameters![ATTEMPT, id],
             )?;
+            let now = transaction.now();
             let mark = transaction.query(SELECT_META, parameters![MOVING])?;
             let source = self.from.path().to_string_lossy();
             match mark.first() {
-                Some(mark) if mark.text(0) == source => return Ok(true),
+                Some(mark) if mark.text(0) == source => return Ok((true, now)),
                 Some(_) => return Err(self.to.error("is being filled from another store")),
                 None => {}
             }
@@ -304,25 +340,25 @@ impl Move<'_> {
                     "INSERT INTO b24_meta (name, value) VALUES ($1, $2)",
                     parameters![MOVING, source.as_ref()],
                 )
-                .map(|_| false)
+                .map(|_| (false, now))
         })
     }
 
     /// Whether this attempt is still the one that fills the other store. Nobody begins another one
     /// before the transaction has ended.
-    fn check(&self, target: &mut dyn Transaction, attempt: &str) -> Result<(), StoreError> {
+    fn check(&self, target: &mut dyn Transaction, attempt: &Attempt) -> Result<(), StoreError> {
         let rows = target.query(
             "SELECT value FROM b24_meta WHERE name = $1 /*LOCKED*/",
             parameters![ATTEMPT],
         )?;
-        if rows.first().is_some_and(|row| row.text(0) == attempt) {
+        if rows.first().is_some_and(|row| row.text(0) == attempt.id) {
             return Ok(());
         }
         Err(self.to.error("is filled by a move that was begun later"))
     }
 
     /// Copies what is not in the other store yet. Returns how many rows that were.
-    fn round(&self, copied: &mut HashSet<u64>, attempt: &str) -> Result<usize, LockError> {
+    fn round(&self, copied: &mut HashSet<u64>, attempt: &Attempt) -> Result<usize, LockError> {
         let mut count = 0;
         for statements in STATEMENTS.iter() {
             let mut after: Option<Row> = None;
@@ -351,7 +387,7 @@ impl Move<'_> {
         &self,
         statements: &'static Statements,
         rows: &[&Row],
-        attempt: &str,
+        attempt: &Attempt,
     ) -> Result<(), LockError> {
         if rows.is_empty() {
             return Ok(());
@@ -360,15 +396,21 @@ impl Move<'_> {
         self.to
             .run(self.process, &call, Access::Add, |transaction| {
                 self.check(transaction, attempt)?;
-                let values: Vec<Vec<Parameter<'_>>> =
-                    rows.iter().map(|row| parameters_of(row)).collect();
+                let values: Vec<Vec<Parameter<'_>>> = rows
+                    .iter()
+                    .map(|row| shifted(statements, row, attempt.shift))
+                    .collect();
                 transaction.execute_many(&statements.put, &values).map(drop)
             })
     }
 
     /// Copies the rest while nobody else can write, and gives the tables other names. None if tokens are
     /// being renewed: the renewal has to be stored first.
-    fn last_round(&self, copied: &HashSet<u64>, attempt: &str) -> Result<Option<Moved>, LockError> {
+    fn last_round(
+        &self,
+        copied: &HashSet<u64>,
+        attempt: &Attempt,
+    ) -> Result<Option<Moved>, LockError> {
         self.alone(|transaction| {
             let now = transaction.now();
             let renewals = transaction.query(
@@ -397,7 +439,7 @@ impl Move<'_> {
         &self,
         transaction: &mut dyn Transaction,
         copied: &HashSet<u64>,
-        attempt: &str,
+        attempt: &Attempt,
         moved: &mut Moved,
     ) -> Result<(), LockError> {
         // What was confirmed since is not to be confirmed again.
@@ -480,6 +522,17 @@ fn parameters_of(row: &Row) -> Vec<Parameter<'_>> {
             Value::Blob(value) => Parameter::Blob(value),
         })
         .collect()
+}
+
+/// The values of a row, with times by a clock that is so far ahead.
+fn shifted<'r>(statements: &Statements, row: &'r Row, shift: i64) -> Vec<Parameter<'r>> {
+    let mut values = parameters_of(row);
+    for (value, is_time) in values.iter_mut().zip(&statements.times) {
+        if let (Parameter::Integer(time @ 1..), true) = (value, *is_time) {
+            *time = time.saturating_add(shift).max(1);
+        }
+    }
+    values
 }
 
 /// Stands for a row with its content.

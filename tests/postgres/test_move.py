@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
@@ -44,17 +45,18 @@ class Mover:
         self.to = directory / "to"
         self.to.write_text(database.store)
 
-    def start(self) -> subprocess.Popen[str]:
+    def start(self, command: str = "move") -> subprocess.Popen[str]:
+        to = ["--to-file", self.to] if command == "move" else []
         return subprocess.Popen(
-            [TARGET / "debug/b24-messageservice", "move", "--to-file", self.to],
+            [TARGET / "debug/b24-messageservice", command, *to],
             env={**os.environ, **self.environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def __call__(self) -> None:
-        with self.start() as process:
+    def __call__(self, command: str = "move") -> None:
+        with self.start(command) as process:
             out, err = process.communicate(timeout=60)
         assert (process.returncode, err) == (0, ""), out
 
@@ -134,3 +136,27 @@ def test_what_an_interrupted_move_has_left_is_not_moved(
     old.report(MEMBER, CODE, "new", "delivered")
     move()
     assert move.receipts() == {"new": 2}
+
+
+@pytest.mark.parametrize("days", [-5, 5])
+def test_a_clock_that_was_wrong_loses_nothing(
+    move: Mover, portal: Portal, tmp_path: Path, days: int
+) -> None:
+    """By the new store's clock receipts would be too old to be sent, or not due for days."""
+    # Another process makes it: no two copies of SQLite are to have a file open in one.
+    move("inspect")
+    with sqlite3.connect(tmp_path / "b24.db") as store:
+        (clock,) = store.execute("SELECT value FROM b24_meta WHERE name = 'clock'").fetchone()
+        boot, offset = clock.rsplit(" ", 1)
+        clock = f"{boot} {int(offset) + days * 86_400_000}"
+        store.execute("UPDATE b24_meta SET value = ? WHERE name = 'clock'", [clock])
+    store.close()
+    options = portal.provider_options(store=f"sqlite:{tmp_path}/b24.db")
+    with Provider(**options) as provider:
+        posted = portal.install()
+        provider.receive(posted["content_type"], posted["body"])
+        provider.report(MEMBER, CODE, "m1", "delivered")
+    move()
+    with Provider(**{**options, "store": move.database.store}) as provider:
+        assert provider.drain(3).sent == 1
+    assert portal.messages() == {f"{CODE}|m1": "delivered"}
