@@ -46,9 +46,9 @@ class Mover:
         self.to.write_text(database.store)
 
     def start(self, command: str = "move") -> subprocess.Popen[str]:
-        to = ["--to-file", self.to] if command == "move" else []
+        to = ["--to-file", str(self.to)] if command == "move" else []
         return subprocess.Popen(
-            [TARGET / "debug/b24-messageservice", command, *to],
+            [str(TARGET / "debug/b24-messageservice"), command, *to],
             env={**os.environ, **self.environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
