@@ -80,7 +80,7 @@ SUITES = (
     ),
     Suite(
         "postgres",
-        (*CORE, *PORTAL, "bindings/python", *POSTGRES),
+        (*CORE, *PORTAL, *SHELL, "bindings/python", *POSTGRES),
         (*PYTEST, "tests/postgres"),
     ),
     Suite("stress", (*CORE, *PORTAL, "tests/stress"), (*STRESS, "--skip", "postgres_")),

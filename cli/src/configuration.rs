@@ -149,7 +149,7 @@ impl Options {
             if let Some(former) = lines.insert(name, number) {
                 return Err(invalid(format!(
                     "config: {shown} gives {} in line {former} and in line {number}; give it once",
-                    name.escape_debug()
+                    shown_name(name)
                 )));
             }
             let row = OPTIONS.iter().find(|row| row.name == name);
@@ -165,9 +165,9 @@ impl Options {
                 (None, Some(row)) => (row, read_secret(Path::new(value), name)?, false),
                 (None, None) => {
                     return Err(invalid(format!(
-                        "config: {shown}, line {number}: {:?} is no option; --help lists them, with _ instead of \
+                        "config: {shown}, line {number}: {} is no option; --help lists them, with _ instead of \
                          - here",
-                        name.chars().take(40).collect::<String>()
+                        shown_name(name)
                     )));
                 }
             };
@@ -183,6 +183,17 @@ impl Options {
             self.add(row, value, Place::File(path.to_owned(), number))?;
         }
         Ok(())
+    }
+}
+
+/// What stands before the first `=` of a line, for messages. If it is no name, the line was written in
+/// another way, and it may be a part of a secret.
+fn shown_name(name: &str) -> String {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    if name.len() <= 40 && name.chars().all(is_name) {
+        format!("{name:?}")
+    } else {
+        "what stands before the =".to_owned()
     }
 }
 
@@ -315,9 +326,11 @@ fn has_password(value: &str) -> bool {
         .split_once('?')
         .map_or("", |(_, parameters)| parameters);
     before_host
-        || parameters
-            .split('&')
-            .any(|parameter| parameter.to_ascii_lowercase().contains("password="))
+        || parameters.split('&').any(|parameter| {
+            let name = parameter.split('=').next().unwrap_or_default();
+            // A name with escapes is none that anybody writes by mistake.
+            name.to_ascii_lowercase().contains("password") || name.contains('%')
+        })
 }
 
 #[cfg(test)]
@@ -331,6 +344,7 @@ mod tests {
             "postgresql://user:a/b@db/sms",
             "postgres://db/sms?user=u&password=secret",
             "postgres://db?sslPassword=secret",
+            "postgres://db?pass%77ord=secret",
             "http://user:@proxy:3128",
         ] {
             assert!(has_password(address), "{address}");

@@ -59,8 +59,9 @@ pub(crate) struct Rows {
 
 impl Rows {
     /// Begins to read a file, or standard input if it is called `-`.
-    pub(crate) fn open(path: &Path, format: Format) -> Result<Self, Failure> {
-        let (input, length) = open(path)?;
+    pub(crate) fn open(path: &Path, format: Format, stop: &Stop) -> Result<Self, Failure> {
+        let opened = path.to_owned();
+        let (input, length) = aside(stop, move || open(&opened))?;
         let (to, from) = sync_channel(AHEAD);
         let name = path.display().to_string();
         read_in_thread(move || {
@@ -117,19 +118,35 @@ impl Rows {
 
 /// The whole text of a file, or of standard input if it is called `-`. At most 1 MiB.
 pub(crate) fn read_whole(path: &Path, stop: &Stop) -> Result<String, Failure> {
-    let (input, _) = open(path)?;
-    let name = path.display().to_string();
+    let path = path.to_owned();
+    aside(stop, move || {
+        let (input, _) = open(&path)?;
+        let mut text = String::new();
+        match input.take(MAX_LINE).read_to_string(&mut text) {
+            Ok(_) => Ok(text),
+            Err(error) => Err(unreadable(&path.display().to_string(), &error)),
+        }
+    })
+}
+
+/// Opens or reads files in another thread, until there is a signal: one that is a pipe may have no
+/// writer.
+pub(crate) fn aside<T: Send + 'static>(
+    stop: &Stop,
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
     let (to, from) = sync_channel(1);
     read_in_thread(move || {
-        let mut text = String::new();
-        let read = input.take(MAX_LINE).read_to_string(&mut text);
-        let _ = to.send(read.map(|_| text));
+        let _ = to.send(work());
     })?;
     loop {
         match from.recv_timeout(LOOK) {
-            Ok(read) => return read.map_err(|error| unreadable(&name, &error)),
-            Err(_) if stop.is_requested() => return Err(Failure::Stopped),
-            Err(_) => {}
+            Ok(done) => return done,
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Failure::File("a file cannot be read".to_owned()));
+            }
+            Err(RecvTimeoutError::Timeout) if stop.is_requested() => return Err(Failure::Stopped),
+            Err(RecvTimeoutError::Timeout) => {}
         }
     }
 }
@@ -164,17 +181,27 @@ fn read_csv(
     let mut reader = csv::ReaderBuilder::new()
         .flexible(true)
         .trim(csv::Trim::All)
-        .from_reader(input);
-    let columns = columns(
-        reader
-            .byte_headers()
-            .map_err(|error| csv_fault(name, &error))?,
-    )?;
+        .from_reader(Limited { input, read: 0 });
+    let fault = |line: u64, error: &csv::Error| match error.kind() {
+        csv::ErrorKind::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Failure::Usage(format!(
+                "the row that begins in line {line} of {name} is longer than 1 MiB: does it lack a \" at \
+                 the end of a column?"
+            ))
+        }
+        _ => unreadable(name, error),
+    };
+    let columns = columns(reader.byte_headers().map_err(|error| fault(1, &error))?)?;
     let mut record = csv::ByteRecord::new();
-    while reader
-        .read_byte_record(&mut record)
-        .map_err(|error| csv_fault(name, &error))?
-    {
+    loop {
+        let line = reader.position().line();
+        reader.get_mut().read = 0;
+        if !reader
+            .read_byte_record(&mut record)
+            .map_err(|error| fault(line, &error))?
+        {
+            break;
+        }
         let row = Row {
             line: record.position().map_or(0, csv::Position::line),
             end: reader.position().byte(),
@@ -187,8 +214,23 @@ fn read_csv(
     Ok(())
 }
 
-fn csv_fault(name: &str, error: &csv::Error) -> Failure {
-    unreadable(name, &error)
+/// What is read of a file, with an end to how much of that is one row: a quotation mark that is not
+/// closed makes one of everything that follows.
+struct Limited<R> {
+    input: R,
+    /// How much was read since the row began.
+    read: u64,
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.read > MAX_LINE {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let read = self.input.read(into)?;
+        self.read += read as u64;
+        Ok(read)
+    }
 }
 
 /// What each column is.

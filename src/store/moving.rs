@@ -4,8 +4,10 @@
 //! while nobody else can write, and ends with the tables having other names: whoever still uses the file
 //! fails, and is told where the store is now. Nothing that was acknowledged before is left behind.
 
-use super::database::{Access, Database, Parameter, Row, Transaction, Value, parameters};
-use super::schema::{MOVED, MOVING};
+use super::database::{
+    Access, Database, Parameter, Row, Transaction, Value, new_lease_id, parameters,
+};
+use super::schema::{ATTEMPT, MOVED, MOVING};
 use super::token_store::{LockError, StoreError};
 use crate::process::cancellation::CallContext;
 use crate::process::per_process::Process;
@@ -22,6 +24,25 @@ const FEW: usize = 200;
 const MOST_ROUNDS: usize = 20;
 /// How long until it is looked again whether a renewal has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Clocks that differ by less are taken for the same one.
+const CLOCKS_AGREE: i64 = 600_000;
+/// The columns of times by the clock of a store. 0 stands for none.
+const TIMES: &[&str] = &[
+    "pair_at",
+    "removed_at",
+    "arrived_at",
+    "happened_at",
+    "due_at",
+    "settled_at",
+    "unknown_until",
+    "tracked_at",
+    "next_at",
+    "wait_until",
+    "oldest_at",
+    "partial_at",
+    "level_at",
+];
 
 /// A table that is moved: its name, the columns of its key, and the others. Leases stay behind.
 struct Table {
@@ -125,6 +146,8 @@ struct Statements {
     put: String,
     rename: String,
     keys: usize,
+    /// Which of the columns are times.
+    times: Vec<bool>,
 }
 
 static STATEMENTS: LazyLock<Vec<Statements>> =
@@ -165,6 +188,7 @@ impl Table {
                 name.trim_start_matches("b24")
             ),
             keys: self.keys.len(),
+            times: copied.iter().map(|column| TIMES.contains(column)).collect(),
         }
     }
 }
@@ -185,6 +209,15 @@ pub(crate) struct Move<'m> {
     pub(crate) call: &'m dyn Fn() -> CallContext,
 }
 
+/// An attempt to fill the other store.
+struct Attempt {
+    /// Stands for it there.
+    id: String,
+    /// How far the clock there is ahead, in milliseconds. That of a file is days off if the machine's was
+    /// when it was started.
+    shift: i64,
+}
+
 impl Move<'_> {
     /// Moves everything.
     pub(crate) fn run(&self) -> Result<Moved, LockError> {
@@ -193,15 +226,15 @@ impl Move<'_> {
             self.open_target()?;
             return Ok(Moved::default());
         }
-        self.begin()?;
+        let attempt = self.begin()?;
         let mut copied = HashSet::new();
         for _ in 0..MOST_ROUNDS {
-            if self.round(&mut copied)? <= FEW {
+            if self.round(&mut copied, &attempt)? <= FEW {
                 break;
             }
         }
         let moved = loop {
-            match self.last_round(&copied)? {
+            match self.last_round(&copied, &attempt)? {
                 Some(moved) => break moved,
                 // Somebody is renewing tokens, and could not store them.
                 None => (self.call)().sleep(LOOK_AGAIN)?,
@@ -228,16 +261,69 @@ impl Move<'_> {
         )
     }
 
-    /// Marks the other store as one that is being filled, which nobody else uses. It must be empty, or
-    /// have this mark from an earlier attempt.
-    fn begin(&self) -> Result<(), LockError> {
+    /// Does work in the old store while nobody else can write there. It may use the other one, too.
+    fn alone<T>(
+        &self,
+        mut work: impl FnMut(&mut dyn Transaction) -> Result<T, LockError>,
+    ) -> Result<T, LockError> {
+        let call = (self.call)();
+        let mut failed = None;
+        let done = self
+            .from
+            .run(self.process, &call, Access::Write, |transaction| {
+                failed = None;
+                work(transaction).map_err(|error| match error {
+                    LockError::Storage(error) => error,
+                    interrupted @ LockError::Interrupted(_) => {
+                        failed = Some(interrupted);
+                        self.to.error("was not reached in time").that_passes()
+                    }
+                })
+            });
+        failed.map_or(done, Err)
+    }
+
+    /// Begins to fill the other store, which nobody else uses then. It must be empty, or be what an
+    /// earlier attempt has left. That is removed: it may not be in the old store any more. An earlier
+    /// attempt that has only stood still cannot go on. Returns what stands for this one.
+    fn begin(&self) -> Result<Attempt, LockError> {
+        let id = new_lease_id().to_string();
+        // So no other attempt is in its last round.
+        let (is_repeated, shift) = self.alone(|source| {
+            if !source.query(SELECT_META, parameters![MOVED])?.is_empty() {
+                return Err(self.from.error("was moved meanwhile").into());
+            }
+            let (is_repeated, now) = self.mark(&id)?;
+            Ok((is_repeated, now - source.now()))
+        })?;
+        let shift = if shift.abs() < CLOCKS_AGREE { 0 } else { shift };
+        let attempt = Attempt { id, shift };
+        if is_repeated {
+            let call = (self.call)();
+            self.to.run(self.process, &call, Access::Add, |target| {
+                self.check(target, &attempt)?;
+                target.execute(&CLEAR, parameters![]).map(drop)
+            })?;
+        }
+        Ok(attempt)
+    }
+
+    /// Marks the other store as one that this attempt fills. Returns whether another one did before, and
+    /// the time there.
+    fn mark(&self, id: &str) -> Result<(bool, i64), LockError> {
         let call = (self.call)();
         self.to.run(self.process, &call, Access::Add, |transaction| {
             transaction.lock("move")?;
+            transaction.execute(
+                "INSERT INTO b24_meta (name, value) VALUES ($1, $2)
+                 ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                parameters![ATTEMPT, id],
+            )?;
+            let now = transaction.now();
             let mark = transaction.query(SELECT_META, parameters![MOVING])?;
             let source = self.from.path().to_string_lossy();
             match mark.first() {
-                Some(mark) if mark.text(0) == source => return Ok(()),
+                Some(mark) if mark.text(0) == source => return Ok((true, now)),
                 Some(_) => return Err(self.to.error("is being filled from another store")),
                 None => {}
             }
@@ -254,12 +340,25 @@ impl Move<'_> {
                     "INSERT INTO b24_meta (name, value) VALUES ($1, $2)",
                     parameters![MOVING, source.as_ref()],
                 )
-                .map(drop)
+                .map(|_| (false, now))
         })
     }
 
+    /// Whether this attempt is still the one that fills the other store. Nobody begins another one
+    /// before the transaction has ended.
+    fn check(&self, target: &mut dyn Transaction, attempt: &Attempt) -> Result<(), StoreError> {
+        let rows = target.query(
+            "SELECT value FROM b24_meta WHERE name = $1 /*LOCKED*/",
+            parameters![ATTEMPT],
+        )?;
+        if rows.first().is_some_and(|row| row.text(0) == attempt.id) {
+            return Ok(());
+        }
+        Err(self.to.error("is filled by a move that was begun later"))
+    }
+
     /// Copies what is not in the other store yet. Returns how many rows that were.
-    fn round(&self, copied: &mut HashSet<u64>) -> Result<usize, LockError> {
+    fn round(&self, copied: &mut HashSet<u64>, attempt: &Attempt) -> Result<usize, LockError> {
         let mut count = 0;
         for statements in STATEMENTS.iter() {
             let mut after: Option<Row> = None;
@@ -276,7 +375,7 @@ impl Move<'_> {
                     .iter()
                     .filter(|row| !copied.contains(&hash_of(statements, row)))
                     .collect();
-                self.put(statements, &changed)?;
+                self.put(statements, &changed, attempt)?;
                 count += changed.len();
                 copied.extend(changed.iter().map(|row| hash_of(statements, row)));
             }
@@ -284,25 +383,35 @@ impl Move<'_> {
         Ok(count)
     }
 
-    fn put(&self, statements: &'static Statements, rows: &[&Row]) -> Result<(), LockError> {
+    fn put(
+        &self,
+        statements: &'static Statements,
+        rows: &[&Row],
+        attempt: &Attempt,
+    ) -> Result<(), LockError> {
         if rows.is_empty() {
             return Ok(());
         }
         let call = (self.call)();
         self.to
             .run(self.process, &call, Access::Add, |transaction| {
-                let values: Vec<Vec<Parameter<'_>>> =
-                    rows.iter().map(|row| parameters_of(row)).collect();
+                self.check(transaction, attempt)?;
+                let values: Vec<Vec<Parameter<'_>>> = rows
+                    .iter()
+                    .map(|row| shifted(statements, row, attempt.shift))
+                    .collect();
                 transaction.execute_many(&statements.put, &values).map(drop)
             })
     }
 
     /// Copies the rest while nobody else can write, and gives the tables other names. None if tokens are
     /// being renewed: the renewal has to be stored first.
-    fn last_round(&self, copied: &HashSet<u64>) -> Result<Option<Moved>, LockError> {
-        let call = (self.call)();
-        let mut failed = None;
-        let moved = self.from.run(self.process, &call, Access::Write, |transaction| {
+    fn last_round(
+        &self,
+        copied: &HashSet<u64>,
+        attempt: &Attempt,
+    ) -> Result<Option<Moved>, LockError> {
+        self.alone(|transaction| {
             let now = transaction.now();
             let renewals = transaction.query(
                 "SELECT lease_owner FROM b24_installation WHERE lease_owner <> 0 AND lease_until > $1
@@ -314,13 +423,7 @@ impl Move<'_> {
                 return Ok(None);
             }
             let mut moved = Moved::default();
-            self.copy_rest(transaction, copied, &mut moved).map_err(|error| match error {
-                LockError::Storage(error) => error,
-                interrupted @ LockError::Interrupted(_) => {
-                    failed = Some(interrupted);
-                    self.to.error("was not reached in time").that_passes()
-                }
-            })?;
+            self.copy_rest(transaction, copied, attempt, &mut moved)?;
             for statements in STATEMENTS.iter() {
                 transaction.execute(&statements.rename, parameters![])?;
             }
@@ -329,22 +432,20 @@ impl Move<'_> {
                 parameters![MOVED, self.to.path().to_string_lossy().as_ref()],
             )?;
             Ok(Some(moved))
-        });
-        match failed {
-            Some(interrupted) => Err(interrupted),
-            None => moved,
-        }
+        })
     }
 
     fn copy_rest(
         &self,
         transaction: &mut dyn Transaction,
         copied: &HashSet<u64>,
+        attempt: &Attempt,
         moved: &mut Moved,
     ) -> Result<(), LockError> {
         // What was confirmed since is not to be confirmed again.
         let call = (self.call)();
         self.to.run(self.process, &call, Access::Write, |target| {
+            self.check(target, attempt)?;
             target
                 .execute("DELETE FROM b24_delivery", parameters![])
                 .map(drop)
@@ -362,7 +463,7 @@ impl Move<'_> {
                     .iter()
                     .filter(|row| is_emptied || !copied.contains(&hash_of(statements, row)))
                     .collect();
-                self.put(statements, &changed)?;
+                self.put(statements, &changed, attempt)?;
             }
             match table.name {
                 "b24_installation" => moved.installations = count,
@@ -379,11 +480,20 @@ impl Move<'_> {
         self.to
             .run(self.process, &call, Access::Write, |transaction| {
                 transaction
-                    .execute("DELETE FROM b24_meta WHERE name = $1", parameters![MOVING])
+                    .execute(
+                        "DELETE FROM b24_meta WHERE name IN ($1, $2)",
+                        parameters![MOVING, ATTEMPT],
+                    )
                     .map(drop)
             })
     }
 }
+
+/// Removes everything that is moved.
+static CLEAR: LazyLock<String> = LazyLock::new(|| {
+    let names: Vec<&str> = TABLES.iter().map(|table| table.name).collect();
+    format!("TRUNCATE {}", names.join(", "))
+});
 
 const SELECT_META: &str = "SELECT value FROM b24_meta WHERE name = $1";
 
@@ -412,6 +522,17 @@ fn parameters_of(row: &Row) -> Vec<Parameter<'_>> {
             Value::Blob(value) => Parameter::Blob(value),
         })
         .collect()
+}
+
+/// The values of a row, with times by a clock that is so far ahead.
+fn shifted<'r>(statements: &Statements, row: &'r Row, shift: i64) -> Vec<Parameter<'r>> {
+    let mut values = parameters_of(row);
+    for (value, is_time) in values.iter_mut().zip(&statements.times) {
+        if let (Parameter::Integer(time @ 1..), true) = (value, *is_time) {
+            *time = time.saturating_add(shift).max(1);
+        }
+    }
+    values
 }
 
 /// Stands for a row with its content.

@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 
 /// The version of the functions that this library makes. A newer one replaces them, an older one
 /// leaves them as they are.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// Makes the commit of a transaction durable if the server's default is not: an expression, since a
 /// pooler may give the next transaction another session.
@@ -76,10 +76,21 @@ static STATEMENTS: LazyLock<[String; 3]> = LazyLock::new(|| {
                 GET DIAGNOSTICS v_changed = ROW_COUNT;
                 IF v_changed = 0 THEN
                     {same};
-                ELSIF NOT EXISTS ({awake}) THEN
+                    RETURN FALSE;
+                END IF;
+                IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
+                    -- A lane that was awake when the transaction began may sleep now. To lock its row is
+                    -- 40001 then, and drains are not kept from it until the end of the transaction.
+                    BEGIN
+                        PERFORM 1 FROM b24_lane WHERE member_id = $1 FOR NO KEY UPDATE;
+                        RAISE EXCEPTION USING ERRCODE = 'B2400';
+                    EXCEPTION WHEN SQLSTATE 'B2400' THEN NULL;
+                    END;
+                END IF;
+                IF NOT EXISTS ({awake}) THEN
                     {note};
                 END IF;
-                RETURN v_changed > 0;
+                RETURN TRUE;
              END $f$"
         ),
         format!(

@@ -11,6 +11,8 @@ const VERSION: i64 = 1;
 pub(super) const MOVED: &str = "moved";
 /// In one that is being filled: from where.
 pub(super) const MOVING: &str = "moving";
+/// Beside that: a number that stands for the attempt that fills it.
+pub(super) const ATTEMPT: &str = "attempt";
 
 /// The statements that lead from each version to the next. `/*CLUSTERED*/` at the end of a table
 /// makes SQLite keep its rows in the order of their keys.

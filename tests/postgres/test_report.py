@@ -104,6 +104,41 @@ def test_a_host_with_another_search_path(
     assert statuses(portal) == {"m1": "sent", "m2": "sent"}
 
 
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+def test_a_transaction_that_sees_what_was_loses_nothing(
+    provider: Provider, portal: Portal, database: Database, level: str
+) -> None:
+    """For it the portal's lane is awake still, which has gone to sleep meanwhile."""
+    provider.report(MEMBER, CODE, "m1", "sent")
+    with database.connect() as host:
+        host.execute(f"SET TRANSACTION ISOLATION LEVEL {level}")
+        host.execute("SELECT count(*) FROM b24_receipt")
+        assert drained(provider) == 1
+        with pytest.raises(psycopg.errors.SerializationFailure):
+            host.execute(REPORT, [MEMBER, CODE, "m2", "delivered"])
+        host.rollback()
+        # As its host does it again, and while the lane is awake.
+        for message_id in ("m2", "m3"):
+            host.execute(f"SET TRANSACTION ISOLATION LEVEL {level}")
+            host.execute(REPORT, [MEMBER, CODE, message_id, "delivered"])
+            host.commit()
+    assert drained(provider) == 2
+    assert statuses(portal) == {"m1": "sent", "m2": "delivered", "m3": "delivered"}
+
+
+def test_it_does_not_keep_drains_from_a_portal_that_is_awake(
+    provider: Provider, database: Database
+) -> None:
+    provider.report(MEMBER, CODE, "m1", "sent")
+    with database.connect() as host:
+        host.execute("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+        host.execute(REPORT, [MEMBER, CODE, "m2", "delivered"])
+        assert drained(provider) == 1
+        host.commit()
+    # The lane stays awake, for a look at it in half a second.
+    assert provider.drain(3).sent == 1
+
+
 WRONG = {
     "status": (MEMBER, CODE, "m1", "read"),
     "empty-status": (MEMBER, CODE, "m1", ""),

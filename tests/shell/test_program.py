@@ -73,6 +73,8 @@ def test_secrets_come_from_the_environment_or_from_files(
         ("timeout_ms\n", 0o600, "line 1 has no ="),
         ("timeout_ms=1\ntimeout_ms=2\n", 0o600, "in line 1 and in line 2"),
         ("timeout_ms=never\n", 0o600, "options, line 1"),
+        ("client_secret: hush=\n", 0o600, "what stands before the = is no option"),
+        ("store: postgres://sms:hush@db?sslmode=require\n", 0o600, "line 1: what stands before"),
         ("access_token_file=/nonexistent\n", 0o600, "cannot be read"),
     ],
 )
@@ -240,6 +242,35 @@ def test_a_signal_ends_the_wait_for_input(direct: Shell, shell: Shell) -> None:
                 blocked = int(status.split("SigBlk:")[1].split()[0], 16)
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) == 143
+
+
+@pytest.mark.parametrize(
+    ("words", "variable"),
+    [
+        (["batch", "pipe", "--member-id", MEMBER], None),
+        (["install", "pipe"], None),
+        (["install", "--application-token-file", "pipe"], None),
+        (["move", "--to-file", "pipe"], None),
+        (["inspect", "--config", "pipe"], None),
+        (["inspect"], "B24_CLIENT_SECRET_FILE"),
+    ],
+    ids=["batch", "install", "token", "move", "config", "secret"],
+)
+def test_a_signal_ends_the_wait_for_who_writes_a_pipe(
+    shell: Shell, tmp_path: Path, words: list[str], variable: str | None
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    given = {variable: "pipe", "B24_CLIENT_SECRET": None} if variable else {}
+    with shell.start(*words, env=given) as process:
+        blocked = 0
+        while not blocked & (1 << signal.SIGTERM - 1):
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            blocked = int(status.split("SigBlk:")[1].split()[0], 16)
+        process.send_signal(signal.SIGTERM)
+        try:
+            assert process.wait(60) == 143
+        finally:
+            process.kill()
 
 
 def test_a_reader_that_goes_away_is_no_fault(installed: Shell, portal: Portal) -> None:

@@ -114,6 +114,16 @@ def test_columns_that_are_wrong_are_refused(
     assert portal.seen()["requests"] == 0
 
 
+def test_a_quotation_mark_that_is_not_closed_is_told(direct: Shell, portal: Portal) -> None:
+    """All that follows would be one row, and all of it in the memory."""
+    begin = 'code,message_id,status\nprovider1,m1,sent\nprovider1,m2,"sent\n'
+    done = direct("batch", text=begin + "provider1,m3,sent\n" * 70_000)
+    assert done.code == 2
+    assert "row that begins in line 3" in done.err
+    assert len(done.err) < 500
+    assert portal.messages() == {"provider1|m1": "sent"}
+
+
 def test_a_batch_stops_when_nothing_can_get_through(direct: Shell, portal: Portal) -> None:
     rows = "".join(f"provider1,m{number},sent\n" for number in range(1, 1401))
     wrong = {"B24_ACCESS_TOKEN": "another"}

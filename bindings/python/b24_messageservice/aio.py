@@ -60,6 +60,9 @@ _Handle = TypeVar("_Handle", bound="Client | Provider")
 
 _log = logging.getLogger("b24_messageservice")
 
+# What `Thread.start` raises where the system has no further thread.
+_NO_THREAD = (RuntimeError, MemoryError)
+
 
 class _Pool:
     """Threads that make calls in their order: at most so many, started when they are needed.
@@ -87,7 +90,16 @@ class _Pool:
             self._changed.notify()
             first = None if self._threads else self._next_thread()
         if first is not None:
-            first.start()
+            try:
+                self._start(first)
+            except _NO_THREAD as fault:
+                # Nobody would make what waits.
+                with self._changed:
+                    stranded = tuple(self._waiting)
+                    self._waiting.clear()
+                for left, _ in stranded:
+                    if left.set_running_or_notify_cancel():
+                        left.set_exception(fault)
         return future
 
     def shutdown(self) -> None:
@@ -96,10 +108,11 @@ class _Pool:
             self._ends = True
             self._changed.notify_all()
         # No further ones are made now. One that is being started is joined when it has been.
-        for thread in self._threads:
-            while thread.ident is None:
+        for thread in tuple(self._threads):
+            while thread.ident is None and thread in self._threads:
                 time.sleep(0.001)
-            thread.join()
+            if thread.ident is not None:
+                thread.join()
 
     def _next_thread(self) -> threading.Thread:
         name = f"{self._name}-{len(self._threads)}"
@@ -108,6 +121,16 @@ class _Pool:
         self._threads.append(thread)
         self._free += 1
         return thread
+
+    def _start(self, thread: threading.Thread) -> None:
+        try:
+            thread.start()
+        except _NO_THREAD:
+            # It must not count as one that makes calls.
+            with self._changed:
+                self._threads.remove(thread)
+                self._free -= 1
+            raise
 
     def _work(self) -> None:
         while True:
@@ -121,7 +144,9 @@ class _Pool:
                 is_needed = not self._free and not self._ends and len(self._threads) < self._most
                 ahead = self._next_thread() if is_needed else None
             if ahead is not None:
-                ahead.start()
+                # Without it there is one thread less until the next call.
+                with contextlib.suppress(*_NO_THREAD):
+                    self._start(ahead)
             self._make(future, call)
             # Nothing of a call stays while the thread waits for the next.
             del future, call, ahead

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import itertools
 import json
 import os
 import subprocess
@@ -276,6 +277,36 @@ def test_the_end_of_a_cancelled_call_is_awaited(portal: Portal) -> None:
         pool.shutdown()
 
     begun = threading.Event()
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("fails", [{1}, {2}, {1, 2, 3}, {2, 3}], ids=str)
+def test_it_goes_on_when_threads_can_be_started_again(
+    fails: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container that allows no further thread for a moment costs at most the calls of then."""
+    start, starts = threading.Thread.start, itertools.count(1)
+
+    def limited(thread: threading.Thread) -> None:
+        if thread.name.startswith("b24-test") and next(starts) in fails:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    async def main() -> None:
+        pool = _Threads(4, "b24-test")
+        outcomes = []
+        for number in range(6):
+            call = pool.call(lambda _, number=number: number)  # type: ignore[misc]
+            try:
+                outcomes.append(await asyncio.wait_for(call, 30))
+            except RuntimeError as fault:
+                outcomes.append(str(fault))
+        # The first thread is for a call, the others are ahead of them.
+        lost = next(n for n in itertools.count() if n + 1 not in fails)
+        assert outcomes == ["can't start new thread"] * lost + list(range(lost, 6))
+        pool.shutdown()
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
     asyncio.run(main())
 
 

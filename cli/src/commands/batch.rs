@@ -38,7 +38,7 @@ pub(super) fn run(opening: &Opening<'_>, matches: &ArgMatches) -> Result<u8, Fai
         Some(member_id) => Some(Target::Store(opening.provider()?, member_id)),
         None => None,
     };
-    let mut rows = Rows::open(file, format)?;
+    let mut rows = Rows::open(file, format, opening.stop)?;
     let mut batch = Batch {
         stop: opening.stop,
         output: Output::new(),

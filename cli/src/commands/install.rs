@@ -18,7 +18,11 @@ pub(super) fn run(opening: &Opening<'_>, matches: &ArgMatches) -> Result<u8, Fai
         return Ok(exit::OK);
     }
     let application_token = match path("application_token_file") {
-        Some(file) => read_secret(file, "--application-token-file")?,
+        Some(file) => {
+            let file = file.to_owned();
+            let read = move || read_secret(&file, "--application-token-file");
+            input::aside(opening.stop, read)?
+        }
         None => String::new(),
     };
     // Opened first, so that a wrong option is told before the JSON is awaited.

@@ -13,6 +13,7 @@ mod totals;
 use crate::command_line::argument;
 use crate::configuration::{Options, other_store, read_secret};
 use crate::exit::{self, Failure};
+use crate::input::aside;
 use crate::logger;
 use crate::opened::Opening;
 use crate::output::Output;
@@ -33,7 +34,8 @@ pub(crate) fn run(matches: &ArgMatches, stop: &Stop) -> Result<u8, Failure> {
         _ => (name.to_owned(), matches),
     };
     logger::show(matches.get_count("verbose"));
-    let options = Options::read(matches)?;
+    let given = matches.clone();
+    let options = aside(stop, move || Options::read(&given))?;
     let opening = Opening {
         options: &options,
         stop,
@@ -80,7 +82,10 @@ fn prune(opening: &Opening<'_>, matches: &ArgMatches) -> Result<u8, Failure> {
 
 fn move_store(opening: &Opening<'_>, matches: &ArgMatches) -> Result<u8, Failure> {
     let to = match matches.get_one::<PathBuf>("to_file") {
-        Some(file) => read_secret(file, "--to-file")?,
+        Some(file) => {
+            let file = file.clone();
+            aside(opening.stop, move || read_secret(&file, "--to-file"))?
+        }
         None => other_store(argument(matches, "to"), "to")?,
     };
     let config = || opening.options.config(UsedBy::Provider, opening.stop);

@@ -1,0 +1,162 @@
+"""Moves of a store from SQLite that stand still, are killed and are started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from b24_messageservice import Provider
+from b24_portal import Portal
+from database import Database
+
+MEMBER = "a223c6b3710f85df22e9377d6c4f7553"
+CODE = "provider1"
+ROOT = Path(__file__).resolve().parents[2]
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+# More than are copied at a time.
+COUNT = 5000
+
+
+@pytest.fixture
+def old(portal: Portal, tmp_path: Path) -> Iterator[Provider]:
+    """A provider whose store is to be moved."""
+    options = portal.provider_options(store=f"sqlite:{tmp_path}/b24.db", rate_limit="off")
+    with Provider(**options) as provider:
+        posted = portal.install()
+        provider.receive(posted["content_type"], posted["body"])
+        yield provider
+
+
+class Mover:
+    """Starts the command ``move``."""
+
+    def __init__(self, portal: Portal, database: Database, directory: Path) -> None:
+        self.database = database
+        options = portal.provider_options(store=f"sqlite:{directory}/b24.db")
+        options["resolve"] = ",".join(options["resolve"])
+        self.environment = {f"B24_{name.upper()}": str(options[name]) for name in options}
+        self.to = directory / "to"
+        self.to.write_text(database.store)
+
+    def start(self, command: str = "move") -> subprocess.Popen[str]:
+        to = ["--to-file", str(self.to)] if command == "move" else []
+        return subprocess.Popen(
+            [str(TARGET / "debug/b24-messageservice"), command, *to],
+            env={**os.environ, **self.environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, command: str = "move") -> None:
+        with self.start(command) as process:
+            out, err = process.communicate(timeout=60)
+        assert (process.returncode, err) == (0, ""), out
+
+    def start_and_stop(self) -> subprocess.Popen[str]:
+        """Starts it, and stops it in the middle of a transaction that copies receipts."""
+        process = self.start()
+        administrator = self.database.server.names["pg_administrator"]
+        with self.database.connect(user=administrator, autocommit=True) as connection:
+            while process.poll() is None:
+                process.send_signal(signal.SIGSTOP)
+                # What it has sent is done first.
+                while "active" in (states := self.states(connection)):
+                    pass
+                if "idle in transaction" in states and self.receipts():
+                    return process
+                process.send_signal(signal.SIGCONT)
+                time.sleep(0.001)
+        raise AssertionError(process.communicate())
+
+    def states(self, connection: psycopg.Connection) -> list[str]:
+        """What its connections do, of those that have last had to do with receipts."""
+        rows = connection.execute(
+            "SELECT state FROM pg_stat_activity WHERE usename = %s AND query LIKE %s",
+            [self.database.role, "INSERT INTO b24_receipt %"],
+        )
+        return [state for (state,) in rows.fetchall()]
+
+    def receipts(self) -> dict[str, int]:
+        """The status of each receipt in the new store."""
+        with self.database.connect() as connection:
+            try:
+                rows = connection.execute("SELECT message_id, status FROM b24_receipt")
+            except psycopg.errors.UndefinedTable:
+                return {}
+            return dict(rows.fetchall())
+
+
+@pytest.fixture
+def move(portal: Portal, database: Database, tmp_path: Path) -> Mover:
+    return Mover(portal, database, tmp_path)
+
+
+def report(provider: Provider, status: str) -> None:
+    rows = [(MEMBER, CODE, f"m{number:05}", status) for number in range(COUNT)]
+    assert not any(provider.report_many(rows))
+
+
+def test_a_move_that_stood_still_does_nothing_after_another(old: Provider, move: Mover) -> None:
+    """What it had read is older than what the other one has moved."""
+    report(old, "sent")
+    with move.start_and_stop() as first:
+        report(old, "delivered")
+        move()
+        moved = move.receipts()
+        assert set(moved.values()) == {2}
+        assert len(moved) == COUNT
+        first.send_signal(signal.SIGCONT)
+        first.communicate(timeout=60)
+        # Wherever it stood: it finds the old store moved, or the new one filled by another.
+        assert first.returncode in (4, 8)
+    assert move.receipts() == moved
+
+
+def test_what_an_interrupted_move_has_left_is_not_moved(
+    old: Provider, move: Mover, portal: Portal
+) -> None:
+    """It was in the old store, and is not any more."""
+    report(old, "sent")
+    with move.start_and_stop() as first:
+        first.kill()
+    assert move.receipts()
+    portal.set(answer={"status": 400, "error": "ERROR_WRONG"})
+    while old.drain(5).waiting:
+        pass
+    portal.set(answer=None)
+    old.prune(0)
+    old.report(MEMBER, CODE, "new", "delivered")
+    move()
+    assert move.receipts() == {"new": 2}
+
+
+@pytest.mark.parametrize("days", [-5, 5])
+def test_a_clock_that_was_wrong_loses_nothing(
+    move: Mover, portal: Portal, tmp_path: Path, days: int
+) -> None:
+    """By the new store's clock receipts would be too old to be sent, or not due for days."""
+    # Another process makes it: no two copies of SQLite are to have a file open in one.
+    move("inspect")
+    with sqlite3.connect(tmp_path / "b24.db") as store:
+        (clock,) = store.execute("SELECT value FROM b24_meta WHERE name = 'clock'").fetchone()
+        boot, offset = clock.rsplit(" ", 1)
+        clock = f"{boot} {int(offset) + days * 86_400_000}"
+        store.execute("UPDATE b24_meta SET value = ? WHERE name = 'clock'", [clock])
+    store.close()
+    options = portal.provider_options(store=f"sqlite:{tmp_path}/b24.db")
+    with Provider(**options) as provider:
+        posted = portal.install()
+        provider.receive(posted["content_type"], posted["body"])
+        provider.report(MEMBER, CODE, "m1", "delivered")
+    move()
+    with Provider(**{**options, "store": move.database.store}) as provider:
+        assert provider.drain(3).sent == 1
+    assert portal.messages() == {f"{CODE}|m1": "delivered"}
