@@ -193,7 +193,8 @@ pub(crate) trait Database: fmt::Debug + Send + Sync {
     ) -> Result<(), LockError>;
 
     /// Evaluates an expression with functions of the database, as a transaction of its own and in one
-    /// statement. None if the database has no functions.
+    /// statement. In it, `/*COMMIT*/` stands for the arguments that say how durable that is to be, and
+    /// how long it may wait. None if the database has no functions.
     fn alone(
         &self,
         _process: &Arc<Process>,

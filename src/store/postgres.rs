@@ -443,10 +443,12 @@ impl Database for Postgres {
         // If this process does not wait any more, the server waits no longer for a lock either. A
         // limit for the whole statement would be that of the next one only.
         let left = call.remaining().as_millis().max(1);
-        let sql = format!(
-            "SELECT set_config('lock_timeout', '{left}', true), {}, {expression}",
-            self.durable()
-        );
+        let commit = match self.durability {
+            Durability::Disk => "on",
+            Durability::Process => "off",
+        };
+        let arguments = format!("'{commit}', '{left}'");
+        let sql = format!("SELECT {}", expression.replace("/*COMMIT*/", &arguments));
         Some(self.with_connection(process, call, |connection| {
             connection
                 .run(call, |client| execute(client, &sql, parameters))

@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 
 /// The version of the functions that this library makes. A newer one replaces them, an older one
 /// leaves them as they are.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// Makes the commit of a transaction durable if the server's default is not: an expression, since a
 /// pooler may give the next transaction another session.
@@ -60,9 +60,12 @@ static STATEMENTS: LazyLock<[String; 3]> = LazyLock::new(|| {
     [
         "SELECT set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true)"
             .to_owned(),
-        // member_id, code, message_id, status, when it came about; returns whether it is news.
+        // member_id, code, message_id, status, when it came about; how durable the commit is to be, and
+        // how many milliseconds it may wait for a lock, if that is not said already; returns whether it
+        // is news.
         format!(
-            "CREATE OR REPLACE FUNCTION b24_put(TEXT, TEXT, TEXT, BIGINT, BIGINT) RETURNS BOOLEAN
+            "CREATE OR REPLACE FUNCTION b24_put(TEXT, TEXT, TEXT, BIGINT, BIGINT, TEXT, TEXT)
+             RETURNS BOOLEAN
              LANGUAGE plpgsql SET search_path FROM CURRENT AS $f$
              DECLARE
                 v_now BIGINT := (extract(epoch FROM clock_timestamp()) * 1000)::bigint;
@@ -70,6 +73,13 @@ static STATEMENTS: LazyLock<[String; 3]> = LazyLock::new(|| {
                 v_forgotten BIGINT := v_now - {forgotten};
                 v_changed BIGINT;
              BEGIN
+                IF $6 = 'off' OR ($6 = 'on' AND current_setting('synchronous_commit') IN ('off', 'local'))
+                THEN
+                    PERFORM set_config('synchronous_commit', $6, true);
+                END IF;
+                IF $7 IS NOT NULL THEN
+                    PERFORM set_config('lock_timeout', $7, true);
+                END IF;
                 -- Nobody puts the portal's lane to sleep before this transaction has ended.
                 PERFORM pg_advisory_xact_lock_shared(1647457390, hashtext($1) & 255);
                 {put};
@@ -117,8 +127,7 @@ static STATEMENTS: LazyLock<[String; 3]> = LazyLock::new(|| {
                     RAISE EXCEPTION 'status takes queued, sent, delivered, undelivered or failed'
                         USING ERRCODE = '22023';
                 END IF;
-                PERFORM {DURABLE};
-                PERFORM b24_put($1, $2, $3, v_status, (extract(epoch FROM $5) * 1000)::bigint);
+                PERFORM b24_put($1, $2, $3, v_status, (extract(epoch FROM $5) * 1000)::bigint, 'on', NULL);
              END $f$"
         ),
     ]

@@ -85,7 +85,7 @@ pub(crate) fn store(
             database.alone(
                 process,
                 call,
-                "b24_put($1, $2, $3, $4, $5)",
+                "b24_put($1, $2, $3, $4, $5, /*COMMIT*/)",
                 parameters![member_id, code, message_id, number_of(only.status), only.at],
             )
         }
@@ -105,7 +105,8 @@ pub(crate) fn store(
             database.alone(
                 process,
                 call,
-                "(SELECT count(b24_put(r->>0, r->>1, r->>2, (r->>3)::bigint, (r->>4)::bigint))
+                "(SELECT count(b24_put(r->>0, r->>1, r->>2, (r->>3)::bigint, (r->>4)::bigint,
+                    /*COMMIT*/))
                   FROM json_array_elements($1::json) AS r)",
                 parameters![&rows],
             )
@@ -160,7 +161,7 @@ pub(crate) fn put(
         message_id,
     } = key;
     if transaction.has_functions() {
-        let sql = "SELECT b24_put($1, $2, $3, $4, $5)";
+        let sql = "SELECT b24_put($1, $2, $3, $4, $5, NULL, NULL)";
         let values = parameters![member_id, code, message_id, status, happened_at];
         return transaction.query(sql, values).map(drop);
     }
