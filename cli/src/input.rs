@@ -202,8 +202,16 @@ fn read_csv(
         {
             break;
         }
+        let line = record.position().map_or(line, csv::Position::line);
+        // No column may have a line break.
+        if record.as_slice().contains(&b'\n') {
+            return Err(Failure::Usage(format!(
+                "the row that begins in line {line} of {name} goes on in the next one: does it lack a \" \
+                 at the end of a column?"
+            )));
+        }
         let row = Row {
-            line: record.position().map_or(0, csv::Position::line),
+            line,
             end: reader.position().byte(),
             fields: fields_of_record(&record, &columns),
         };

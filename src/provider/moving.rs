@@ -3,9 +3,10 @@
 use super::context::{Context, storage_error};
 use super::results::Moved;
 use crate::options::{Config, StoreUrl, invalid};
+use crate::process::cancellation::CallContext;
 use crate::process::per_process::Process;
 use crate::store::database::{Access, Purpose};
-use crate::store::installations::{bound_to_installation, first_pair};
+use crate::store::installations::{bound_to_installation, pairs_after};
 use crate::store::moving::Move;
 use crate::values::error::Error;
 
@@ -25,32 +26,50 @@ pub(super) fn move_store(from: &Config, to: &Config) -> Result<Moved, Error> {
         ));
     }
     let call = || from.call(&process);
-    // A pair that cannot be opened there would be lost.
-    let pair = from.run(&call(), Access::Read, first_pair);
-    // A store that was moved already has none.
-    if let Ok(Some((member_id, sealed))) = pair {
-        to.store
-            .unseal(&sealed, &bound_to_installation(&member_id))
-            .map_err(|error| {
-                invalid(
-                    "store_key_file",
-                    &format!(
-                        "of the new store does not open the tokens of the old one ({error}): give it \
-                         the same keys"
-                    ),
-                )
-            })?;
-    }
-    let moved = Move {
+    let move_of = Move {
         from: &from.store.database,
         to: &to.store.database,
         process: &process,
         call: &call,
+    };
+    let failed = |error| storage_error(&call(), error);
+    if !move_of.is_renamed().map_err(failed)? {
+        check_keys(&from, &to, &call)?;
     }
-    .run()
-    .map_err(|error| storage_error(&call(), error))?;
+    let moved = move_of.run().map_err(failed)?;
     Ok(Moved {
         installations: moved.installations,
         receipts: moved.receipts,
     })
+}
+
+/// Fails if the keys of the new store do not open a pair: it would be lost. One that is damaged is.
+fn check_keys(from: &Context, to: &Context, call: &dyn Fn() -> CallContext) -> Result<(), Error> {
+    let mut after = String::new();
+    loop {
+        let pairs = from.run(&call(), Access::Read, |transaction| {
+            pairs_after(transaction, &after)
+        })?;
+        let Some((last, _)) = pairs.last() else {
+            return Ok(());
+        };
+        after.clone_from(last);
+        for (member_id, sealed) in &pairs {
+            let bound_to = bound_to_installation(member_id);
+            for pair in sealed {
+                let Err(error) = to.store.unseal(pair, &bound_to) else {
+                    continue;
+                };
+                if !from.store.is_damaged(pair, &bound_to) {
+                    return Err(invalid(
+                        "store_key_file",
+                        &format!(
+                            "of the new store does not open the tokens of the portal {member_id} \
+                             ({error}): give it the same keys"
+                        ),
+                    ));
+                }
+            }
+        }
+    }
 }

@@ -179,6 +179,14 @@ impl ProviderStore {
         })
     }
 
+    /// Whether tokens are not what was sealed, so that no key opens them any more.
+    pub(crate) fn is_damaged(&self, sealed: &[u8], bound_to: &str) -> bool {
+        matches!(
+            self.keys.load().open(sealed, bound_to),
+            Err(SealFault::Damaged)
+        )
+    }
+
     pub(crate) fn installation(
         &self,
         transaction: &mut dyn Transaction,
@@ -339,16 +347,24 @@ pub(crate) fn all(transaction: &mut dyn Transaction) -> Result<Vec<Portal>, Stor
         .collect())
 }
 
-/// The pair of any portal, sealed, with its id.
-pub(crate) fn first_pair(
+/// Pairs, sealed, of the portals after one, with their ids.
+pub(crate) fn pairs_after(
     transaction: &mut dyn Transaction,
-) -> Result<Option<(String, Vec<u8>)>, StoreError> {
+    member_id: &str,
+) -> Result<Vec<(String, Vec<Vec<u8>>)>, StoreError> {
     let rows = transaction.query(
-        "SELECT member_id, pair FROM b24_installation WHERE pair IS NOT NULL LIMIT 1",
-        parameters![],
+        "SELECT member_id, pair, second_pair FROM b24_installation
+         WHERE member_id > $1 AND pair IS NOT NULL ORDER BY member_id LIMIT 1000",
+        parameters![member_id],
     )?;
-    let row = rows.first();
-    Ok(row.and_then(|row| Some((row.text(0).to_owned(), row.blob(1)?.to_vec()))))
+    Ok(rows
+        .iter()
+        .map(|row| {
+            let pairs = [row.blob(1), row.blob(2)];
+            let pairs = pairs.into_iter().flatten().map(<[u8]>::to_vec);
+            (row.text(0).to_owned(), pairs.collect())
+        })
+        .collect())
 }
 
 /// Forgets installations that were removed so long ago.

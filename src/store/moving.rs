@@ -144,6 +144,9 @@ struct Statements {
     first: String,
     next: String,
     put: String,
+    count: String,
+    has: String,
+    delete: String,
     rename: String,
     keys: usize,
     /// Which of the columns are times.
@@ -171,6 +174,11 @@ impl Table {
         let leases = [&[""], self.leases].concat().join(", ");
         let zeros = ", 0".repeat(self.leases.len());
         let limit = self.keys.len() + 1;
+        let is_one: Vec<String> = (1..limit)
+            .zip(self.keys)
+            .map(|(at, key)| format!("{key} = ${at}"))
+            .collect();
+        let is_one = is_one.join(" AND ");
         Statements {
             first: format!("SELECT {columns} FROM {name} ORDER BY {keys} LIMIT $1"),
             next: format!(
@@ -183,6 +191,9 @@ impl Table {
                 numbered(1, copied.len()),
                 updates.join(", ")
             ),
+            count: format!("SELECT count(*) FROM {name}"),
+            has: format!("SELECT 1 FROM {name} WHERE {is_one}"),
+            delete: format!("DELETE FROM {name} WHERE {is_one}"),
             rename: format!(
                 "ALTER TABLE {name} RENAME TO b24_moved{}",
                 name.trim_start_matches("b24")
@@ -244,7 +255,8 @@ impl Move<'_> {
         Ok(moved)
     }
 
-    fn is_renamed(&self) -> Result<bool, LockError> {
+    /// Whether another move did everything but letting others use the new store.
+    pub(crate) fn is_renamed(&self) -> Result<bool, LockError> {
         let call = (self.call)();
         self.from.run(
             self.process,
@@ -465,6 +477,7 @@ impl Move<'_> {
                     .collect();
                 self.put(statements, &changed, attempt)?;
             }
+            self.remove_deleted(transaction, statements, attempt, count)?;
             match table.name {
                 "b24_installation" => moved.installations = count,
                 "b24_receipt" => moved.receipts = count,
@@ -472,6 +485,41 @@ impl Move<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Removes from the other store what was deleted in the old one after it was copied: a receipt that
+    /// was given up and pruned would be sent once more. There are so many rows in the old one.
+    fn remove_deleted(
+        &self,
+        source: &mut dyn Transaction,
+        statements: &'static Statements,
+        attempt: &Attempt,
+        count: u64,
+    ) -> Result<(), LockError> {
+        let mut after: Option<Row> = None;
+        loop {
+            let call = (self.call)();
+            let last = self.to.run(self.process, &call, Access::Add, |target| {
+                self.check(target, attempt)?;
+                if after.is_none() {
+                    let rows = target.query(&statements.count, parameters![])?;
+                    let there = rows.first().map_or(0, |row| row.integer(0));
+                    if u64::try_from(there) == Ok(count) {
+                        return Ok(None);
+                    }
+                }
+                let rows = read(target, statements, after.as_ref())?;
+                for row in &rows {
+                    let key = key_of(statements, row);
+                    if source.query(&statements.has, &key)?.is_empty() {
+                        target.execute(&statements.delete, &key)?;
+                    }
+                }
+                Ok(rows.last().cloned())
+            })?;
+            let Some(last) = last else { return Ok(()) };
+            after = Some(last);
+        }
     }
 
     /// Lets others use the other store.
@@ -506,10 +554,15 @@ fn read(
     let Some(after) = after else {
         return transaction.query(&statements.first, parameters![SLICE]);
     };
-    let mut values = parameters_of(after);
-    values.truncate(statements.keys);
+    let mut values = key_of(statements, after);
     values.push(SLICE.into());
     transaction.query(&statements.next, &values)
+}
+
+fn key_of<'r>(statements: &Statements, row: &'r Row) -> Vec<Parameter<'r>> {
+    let mut key = parameters_of(row);
+    key.truncate(statements.keys);
+    key
 }
 
 fn parameters_of(row: &Row) -> Vec<Parameter<'_>> {

@@ -138,6 +138,54 @@ def test_what_an_interrupted_move_has_left_is_not_moved(
     assert move.receipts() == {"new": 2}
 
 
+def test_what_is_pruned_during_a_move_is_not_moved(
+    old: Provider, move: Mover, portal: Portal
+) -> None:
+    """It would be sent once more from the new store."""
+    report(old, "sent")
+    with move.start_and_stop() as moving:
+        assert move.receipts()
+        portal.set(answer={"status": 400, "error": "ERROR_WRONG"})
+        while old.drain(5).waiting:
+            pass
+        portal.set(answer=None)
+        old.prune(0)
+        old.report(MEMBER, CODE, "new", "delivered")
+        moving.send_signal(signal.SIGCONT)
+        out, err = moving.communicate(timeout=60)
+        assert (moving.returncode, err) == (0, "")
+    assert out == "1 installations and 1 receipts moved\n"
+    assert move.receipts() == {"new": 2}
+
+
+def test_a_key_that_is_missing_is_told_before(move: Mover, portal: Portal, tmp_path: Path) -> None:
+    """Tokens of some portals could not be opened in the new store."""
+    keys = tmp_path / "keys"
+    move.environment["B24_STORE_KEY_FILE"] = str(keys)
+    store = f"sqlite:{tmp_path}/b24.db"
+    lines = [f"k{number} {number:064}\n" for number in (1, 2)]
+
+    def set_keys(*lines: str) -> None:
+        keys.touch(0o600)
+        keys.write_text("".join(lines))
+
+    portal.set(portals=2)
+    for number, host in enumerate(["p1.bitrix24.test", "p2.bitrix24.test"]):
+        set_keys(*lines[number::-1])
+        with Provider(**portal.provider_options(store=store, store_key_file=str(keys))) as provider:
+            posted = portal.install(host=host)
+            provider.receive(posted["content_type"], posted["body"])
+    for line in lines:
+        set_keys(line)
+        with move.start() as moving:
+            out, err = moving.communicate(timeout=60)
+        assert moving.returncode == 3, (out, err)
+        assert "store_key_file of the new store" in err
+    assert not move.receipts()
+    set_keys(*lines)
+    move()
+
+
 @pytest.mark.parametrize("days", [-5, 5])
 def test_a_clock_that_was_wrong_loses_nothing(
     move: Mover, portal: Portal, tmp_path: Path, days: int

@@ -124,6 +124,16 @@ def test_a_quotation_mark_that_is_not_closed_is_told(direct: Shell, portal: Port
     assert portal.messages() == {"provider1|m1": "sent"}
 
 
+def test_a_row_does_not_go_on_in_the_next_line(direct: Shell, portal: Portal) -> None:
+    """The rows that the mark swallows would count as one that failed."""
+    begin = 'code,message_id,status\nprovider1,m1,sent\nprovider1,m2,"sent\n'
+    for end in ("provider1,m3,sent\n", 'provider1,m3,"sent"\nprovider1,m4,sent\n'):
+        done = direct("batch", text=begin + end)
+        assert done.code == 2
+        assert "row that begins in line 3 of - goes on in the next one" in done.err
+    assert portal.messages() == {"provider1|m1": "sent"}
+
+
 def test_a_batch_stops_when_nothing_can_get_through(direct: Shell, portal: Portal) -> None:
     rows = "".join(f"provider1,m{number},sent\n" for number in range(1, 1401))
     wrong = {"B24_ACCESS_TOKEN": "another"}

@@ -275,8 +275,8 @@ async def _surely(future: Future[Any]) -> None:
             await _end_of(future)
 
 
-async def _aside(work: Callable[[], None], hurry: Callable[[], None]) -> None:
-    """Does work that waits for other threads in a thread of its own. Hurries if it is cancelled."""
+def _begin_aside(work: Callable[[], None]) -> Future[None]:
+    """Begins work that waits for other threads in a thread of its own."""
     done: Future[None] = Future()
 
     def run() -> None:
@@ -288,6 +288,11 @@ async def _aside(work: Callable[[], None], hurry: Callable[[], None]) -> None:
             done.set_result(None)
 
     threading.Thread(target=run, name="b24-close").start()
+    return done
+
+
+async def _aside(done: Future[None], hurry: Callable[[], None]) -> None:
+    """Waits until work that was begun is done. Hurries if it is cancelled."""
     try:
         await _end_of(done)
     except asyncio.CancelledError:
@@ -334,7 +339,7 @@ class _Opened(Generic[_Handle]):
             try:
                 handle = await self._threads.call(lambda _: self._make())
             except BaseException:
-                await _aside(self._threads.shutdown, self._hurry)
+                await _aside(_begin_aside(self._threads.shutdown), self._hurry)
                 raise
             if self._handle is None:
                 self._handle = handle
@@ -343,11 +348,17 @@ class _Opened(Generic[_Handle]):
     async def close(self) -> None:
         """Waits for the calls that were begun, and ends the threads. It can be opened again.
 
-        If the task is cancelled while it waits, the calls are cancelled.
+        If the task is cancelled while it waits, the calls are cancelled. Raises ``RuntimeError`` if
+        the system has no thread that could wait; it stays open then.
         """
         handle, self._handle = self._handle, None
         if handle is not None:
-            await _aside(partial(self._end, handle), self._hurry)
+            try:
+                done = _begin_aside(partial(self._end, handle))
+            except _NO_THREAD:
+                self._handle = handle
+                raise
+            await _aside(done, self._hurry)
 
     def _end(self, handle: _Handle) -> None:
         self._threads.shutdown()

@@ -310,6 +310,31 @@ def test_it_goes_on_when_threads_can_be_started_again(
     asyncio.run(main())
 
 
+def test_it_stays_open_when_nobody_can_wait_for_its_end(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def limited(thread: threading.Thread) -> None:
+        if thread.name == "b24-close":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    async def main() -> None:
+        client = await client_of(portal).open()
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", limited)
+            with pytest.raises(RuntimeError, match="new thread"):
+                await client.close()
+        await sent(client, "m1")
+        await client.close()
+        with pytest.raises(InvalidArgument):
+            await sent(client, "m2")
+
+    asyncio.run(main())
+    assert portal.messages() == {"provider1|m1": "sent"}
+
+
 def test_closing_waits_for_the_calls(portal: Portal) -> None:
     async def main() -> None:
         portal.set(latency_ms=60_000)
