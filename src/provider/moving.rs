@@ -2,29 +2,45 @@
 
 use super::context::{Context, storage_error};
 use super::results::Moved;
-use crate::options::{Config, StoreUrl, invalid};
+use crate::options::{Config, Durability, StoreUrl, invalid};
 use crate::process::cancellation::CallContext;
 use crate::process::per_process::Process;
 use crate::store::database::{Access, Purpose};
 use crate::store::installations::{bound_to_installation, pairs_after};
 use crate::store::moving::Move;
 use crate::values::error::Error;
+use std::io::ErrorKind;
 
 /// Moves everything from a store in SQLite to one in PostgreSQL.
 pub(super) fn move_store(from: &Config, to: &Config) -> Result<Moved, Error> {
     let process = Process::current();
     let _active = process.enter();
-    let [from, to] = [from, to].map(|config| Context::open(config, Purpose::Move, &process));
-    let (from, to) = (from?, to?);
-    if !matches!(from.settings.store, Some(StoreUrl::Sqlite(_)))
-        || !matches!(to.settings.store, Some(StoreUrl::Postgres(_)))
-    {
+    let [from, to] = [from, to].map(|config| {
+        let mut config = config.clone();
+        // What the old store kept for long would be lost with the last moment of the new one.
+        config.settings.durability = Durability::Disk;
+        config
+    });
+    let stores = (&from.check_provider()?.store, &to.check_provider()?.store);
+    let (Some(StoreUrl::Sqlite(path)), Some(StoreUrl::Postgres(_))) = stores else {
         return Err(invalid(
             "store",
             "is moved from SQLite to PostgreSQL only: give sqlite: and a path for the old one, and \
              postgres:// and an address for the new one",
         ));
+    };
+    // A new one would be made, and moved instead of the one that was meant.
+    if path
+        .metadata()
+        .is_err_and(|error| error.kind() == ErrorKind::NotFound)
+    {
+        return Err(invalid(
+            "store",
+            &format!("is to be moved, but there is no file {}", path.display()),
+        ));
     }
+    let from = Context::open(&from, Purpose::Move, &process)?;
+    let to = Context::open(&to, Purpose::Move, &process)?;
     let call = || from.call(&process);
     let move_of = Move {
         from: &from.store.database,

@@ -11,7 +11,7 @@ use super::schema::{ATTEMPT, MOVED, MOVING};
 use super::token_store::{LockError, StoreError};
 use crate::process::cancellation::CallContext;
 use crate::process::per_process::Process;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -211,7 +211,7 @@ pub(crate) struct Moved {
     pub(crate) receipts: u64,
 }
 
-/// The two stores, and the rows that are in both already, as hashes.
+/// The two stores.
 pub(crate) struct Move<'m> {
     pub(crate) from: &'m Arc<dyn Database>,
     pub(crate) to: &'m Arc<dyn Database>,
@@ -219,6 +219,10 @@ pub(crate) struct Move<'m> {
     /// Makes the context of a step.
     pub(crate) call: &'m dyn Fn() -> CallContext,
 }
+
+/// What the other store has: for each row, as hashes, its key and what was copied last. A row may become
+/// again what it was before.
+type Copied = HashMap<u64, u64>;
 
 /// An attempt to fill the other store.
 struct Attempt {
@@ -238,7 +242,7 @@ impl Move<'_> {
             return Ok(Moved::default());
         }
         let attempt = self.begin()?;
-        let mut copied = HashSet::new();
+        let mut copied = Copied::new();
         for _ in 0..MOST_ROUNDS {
             if self.round(&mut copied, &attempt)? <= FEW {
                 break;
@@ -339,6 +343,10 @@ impl Move<'_> {
                 Some(_) => return Err(self.to.error("is being filled from another store")),
                 None => {}
             }
+            // Whoever has opened it before writes nothing from now on, or is seen.
+            for statement in LOCK_OUT.iter() {
+                transaction.execute(statement, parameters![])?;
+            }
             let used = transaction.query(
                 "SELECT 1 FROM b24_installation UNION ALL SELECT 1 FROM b24_receipt
                  UNION ALL SELECT 1 FROM b24_reference UNION ALL SELECT 1 FROM b24_delivery LIMIT 1",
@@ -357,8 +365,9 @@ impl Move<'_> {
     }
 
     /// Whether this attempt is still the one that fills the other store. Nobody begins another one
-    /// before the transaction has ended.
+    /// before the transaction has ended, which may write there.
     fn check(&self, target: &mut dyn Transaction, attempt: &Attempt) -> Result<(), StoreError> {
+        target.query("SELECT set_config('b24.moving', 'on', true)", parameters![])?;
         let rows = target.query(
             "SELECT value FROM b24_meta WHERE name = $1 /*LOCKED*/",
             parameters![ATTEMPT],
@@ -370,7 +379,7 @@ impl Move<'_> {
     }
 
     /// Copies what is not in the other store yet. Returns how many rows that were.
-    fn round(&self, copied: &mut HashSet<u64>, attempt: &Attempt) -> Result<usize, LockError> {
+    fn round(&self, copied: &mut Copied, attempt: &Attempt) -> Result<usize, LockError> {
         let mut count = 0;
         for statements in STATEMENTS.iter() {
             let mut after: Option<Row> = None;
@@ -385,11 +394,11 @@ impl Move<'_> {
                 after = Some(last.clone());
                 let changed: Vec<&Row> = rows
                     .iter()
-                    .filter(|row| !copied.contains(&hash_of(statements, row)))
+                    .filter(|row| !has(copied, statements, row))
                     .collect();
                 self.put(statements, &changed, attempt)?;
                 count += changed.len();
-                copied.extend(changed.iter().map(|row| hash_of(statements, row)));
+                copied.extend(changed.iter().map(|row| hashes_of(statements, row)));
             }
         }
         Ok(count)
@@ -418,11 +427,7 @@ impl Move<'_> {
 
     /// Copies the rest while nobody else can write, and gives the tables other names. None if tokens are
     /// being renewed: the renewal has to be stored first.
-    fn last_round(
-        &self,
-        copied: &HashSet<u64>,
-        attempt: &Attempt,
-    ) -> Result<Option<Moved>, LockError> {
+    fn last_round(&self, copied: &Copied, attempt: &Attempt) -> Result<Option<Moved>, LockError> {
         self.alone(|transaction| {
             let now = transaction.now();
             let renewals = transaction.query(
@@ -450,7 +455,7 @@ impl Move<'_> {
     fn copy_rest(
         &self,
         transaction: &mut dyn Transaction,
-        copied: &HashSet<u64>,
+        copied: &Copied,
         attempt: &Attempt,
         moved: &mut Moved,
     ) -> Result<(), LockError> {
@@ -473,7 +478,7 @@ impl Move<'_> {
                 count += rows.len() as u64;
                 let changed: Vec<&Row> = rows
                     .iter()
-                    .filter(|row| is_emptied || !copied.contains(&hash_of(statements, row)))
+                    .filter(|row| is_emptied || !has(copied, statements, row))
                     .collect();
                 self.put(statements, &changed, attempt)?;
             }
@@ -527,6 +532,7 @@ impl Move<'_> {
         let call = (self.call)();
         self.to
             .run(self.process, &call, Access::Write, |transaction| {
+                transaction.execute(LET_IN, parameters![])?;
                 transaction
                     .execute(
                         "DELETE FROM b24_meta WHERE name IN ($1, $2)",
@@ -536,6 +542,32 @@ impl Move<'_> {
             })
     }
 }
+
+/// Nobody but a move writes to the tables: a program that was started too early would store what is not
+/// in the old store, and the end of the move would remove it.
+static LOCK_OUT: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let function =
+        "CREATE OR REPLACE FUNCTION b24_moving() RETURNS trigger LANGUAGE plpgsql AS $f$ BEGIN
+            IF current_setting('b24.moving', true) IS DISTINCT FROM 'on' THEN
+                RAISE EXCEPTION 'this store is being filled from another one'
+                    USING ERRCODE = 'object_not_in_prerequisite_state';
+            END IF;
+            RETURN NULL;
+         END $f$";
+    let triggers = TABLES.iter().map(|table| {
+        format!(
+            "CREATE TRIGGER b24_moving BEFORE INSERT OR UPDATE OR DELETE ON {}
+             FOR EACH STATEMENT EXECUTE FUNCTION b24_moving()",
+            table.name
+        )
+    });
+    std::iter::once(function.to_owned())
+        .chain(triggers)
+        .collect()
+});
+
+/// The opposite.
+const LET_IN: &str = "DROP FUNCTION IF EXISTS b24_moving() CASCADE";
 
 /// Removes everything that is moved.
 static CLEAR: LazyLock<String> = LazyLock::new(|| {
@@ -588,17 +620,27 @@ fn shifted<'r>(statements: &Statements, row: &'r Row, shift: i64) -> Vec<Paramet
     values
 }
 
-/// Stands for a row with its content.
-fn hash_of(statements: &Statements, row: &Row) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    statements.put.hash(&mut hasher);
-    for value in &row.0 {
-        match value {
-            Value::Null => 0.hash(&mut hasher),
-            Value::Integer(value) => (1, value).hash(&mut hasher),
-            Value::Text(value) => (2, value).hash(&mut hasher),
-            Value::Blob(value) => (3, value).hash(&mut hasher),
+/// Whether the other store has this row as it is.
+fn has(copied: &Copied, statements: &Statements, row: &Row) -> bool {
+    let (key, content) = hashes_of(statements, row);
+    copied.get(&key) == Some(&content)
+}
+
+/// Stand for the key of a row, and for its content.
+fn hashes_of(statements: &Statements, row: &Row) -> (u64, u64) {
+    let hash = |values: &[Value]| {
+        let mut hasher = DefaultHasher::new();
+        statements.put.hash(&mut hasher);
+        for value in values {
+            match value {
+                Value::Null => 0.hash(&mut hasher),
+                Value::Integer(value) => (1, value).hash(&mut hasher),
+                Value::Text(value) => (2, value).hash(&mut hasher),
+                Value::Blob(value) => (3, value).hash(&mut hasher),
+            }
         }
-    }
-    hasher.finish()
+        hasher.finish()
+    };
+    let key = row.0.get(..statements.keys).unwrap_or(&row.0);
+    (hash(key), hash(&row.0))
 }

@@ -6,13 +6,14 @@ import os
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
-from b24_messageservice import Provider
+from b24_messageservice import Provider, StorageError
 from b24_portal import Portal
 from database import Database
 
@@ -44,16 +45,26 @@ class Mover:
         self.environment = {f"B24_{name.upper()}": str(options[name]) for name in options}
         self.to = directory / "to"
         self.to.write_text(database.store)
+        self.started: list[subprocess.Popen[str]] = []
 
     def start(self, command: str = "move") -> subprocess.Popen[str]:
         to = ["--to-file", str(self.to)] if command == "move" else []
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [str(TARGET / "debug/b24-messageservice"), command, *to],
             env={**os.environ, **self.environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.started.append(process)
+        return process
+
+    def end(self) -> None:
+        """Ends what a test that failed has left."""
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+                process.communicate()
 
     def __call__(self, command: str = "move") -> None:
         with self.start(command) as process:
@@ -84,6 +95,17 @@ class Mover:
         )
         return [state for (state,) in rows.fetchall()]
 
+    def wait_for_lock(self, statement: str) -> None:
+        """Waits until it waits for a lock that somebody has."""
+        administrator = self.database.server.names["pg_administrator"]
+        with self.database.connect(user=administrator, autocommit=True) as connection:
+            while not connection.execute(
+                """SELECT 1 FROM pg_stat_activity
+                   WHERE usename = %s AND query LIKE %s AND wait_event_type = 'Lock'""",
+                [self.database.role, f"{statement} %"],
+            ).fetchall():
+                assert self.started[-1].poll() is None
+
     def receipts(self) -> dict[str, int]:
         """The status of each receipt in the new store."""
         with self.database.connect() as connection:
@@ -95,8 +117,10 @@ class Mover:
 
 
 @pytest.fixture
-def move(portal: Portal, database: Database, tmp_path: Path) -> Mover:
-    return Mover(portal, database, tmp_path)
+def move(portal: Portal, database: Database, tmp_path: Path) -> Iterator[Mover]:
+    mover = Mover(portal, database, tmp_path)
+    yield mover
+    mover.end()
 
 
 def report(provider: Provider, status: str) -> None:
@@ -208,3 +232,128 @@ def test_a_clock_that_was_wrong_loses_nothing(
     with Provider(**{**options, "store": move.database.store}) as provider:
         assert provider.drain(3).sent == 1
     assert portal.messages() == {f"{CODE}|m1": "delivered"}
+
+
+def test_a_program_that_was_started_too_early_stores_nothing(
+    old: Provider, move: Mover, portal: Portal
+) -> None:
+    """The end of the move would remove what is not in the old store."""
+    report(old, "sent")
+    options = portal.provider_options(store=move.database.store, rate_limit="off")
+    with Provider(**options) as early:
+        moving = move.start_and_stop()
+        with pytest.raises(StorageError, match="is being filled from another one") as failed:
+            early.report(MEMBER, CODE, "early", "delivered")
+        assert failed.value.retryable
+        moving.send_signal(signal.SIGCONT)
+        out, err = moving.communicate(timeout=60)
+        assert (moving.returncode, err) == (0, "")
+        early.report(MEMBER, CODE, "early", "delivered")
+        assert move.receipts().pop("early") == 2
+        assert out == f"1 installations and {COUNT} receipts moved\n"
+        while early.drain(5).waiting:
+            pass
+    assert len(portal.messages()) == COUNT + 1
+
+
+def test_a_store_in_use_is_not_filled(old: Provider, move: Mover, portal: Portal) -> None:
+    """It goes on as if nothing had been tried."""
+    options = portal.provider_options(store=move.database.store)
+    with Provider(**options) as other:
+        other.report(MEMBER, CODE, "there", "sent")
+        with move.start() as moving:
+            _, err = moving.communicate(timeout=60)
+        assert moving.returncode == 8
+        assert "is in use: move to an empty one" in err
+        other.report(MEMBER, CODE, "there", "delivered")
+    assert move.receipts() == {"there": 2}
+    old.report(MEMBER, CODE, "here", "delivered")
+
+
+def test_a_row_that_becomes_what_it_was_is_moved_so(
+    old: Provider, move: Mover, tmp_path: Path
+) -> None:
+    """A portal that was held for a moment would be for good."""
+
+    def set_lane(values: str) -> None:
+        # Another process: no two copies of SQLite are to have a file open in one.
+        program = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); c.commit()"
+        command = [sys.executable, "-c", program, str(tmp_path / "b24.db")]
+        subprocess.run([*command, f"UPDATE b24_lane SET {values}"], check=True)
+
+    report(old, "sent")
+    administrator = move.database.server.names["pg_administrator"]
+    lock = f"LOCK TABLE {move.database.role}.b24_%s IN SHARE MODE"
+    with (
+        move.database.connect(user=administrator) as lanes,
+        move.database.connect(user=administrator) as receipts,
+    ):
+        moving = move.start_and_stop()
+        lanes.execute(lock % "lane")
+        moving.send_signal(signal.SIGCONT)
+        move.wait_for_lock("INSERT INTO b24_lane")
+        set_lane("held = 1, reason = 'for a moment'")
+        # So many that there is another round.
+        report(old, "delivered")
+        receipts.execute(lock % "receipt")
+        lanes.commit()
+        move.wait_for_lock("INSERT INTO b24_receipt")
+        lanes.execute(lock % "lane")
+        receipts.commit()
+        move.wait_for_lock("INSERT INTO b24_lane")
+        set_lane("held = 0, reason = NULL")
+        lanes.commit()
+        out, err = moving.communicate(timeout=60)
+        assert (moving.returncode, err) == (0, ""), out
+    with move.database.connect() as connection:
+        rows = connection.execute("SELECT held, reason FROM b24_lane").fetchall()
+    assert rows == [(0, None)]
+
+
+def test_what_was_kept_for_long_does_not_depend_on_the_last_moment(
+    old: Provider, move: Mover, portal: Portal
+) -> None:
+    """With ``durability=process`` a server that fails loses its last moment: all that was moved in it."""
+    options = portal.provider_options(store=move.database.store)
+    with Provider(**options):
+        pass
+    with move.database.connect() as connection:
+        connection.execute(
+            """CREATE TABLE at_commit (setting TEXT);
+               CREATE FUNCTION note_setting() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                   INSERT INTO at_commit VALUES (current_setting('synchronous_commit'));
+                   RETURN NULL;
+               END $$;
+               CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON b24_installation
+                   DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION note_setting()"""
+        )
+    old.report(MEMBER, CODE, "m1", "sent")
+    move.environment["B24_DURABILITY"] = "process"
+    move()
+    with move.database.connect() as connection:
+        rows = connection.execute("SELECT setting FROM at_commit").fetchall()
+    assert rows == [("on",)]
+
+
+def test_a_wrong_client_id_leaves_the_new_store_as_it_was(old: Provider, move: Mover) -> None:
+    """It would be the other application's, and could not be filled."""
+    old.report(MEMBER, CODE, "m1", "sent")
+    right = move.environment["B24_CLIENT_ID"]
+    move.environment["B24_CLIENT_ID"] = "app.0123456789abcd.12345678"
+    with move.start() as moving:
+        _, err = moving.communicate(timeout=60)
+    assert moving.returncode == 3, err
+    assert "belongs to another application (client_id)" in err
+    move.environment["B24_CLIENT_ID"] = right
+    move()
+    assert move.receipts() == {"m1": 1}
+
+
+def test_an_old_store_that_is_not_there_is_not_made(move: Mover, tmp_path: Path) -> None:
+    """A wrong path would be a move of nothing, which succeeds."""
+    move.environment["B24_STORE"] = f"sqlite:{tmp_path}/b42.db"
+    with move.start() as moving:
+        _, err = moving.communicate(timeout=60)
+    assert moving.returncode == 3, err
+    assert f"there is no file {tmp_path}/b42.db" in err
+    assert not (tmp_path / "b42.db").exists()
