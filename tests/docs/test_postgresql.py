@@ -93,6 +93,33 @@ def test_other_roles_have_no_rights(store: str, environment: dict[str, str]) -> 
                 connection.execute(statement)
 
 
+def test_rights_of_another_role(
+    provider: Provider, store: str, environment: dict[str, str], b24_portal: Portal
+) -> None:
+    levels = ("READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE")
+    roles = "CREATE ROLE app LOGIN; CREATE ROLE member LOGIN; GRANT sms TO member"
+    run(["psql", "-Xq", "postgres", "-c", roles], env=environment)
+    grant = named(PAGE, "sh")["grant.sh"]
+    run(["bash", "-euc", grant], env={**os.environ, "B24_STORE": store})
+    for role in ("app", "member"):
+        address = store.replace("sms:PASSWORD", role)
+        for level in levels:
+            for status in ("sent", "delivered", "delivered"):
+                with psycopg.connect(address) as connection:
+                    connection.execute(f"SET TRANSACTION ISOLATION LEVEL {level}")
+                    connection.execute(
+                        "SELECT b24_report(%s, %s, %s, %s)",
+                        (MEMBER, CODE, f"{role}-{level[:4]}", status),
+                    )
+    with psycopg.connect(store.replace("sms:PASSWORD", "app"), autocommit=True) as connection:
+        for statement in ("SELECT * FROM b24_installation", "DELETE FROM b24_receipt"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement)
+    provider.drain(1)
+    wanted = [f"{CODE}|{role}-{level[:4]}" for role in ("app", "member") for level in levels]
+    assert b24_portal.messages() == dict.fromkeys(wanted, "delivered")
+
+
 REPORT_FOREVER = """
 import itertools, json, sys
 from b24_messageservice import InvalidConfig, Provider, StorageError

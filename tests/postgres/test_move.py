@@ -277,7 +277,10 @@ def test_a_row_that_becomes_what_it_was_is_moved_so(
 
     def set_lane(values: str) -> None:
         # Another process: no two copies of SQLite are to have a file open in one.
-        program = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); c.commit()"
+        program = (
+            "import sqlite3, sys; store = sqlite3.connect(sys.argv[1]); "
+            "store.execute(sys.argv[2]); store.commit()"
+        )
         command = [sys.executable, "-c", program, str(tmp_path / "b24.db")]
         subprocess.run([*command, f"UPDATE b24_lane SET {values}"], check=True)
 
@@ -313,7 +316,7 @@ def test_a_row_that_becomes_what_it_was_is_moved_so(
 def test_what_was_kept_for_long_does_not_depend_on_the_last_moment(
     old: Provider, move: Mover, portal: Portal
 ) -> None:
-    """With ``durability=process`` a server that fails loses its last moment: all that was moved in it."""
+    """With ``durability=process`` a server that fails loses it: all that was just moved."""
     options = portal.provider_options(store=move.database.store)
     with Provider(**options):
         pass
