@@ -239,7 +239,7 @@ impl Move<'_> {
         if self.is_renamed()? {
             // It was interrupted just before its end.
             self.open_target()?;
-            return Ok(Moved::default());
+            return self.there();
         }
         let attempt = self.begin()?;
         let mut copied = Copied::new();
@@ -525,6 +525,23 @@ impl Move<'_> {
             let Some(last) = last else { return Ok(()) };
             after = Some(last);
         }
+    }
+
+    /// What is in the other store.
+    fn there(&self) -> Result<Moved, LockError> {
+        let call = (self.call)();
+        self.to
+            .run(self.process, &call, Access::Read, |transaction| {
+                let mut count = |sql| {
+                    let rows = transaction.query(sql, parameters![])?;
+                    let count = rows.first().map_or(0, |row| row.integer(0));
+                    Ok::<_, StoreError>(u64::try_from(count).unwrap_or_default())
+                };
+                Ok(Moved {
+                    installations: count("SELECT count(*) FROM b24_installation")?,
+                    receipts: count("SELECT count(*) FROM b24_receipt")?,
+                })
+            })
     }
 
     /// Lets others use the other store.

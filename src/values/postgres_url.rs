@@ -65,7 +65,12 @@ impl PostgresUrl {
                 Some((name @ ("sslcert" | "sslkey" | "passfile" | "service"), _)) => {
                     return Err(format!("has {name}, which this library does not know"));
                 }
-                _ => others.push(parameter),
+                // As libpq has it, also for directories of sockets.
+                Some(("host", hosts)) => {
+                    let hosts = hosts.replace("%2C", ",").replace("%2c", ",");
+                    others.extend(hosts.split(',').map(|host| format!("host={host}")));
+                }
+                _ => others.push(parameter.to_owned()),
             }
         }
         let mut text = base.to_owned();
@@ -233,6 +238,12 @@ mod tests {
         let read = PostgresUrl::read(url).unwrap();
         let servers: Vec<String> = read.servers().iter().map(Server::to_string).collect();
         assert_eq!(servers, ["one:6000", "two:6001"]);
+        for comma in [",", "%2C", "%2c"] {
+            let url = format!("postgres:///receipts?host=/one{comma}%2Ftwo&port=6000,6001");
+            let read = PostgresUrl::read(&url).unwrap();
+            let servers: Vec<String> = read.servers().iter().map(Server::to_string).collect();
+            assert_eq!(servers, ["/one/.s.PGSQL.6000", "/two/.s.PGSQL.6001"]);
+        }
         assert!(read.wants_writable());
     }
 

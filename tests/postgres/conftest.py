@@ -28,7 +28,9 @@ def database(server: Server) -> Iterator[Database]:
     with database.connect(user=administrator, autocommit=True) as connection:
         connection.execute(f"CREATE ROLE {database.role} LOGIN")
         connection.execute(f"CREATE SCHEMA {database.role} AUTHORIZATION {database.role}")
-        yield database
+    yield database
+    # The server may have been killed.
+    with database.connect(user=administrator, autocommit=True) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = %s",
             [database.role],

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from b24_messageservice import Provider, StorageError
+from b24_messageservice import InvalidConfig, Provider, StorageError
 from b24_portal import Portal
 from database import Database
 
@@ -102,7 +102,7 @@ class Mover:
             while not connection.execute(
                 """SELECT 1 FROM pg_stat_activity
                    WHERE usename = %s AND query LIKE %s AND wait_event_type = 'Lock'""",
-                [self.database.role, f"{statement} %"],
+                [self.database.role, f"{statement}%"],
             ).fetchall():
                 assert self.started[-1].poll() is None
 
@@ -360,3 +360,41 @@ def test_an_old_store_that_is_not_there_is_not_made(move: Mover, tmp_path: Path)
     assert moving.returncode == 3, err
     assert f"there is no file {tmp_path}/b42.db" in err
     assert not (tmp_path / "b42.db").exists()
+
+
+@pytest.mark.parametrize("statement", ["DELETE FROM b24_delivery", "DROP FUNCTION"])
+def test_a_move_that_is_killed_in_its_last_round_is_started_again(
+    old: Provider, move: Mover, portal: Portal, statement: str
+) -> None:
+    """At its first statement nobody can write to the old store; at the last that is closed."""
+    report(old, "sent")
+    options = portal.provider_options(store=f"sqlite:{move.to.parent}/b24.db", rate_limit="off")
+    is_closed = statement == "DROP FUNCTION"
+    administrator = move.database.server.names["pg_administrator"]
+    table, mode = ("lane", "ACCESS SHARE") if is_closed else ("delivery", "SHARE")
+    with move.database.connect(user=administrator) as locks:
+        moving = move.start_and_stop()
+        locks.execute(f"LOCK TABLE {move.database.role}.b24_{table} IN {mode} MODE")
+        moving.send_signal(signal.SIGCONT)
+        move.wait_for_lock(statement)
+        moving.kill()
+        moving.communicate()
+    with pytest.raises(InvalidConfig, match="is being filled from another store"):
+        Provider(**{**options, "store": move.database.store})
+    if is_closed:
+        with pytest.raises(StorageError, match="was moved to another store"):
+            old.report(MEMBER, CODE, "after", "sent")
+        with pytest.raises(InvalidConfig, match="was moved to"):
+            Provider(**options)
+    else:
+        old.report(MEMBER, CODE, "after", "sent")
+    with move.start() as again:
+        out, err = again.communicate(timeout=60)
+    assert (again.returncode, err) == (0, "")
+    moved = COUNT if is_closed else COUNT + 1
+    assert out == f"1 installations and {moved} receipts moved\n"
+    assert len(move.receipts()) == moved
+    with Provider(**{**options, "store": move.database.store}) as new:
+        while new.drain(5).waiting:
+            pass
+    assert len(portal.messages()) == moved

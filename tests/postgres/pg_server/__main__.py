@@ -13,6 +13,9 @@ line of the input is a command, which is answered by an empty object when it is 
   freeze     stops all its processes where they are, as a machine that hangs
   thaw       lets them go on
   bouncer    stops pgbouncer with all its connections, and starts it again
+  standby    makes a standby, to which PostgreSQL streams its log, and starts it
+  freeze-standby, thaw-standby    the same for that
+  promote    makes that the primary server, when the other was killed
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ POOL = 4
 HBA = """\
 # A socket in a directory that only its owner and root enter.
 local all all trust
+local replication all trust
 host all all 127.0.0.1/32 scram-sha-256
 """
 
@@ -83,6 +87,9 @@ class Servers:
         self.directory = directory
         make_certificates(directory.path)
         self.postgres = self.initialized(fsync, connections)
+        self.standby = Program(
+            "the standby", directory, ready="ready to accept read-only connections"
+        )
         self.bouncers = [self.bouncer("plain", "disable"), self.bouncer("other-name", "require")]
 
     def initialized(self, fsync: str, connections: int) -> Program:
@@ -131,6 +138,19 @@ class Servers:
         for bouncer in self.bouncers:
             bouncer.start()
 
+    def start_standby(self) -> None:
+        data = str(self.directory.path / "standby")
+        source = ("-h", str(self.directory.path), "-p", str(self.postgres.port))
+        self.directory.run(
+            find("pg_basebackup"), *source, "-U", ADMINISTRATOR, "-D", data,
+            "--write-recovery-conf", "--checkpoint=fast", "--no-sync",
+        )  # fmt: skip
+        self.standby.command = [
+            find("postgres"), "-D", data, "-k", str(self.directory.path),
+            "-p", str(self.standby.port),
+        ]  # fmt: skip
+        self.standby.start()
+
     def names(self) -> dict[str, str]:
         """Where all is."""
         plain, other_name = self.bouncers
@@ -138,6 +158,7 @@ class Servers:
         return {
             "pg_socket": str(path),
             "pg_port": str(self.postgres.port),
+            "pg_standby_port": str(self.standby.port),
             "pg_bouncer_port": str(plain.port),
             "pg_other_name_port": str(other_name.port),
             "pg_ca_file": str(path / "ca.pem"),
@@ -159,6 +180,15 @@ class Servers:
         elif command == "bouncer":
             self.bouncers[0].kill()
             self.bouncers[0].start()
+        elif command == "standby":
+            self.start_standby()
+        elif command == "freeze-standby":
+            self.standby.freeze()
+        elif command == "thaw-standby":
+            self.standby.signal_all(signal.SIGCONT)
+        elif command == "promote":
+            data = str(self.directory.path / "standby")
+            self.directory.run(find("pg_ctl"), "promote", "--wait", "-D", data)
         elif command != "start":
             raise ValueError(f"no such command: {command}")
         if command in ("restart", "start"):
@@ -182,9 +212,10 @@ class Servers:
     def stop(self) -> None:
         for bouncer in self.bouncers:
             bouncer.kill()
-        self.postgres.signal_all(signal.SIGCONT)
-        # At once; but it frees its shared memory, unlike when it is killed.
-        self.postgres.stop(signal.SIGQUIT)
+        for server in (self.standby, self.postgres):
+            server.signal_all(signal.SIGCONT)
+            # At once; but it frees its shared memory, unlike when it is killed.
+            server.stop(signal.SIGQUIT)
 
 
 def say(answer: dict[str, str]) -> None:
