@@ -72,19 +72,17 @@ fn check_keys(from: &Context, to: &Context, call: &dyn Fn() -> CallContext) -> R
         after.clone_from(last);
         for (member_id, sealed) in &pairs {
             let bound_to = bound_to_installation(member_id);
-            for pair in sealed {
-                let Err(error) = to.store.unseal(pair, &bound_to) else {
-                    continue;
-                };
-                if !from.store.is_damaged(pair, &bound_to) {
-                    return Err(invalid(
-                        "store_key_file",
-                        &format!(
-                            "of the new store does not open the tokens of the portal {member_id} \
-                             ({error}): give it the same keys"
-                        ),
-                    ));
-                }
+            let Err(error) = to.store.unseal(sealed, &bound_to) else {
+                continue;
+            };
+            if !from.store.is_damaged(sealed, &bound_to) {
+                return Err(invalid(
+                    "store_key_file",
+                    &format!(
+                        "of the new store does not open the tokens of the portal {member_id} \
+                         ({error}): give it the same keys"
+                    ),
+                ));
             }
         }
     }

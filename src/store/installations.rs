@@ -351,20 +351,19 @@ pub(crate) fn all(transaction: &mut dyn Transaction) -> Result<Vec<Portal>, Stor
 pub(crate) fn pairs_after(
     transaction: &mut dyn Transaction,
     member_id: &str,
-) -> Result<Vec<(String, Vec<Vec<u8>>)>, StoreError> {
+) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
     let rows = transaction.query(
         "SELECT member_id, pair, second_pair FROM b24_installation
          WHERE member_id > $1 AND pair IS NOT NULL ORDER BY member_id LIMIT 1000",
         parameters![member_id],
     )?;
-    Ok(rows
-        .iter()
-        .map(|row| {
-            let pairs = [row.blob(1), row.blob(2)];
-            let pairs = pairs.into_iter().flatten().map(<[u8]>::to_vec);
-            (row.text(0).to_owned(), pairs.collect())
-        })
-        .collect())
+    let mut pairs = Vec::new();
+    for row in &rows {
+        for sealed in [row.blob(1), row.blob(2)].into_iter().flatten() {
+            pairs.push((row.text(0).to_owned(), sealed.to_vec()));
+        }
+    }
+    Ok(pairs)
 }
 
 /// Forgets installations that were removed so long ago.
