@@ -19,6 +19,8 @@ pub struct Server {
     link: Mutex<Link>,
     /// What `python -m pg_server` says of it.
     names: Value,
+    /// Whether its standby has taken over.
+    is_standby: AtomicBool,
 }
 
 /// The process that starts and stops it.
@@ -79,7 +81,11 @@ impl Server {
         };
         let names = link.hear();
         let link = Mutex::new(link);
-        Arc::new(Self { link, names })
+        Arc::new(Self {
+            link,
+            names,
+            is_standby: AtomicBool::new(false),
+        })
     }
 
     /// Does what `python -m pg_server` calls so, and returns when it is done.
@@ -94,6 +100,13 @@ impl Server {
             .map(|input| writeln!(input, "{command}"));
         assert!(matches!(told, Some(Ok(()))), "{command}: {told:?}");
         link.hear();
+    }
+
+    /// Kills it, and lets its standby take over. Statements go there from then on.
+    pub fn fail_over(&self) {
+        self.ask("kill");
+        self.ask("promote");
+        self.is_standby.store(true, Ordering::Relaxed);
     }
 
     fn name(&self, name: &str) -> &str {
@@ -127,9 +140,14 @@ impl Server {
     }
 
     fn sql_as(&self, user: &str, sql: &str) -> Result<String, String> {
+        let port = if self.is_standby.load(Ordering::Relaxed) {
+            "pg_standby_port"
+        } else {
+            "pg_port"
+        };
         let ran = Command::new("psql")
             .args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1"])
-            .args(["-h", self.name("pg_socket"), "-p", self.name("pg_port")])
+            .args(["-h", self.name("pg_socket"), "-p", self.name(port)])
             .args(["-U", user, "-d", self.name("pg_database"), "-c", sql])
             .env("PGAPPNAME", "b24-stress")
             .output()
@@ -167,6 +185,8 @@ pub enum Way {
     Socket,
     /// Over pgbouncer in transaction mode.
     Bouncer,
+    /// Over the socket of the primary server, whichever of the two that is.
+    Primary,
     /// Over TCP, at this port of this machine.
     Port(u16),
 }
@@ -204,6 +224,13 @@ impl Database {
         match way {
             Way::Socket => over_socket(server.name("pg_port")),
             Way::Bouncer => over_socket(server.name("pg_bouncer_port")),
+            Way::Primary => {
+                let ports = [server.name("pg_port"), server.name("pg_standby_port")].join(",");
+                let both = format!("{socket},{socket}");
+                format!(
+                    "postgres://{role}@/{name}?host={both}&port={ports}&target_session_attrs=read-write"
+                )
+            }
             Way::Port(port) => format!("postgres://{role}:{PASSWORD}@127.0.0.1:{port}/{name}"),
         }
     }

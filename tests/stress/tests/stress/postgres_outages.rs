@@ -438,6 +438,117 @@ fn a_failover_to_an_older_replica_loses_its_last_seconds_alone() {
     assert_eq!(held(&mut stage.hand(&[])), Vec::<Value>::new());
 }
 
+/// Waits until a standby has what was written before.
+fn until_streamed(server: &Server) {
+    let position = server.sql("SELECT pg_current_wal_insert_lsn()");
+    let is_behind =
+        format!("SELECT count(*) FROM pg_stat_replication WHERE replay_lsn >= '{position}'");
+    let give_up = Instant::now() + Duration::from_secs(60);
+    while server.sql(&is_behind) == "0" {
+        assert!(Instant::now() < give_up, "nothing is streamed");
+    }
+}
+
+/// A standby that had not received the last seconds takes over. Exactly those are lost.
+#[test]
+fn a_standby_that_is_not_waited_for_loses_what_it_had_not_received() {
+    let server = Server::start();
+    server.ask("standby");
+    let stage = Stage::on_postgres(HAND, &json!({"portals": 3, "log": 0}), server.clone());
+    let both = stage.tables().url(Way::Primary);
+    let options = [("store", both.as_str()), ("timeout_ms", "8000")];
+    let mut hand = stage.hand(&options);
+    stage.install(&mut hand, 0..3);
+    let report_all = |hand: &mut Hand, name: &str| {
+        for number in 0..30 {
+            hand.done(&report(number % 3, &format!("{name}-{number}"), "sent"));
+        }
+    };
+    report_all(&mut hand, "before");
+    until_streamed(&server);
+    server.ask("freeze-standby");
+    // Nothing is on its way to it.
+    server.sql("SELECT count(pg_terminate_backend(pid, 10000)) FROM pg_stat_replication");
+    report_all(&mut hand, "lost");
+    server.ask("kill");
+    server.ask("thaw-standby");
+    server.fail_over();
+    // The same process goes on.
+    report_all(&mut hand, "after");
+    hand.end();
+    let stored = |name: &str| {
+        stage.number(&format!(
+            "SELECT count(*) FROM b24_receipt WHERE message_id LIKE '{name}-%'"
+        ))
+    };
+    let [before, lost, after] = ["before", "lost", "after"].map(stored);
+    println!("of 30 each: {before} before, {lost} of the last seconds, {after} after are there");
+    assert_eq!((before, lost, after), (30, 0, 30));
+    stage.drain_to_the_end(&options);
+}
+
+/// With a synchronous standby nothing that was acknowledged is lost when it takes over, and nothing is
+/// acknowledged that it does not have.
+#[test]
+fn a_standby_that_is_waited_for_loses_nothing() {
+    let server = Server::start();
+    server.ask("standby");
+    server.set(&["synchronous_standby_names = '*'"]);
+    let stage = Stage::on_postgres(
+        HAND,
+        &json!({"portals": 20, "expires_in": 600, "latency_ms": 10, "log": 0}),
+        server.clone(),
+    );
+    let both = stage.tables().url(Way::Primary);
+    let options = vec![
+        ("store", both.as_str()),
+        ("timeout_ms", "4000"),
+        ("workers", "4"),
+    ];
+    let mut hand = stage.hand(&options);
+    stage.install(&mut hand, 0..20);
+    hand.end();
+
+    // Nobody has what the primary server alone has, also when it was restarted meanwhile and shows it.
+    server.ask("freeze-standby");
+    let mut hasty = stage.hand(&[("store", &both), ("timeout_ms", "1000")]);
+    let order = json!(["report", member(0), "alone", "sent", 1_000]);
+    let alone = [(); 2].map(|()| {
+        let failed = hasty.fails(&order);
+        server.ask("kill");
+        server.ask("start");
+        failed
+    });
+    let seen = stage.number("SELECT count(*) FROM b24_receipt WHERE message_id = 'alone'");
+    println!(
+        "{seen} receipts that the standby does not have are seen, none is acknowledged: {alone:?}"
+    );
+    assert!(alone.iter().all(|failed| failed["retryable"] == true));
+    server.ask("thaw-standby");
+    hasty.end();
+
+    let journals = Directory::new("standby-journals");
+    let mut fleet = Fleet::new(&stage, &journals, 1, &options, &[]);
+    fleet.fill();
+    until_all_go_on(&stage, &journals, "the start");
+    server.fail_over();
+    let after = until_all_go_on(&stage, &journals, "the failover");
+    println!("all went on after {after:.1?}");
+    while !fleet.children.is_empty() {
+        fleet.kill(0);
+    }
+    stage.drain_to_the_end(&options);
+    let checked = check_reporters(&stage, &journals, &options);
+    println!(
+        "{} receipts of {} messages acknowledged, {} reports failed, {} lost",
+        checked.acknowledged,
+        checked.messages,
+        checked.failed.len(),
+        checked.lost()
+    );
+    checked.assert_none_lost();
+}
+
 /// Copies the files of a server, with their owner.
 fn copy(from: &Path, to: &Path) {
     let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
