@@ -128,6 +128,16 @@ def report(provider: Provider, status: str) -> None:
     assert not any(provider.report_many(rows))
 
 
+def replace_all(provider: Provider, portal: Portal) -> None:
+    """Lets all receipts be given up and removes them. A new one is all that there is."""
+    portal.set(answer={"status": 400, "error": "ERROR_WRONG"})
+    while provider.drain(5).waiting:
+        pass
+    portal.set(answer=None)
+    provider.prune(0)
+    provider.report(MEMBER, CODE, "new", "delivered")
+
+
 def test_a_move_that_stood_still_does_nothing_after_another(old: Provider, move: Mover) -> None:
     """What it had read is older than what the other one has moved."""
     report(old, "sent")
@@ -152,12 +162,7 @@ def test_what_an_interrupted_move_has_left_is_not_moved(
     with move.start_and_stop() as first:
         first.kill()
     assert move.receipts()
-    portal.set(answer={"status": 400, "error": "ERROR_WRONG"})
-    while old.drain(5).waiting:
-        pass
-    portal.set(answer=None)
-    old.prune(0)
-    old.report(MEMBER, CODE, "new", "delivered")
+    replace_all(old, portal)
     move()
     assert move.receipts() == {"new": 2}
 
@@ -169,12 +174,7 @@ def test_what_is_pruned_during_a_move_is_not_moved(
     report(old, "sent")
     with move.start_and_stop() as moving:
         assert move.receipts()
-        portal.set(answer={"status": 400, "error": "ERROR_WRONG"})
-        while old.drain(5).waiting:
-            pass
-        portal.set(answer=None)
-        old.prune(0)
-        old.report(MEMBER, CODE, "new", "delivered")
+        replace_all(old, portal)
         moving.send_signal(signal.SIGCONT)
         out, err = moving.communicate(timeout=60)
         assert (moving.returncode, err) == (0, "")

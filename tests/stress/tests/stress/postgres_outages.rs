@@ -3,6 +3,7 @@
 
 use super::postgres_kills::{end_leases, machines};
 use super::provider_kills::{Fleet, check_reporters, number_of};
+use super::provider_time::assert_all_delivered;
 use super::{Directory, HAND};
 use b24_stress::postgres::{Network, Server, Way};
 use b24_stress::provider::{Hand, Stage, host, member};
@@ -99,14 +100,7 @@ fn outages_of_the_database_lose_no_receipt() {
     }
     stage.drain_to_the_end(&options);
     let checked = check_reporters(&stage, &journals, &options);
-    println!(
-        "{} receipts of {} messages acknowledged, {} reports failed, refused: {:?}, {} lost",
-        checked.acknowledged,
-        checked.messages,
-        checked.failed.len(),
-        checked.refused,
-        checked.lost()
-    );
+    println!("{checked}");
     checked.assert_none_lost();
     // What fails says that it can be tried again.
     for failed in &checked.failed {
@@ -201,24 +195,12 @@ fn a_drainer_behind_a_frozen_network_overwrites_nothing_in_the_end() {
     }
     reporter.end();
     stage.drain_to_the_end(&[]);
-    let (mut late, mut wrong) = (0, Vec::new());
-    for (portal, message) in &messages {
-        let history = stage.history(*portal, message);
-        let first = history.iter().position(|status| status == "delivered");
-        late += u32::from(
-            first.is_some_and(|first| history[first..].iter().any(|status| status == "sent")),
-        );
-        if history.last().is_none_or(|last| last != "delivered") {
-            wrong.push((portal, message, history));
-        }
-    }
+    let late = assert_all_delivered(&stage, &messages);
     println!(
         "{rounds} times frozen, {leases} leases ended, {failed} drains failed: {} messages, {late} written late \
-         and repaired, {} wrong",
-        messages.len(),
-        wrong.len()
+         and repaired, 0 wrong",
+        messages.len()
     );
-    assert_eq!(wrong, []);
     assert_eq!(
         stage
             .tables()
@@ -539,13 +521,7 @@ fn a_standby_that_is_waited_for_loses_nothing() {
     }
     stage.drain_to_the_end(&options);
     let checked = check_reporters(&stage, &journals, &options);
-    println!(
-        "{} receipts of {} messages acknowledged, {} reports failed, {} lost",
-        checked.acknowledged,
-        checked.messages,
-        checked.failed.len(),
-        checked.lost()
-    );
+    println!("{checked}");
     checked.assert_none_lost();
 }
 

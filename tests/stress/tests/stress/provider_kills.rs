@@ -5,6 +5,7 @@ use b24_stress::CODE;
 use b24_stress::provider::{Hand, Stage, host, member};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -229,9 +230,19 @@ impl Checked {
         assert_eq!(lost.len(), 0, "{:#?}", &lost[..lost.len().min(5)]);
         assert!(self.acknowledged > 100, "nothing was reported");
     }
+}
 
-    pub(super) fn lost(&self) -> usize {
-        self.lost.len()
+impl fmt::Display for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} receipts of {} messages acknowledged, {} reports failed, refused: {:?}, {} lost",
+            self.acknowledged,
+            self.messages,
+            self.failed.len(),
+            self.refused,
+            self.lost.len()
+        )
     }
 }
 
@@ -403,26 +414,16 @@ pub(super) fn kill_processes(
         hand.end();
     }
     let checked = check_reporters(stage, &journals, &stage_options);
-    let Checked {
-        acknowledged,
-        messages,
-        failed,
-        refused,
-        lost: wrong,
-    } = &checked;
     let counts = stage.portal.seen();
     println!(
-        "{} rounds in {:.0} s, killed: {} reporters, {} drainers, {} renewers; {acknowledged} receipts of {messages} \
-         messages acknowledged, {} reports failed, refused: {refused:?}, {} lost; {sent} sent after the \
-         kills; {} requests, {} batches, {} late, {} renewals; portals held because of a lost pair: {lost:?}; \
-         violations: {:?}",
+        "{} rounds in {:.0} s, killed: {} reporters, {} drainers, {} renewers; {checked}; {sent} sent after \
+         the kills; {} requests, {} batches, {} late, {} renewals; portals held because of a lost pair: \
+         {lost:?}; violations: {:?}",
         rounds(),
         took.as_secs_f64(),
         killed[0],
         killed[1],
         killed[2],
-        failed.len(),
-        wrong.len(),
         counts.requests,
         counts.batches,
         counts.late,
