@@ -1,11 +1,22 @@
 #!/bin/sh
 # Installs the header, the libraries, what pkg-config and CMake need, and the program.
 #
-# usage: install.sh [PREFIX, /usr/local by default]      DESTDIR is put before it
+# usage: install.sh [PREFIX]      or PREFIX=… install.sh; /usr/local by default. DESTDIR is put before it
 set -eu
-cd "$(dirname "$0")"
-prefix=${1:-/usr/local}
+prefix=${1:-${PREFIX:-/usr/local}}
+case $prefix in
+/*) ;;
+*)
+    echo "install.sh: give an absolute path, such as /usr/local, instead of $prefix" >&2
+    exit 2
+    ;;
+esac
 to=${DESTDIR:-}$prefix
+case $to in
+/*) ;;
+*) to=$PWD/$to ;;
+esac
+cd "$(dirname "$0")"
 
 mkdir -p "$to"
 cp -R bin include lib share "$to/"

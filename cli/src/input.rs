@@ -334,8 +334,15 @@ fn read_json(
 }
 
 fn fields_of_json(line: &[u8]) -> Result<Fields, String> {
-    let object: Map<String, Value> = serde_json::from_slice(line)
-        .map_err(|error| format!("it is not a JSON object: {error}"))?;
+    let object: Map<String, Value> = serde_json::from_slice(line).map_err(|error| {
+        // It is line 1 for whoever reads one line.
+        let text = error.to_string();
+        let what = text.split(" at line ").next().unwrap_or_default();
+        format!(
+            "it is not a JSON object: {what} at column {}",
+            error.column()
+        )
+    })?;
     let mut fields = Fields::default();
     for (name, value) in &object {
         let column = COLUMNS

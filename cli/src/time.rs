@@ -131,14 +131,15 @@ pub(crate) fn shown(duration: Duration) -> String {
     }
 }
 
-/// Reads `90`, `90s`, `15m`, `12h`, `30d` or `4w`.
+/// Reads `90s`, `15m`, `12h`, `30d` or `4w`. Without a unit somebody who means days would be taken at
+/// seconds.
 pub(crate) fn read_duration(text: &str) -> Result<Duration, String> {
     let number_end = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());
     let (number, unit) = text.split_at(number_end);
     let unit = match unit {
-        "" | "s" => Some(1),
+        "s" => Some(1),
         "m" | "min" => Some(60),
         "h" => Some(3600),
         "d" => Some(86_400),
@@ -218,7 +219,7 @@ mod tests {
 
     #[test]
     fn durations_have_units() {
-        assert_eq!(read_duration("90").unwrap().as_secs(), 90);
+        assert_eq!(read_duration("90s").unwrap().as_secs(), 90);
         assert_eq!(read_duration("15m").unwrap().as_secs(), 900);
         assert_eq!(read_duration("30d").unwrap().as_secs(), 2_592_000);
         for text in [

@@ -348,6 +348,15 @@ impl Postgres {
                         .to_owned(),
                 )
             }
+            // As pgbouncer says it, also while it only repeats what the server has told before.
+            ("08", _) if text.contains("authentication failed") || text.contains("no such user") => {
+                self.error(&format!(
+                    "refuses this user ({text}): check user and password, here and in pgbouncer"
+                ))
+            }
+            ("08", _) if text.contains("no such database") => self.error(&format!(
+                "is not there ({text}): create the database, or name it in pgbouncer's [databases]"
+            )),
             ("53", "53100") => passes(format!("has no space left on its disk ({text})")),
             ("53", "53300") => passes(format!(
                 "accepts no more connections ({text}): raise its max_connections, or put pgbouncer \
@@ -366,7 +375,7 @@ impl Postgres {
             )),
             (_, "42501") => self.error(&format!(
                 "does not let this user do that ({text}): let it own the schema of the tables, or \
-                 grant it what the manual lists"
+                 grant it what docs/postgresql.md lists"
             )),
             _ => self.error(&format!("failed ({text}, SQLSTATE {code})")),
         }

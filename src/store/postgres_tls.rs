@@ -37,7 +37,7 @@ impl TlsConnector {
             None => built_in(),
         };
         if let Some(file) = &url.root_certificates {
-            add_file(&mut roots, "store: sslrootcert", file)?;
+            add_file(&mut roots, "sslrootcert", file)?;
         } else if let Some(file) = ca_file {
             add_file(&mut roots, "ca_file", file)?;
         }

@@ -184,7 +184,7 @@ error_kinds! {
         python_base: "",
         php_base: "LogicException",
     }
-    /// A file in `state_dir` could not be read, written or locked. The message names it.
+    /// The store, or a file in `state_dir`, could not be read, written or locked. The message names it.
     Storage = 14 {
         name: "STORAGE",
         advice: "Check disk space, permissions and the limit of open files.",

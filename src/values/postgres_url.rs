@@ -54,6 +54,7 @@ impl PostgresUrl {
         if url.contains("%00") {
             return Err(UNREADABLE.to_owned());
         }
+        check_signs(url)?;
         let (base, parameters) = url.split_once('?').unwrap_or((url, ""));
         let mut ssl_mode = None;
         let mut root_certificates = None;
@@ -181,6 +182,23 @@ const UNREADABLE: &str = "is not the address of a PostgreSQL database that can b
     postgres://USER:PASSWORD@HOST:PORT/DATABASE, with special characters as %XX, and after ? the \
     parameters host, hostaddr, port, user, password, dbname, sslmode, sslrootcert, connect_timeout, \
     application_name, options and target_session_attrs";
+
+/// A password with a sign that has a meaning in addresses would be read as a host, which is shown.
+fn check_signs(url: &str) -> Result<(), String> {
+    let Some((_, rest)) = url.split_once("://") else {
+        return Ok(());
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let signs = rest.matches('@').count();
+    if signs == 0 || (signs == 1 && authority.contains('@')) {
+        return Ok(());
+    }
+    Err(
+        "has an @ that does not end the user and the password, or one of / ? # before it: in a user, a \
+         password or a parameter write %40 for @, %2F for /, %3F for ? and %23 for #"
+            .to_owned(),
+    )
+}
 
 fn decoded(text: &str) -> Result<String, String> {
     percent_encoding::percent_decode_str(text)

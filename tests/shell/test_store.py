@@ -65,9 +65,12 @@ def test_refused_receipts_are_listed_and_pruned(installed: Shell, portal: Portal
     assert installed("refused", "--after", "nonsense").code == 2
     assert installed("prune", "--keep", "1d").code == 0
     assert len(installed("refused").out.splitlines()) == 5
-    assert installed("prune", "--keep", "0").code == 0
+    assert installed("prune", "--keep", "0s").code == 0
     assert installed("refused").out == ""
-    assert installed("prune", "--keep", "soon").code == 2
+    for text in ("soon", "30"):
+        done = installed("prune", "--keep", text)
+        assert done.code == 2
+        assert "a whole number and a unit" in done.err
     assert installed("resume", "nobody").code == 2
 
 

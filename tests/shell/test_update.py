@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,28 @@ def test_a_batch_stops_when_nothing_can_get_through(direct: Shell, portal: Porta
     # What follows is not even tried.
     assert portal.seen()["requests"] <= 10
     assert "stopped: nothing from line 2 on was applied" in done.err
+
+
+def test_a_signal_says_where_to_go_on(direct: Shell, portal: Portal) -> None:
+    """Somebody who starts it again must not send everything once more, and leave nothing out."""
+    portal.set(latency_ms=500)
+    text = "code,message_id,status\n" + "".join(f"provider1,m{n},sent\n" for n in range(2000))
+    with direct.start("batch", "--json") as process:
+        assert process.stdin is not None
+        process.stdin.write(text)
+        process.stdin.close()
+        process.stdin = None
+        # The first was answered.
+        portal.wait(requests=2)
+        process.send_signal(signal.SIGINT)
+        done = ended(process)
+    assert done.code == 130
+    *failed, stopped, counts = done.lines()
+    assert {row["error"]["kind"] for row in failed} == {"CANCELLED"}
+    assert stopped == {"stopped_at_line": failed[-1]["line"] + 1, "error": None}
+    assert counts["done"] >= 50
+    assert counts["done"] + counts["failed"] == stopped["stopped_at_line"] - 2
+    assert f"stopped: nothing from line {stopped['stopped_at_line']} on was applied" in done.err
 
 
 def test_rows_that_a_limit_keeps_back_are_sent_later(direct: Shell, portal: Portal) -> None:

@@ -46,8 +46,8 @@ pub enum b24_code {
     /// A bug in this library, or there was no free file descriptor or thread. The client can still
     /// be used. Raise the limit that the message names. If it names none, please report the bug.
     B24_INTERNAL = 13,
-    /// A file in state_dir could not be read, written or locked. The message names it. Check disk
-    /// space, permissions and the limit of open files.
+    /// The store, or a file in state_dir, could not be read, written or locked. The message names
+    /// it. Check disk space, permissions and the limit of open files.
     B24_STORAGE = 14,
 }
 

@@ -136,8 +136,8 @@ class InternalError(B24Error):
 
 
 class StorageError(B24Error, OSError):
-    """A file in ``state_dir`` could not be read, written or locked. The message names it. Check
-    disk space, permissions and the limit of open files."""
+    """The store, or a file in ``state_dir``, could not be read, written or locked. The message
+    names it. Check disk space, permissions and the limit of open files."""
 
     code = "STORAGE"
 

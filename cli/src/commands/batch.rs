@@ -45,9 +45,13 @@ pub(super) fn run(opening: &Opening<'_>, matches: &ArgMatches) -> Result<u8, Fai
         as_json: matches.get_flag("json"),
         bar: bar(rows.length),
         counts: Counts::default(),
+        last_line: 0,
     };
     let ended = batch.send_all(opening, &mut rows, target);
     batch.bar.finish_and_clear();
+    if let Err(Failure::Stopped) = ended {
+        batch.tell_stopped(batch.last_line + 1, None)?;
+    }
     let summed = batch.sum_up();
     let code = ended?;
     summed?;
@@ -191,7 +195,13 @@ struct Counts {
     failed: u64,
     /// How many of those that failed may be given again.
     again: u64,
-    verb: &'static str,
+    verb: Option<&'static str>,
+}
+
+impl Counts {
+    fn verb(&self) -> &'static str {
+        self.verb.unwrap_or("applied")
+    }
 }
 
 struct Batch<'a> {
@@ -200,6 +210,8 @@ struct Batch<'a> {
     as_json: bool,
     bar: ProgressBar,
     counts: Counts,
+    /// The last line that was sent, or had a fault of its own.
+    last_line: u64,
 }
 
 impl Batch<'_> {
@@ -230,7 +242,7 @@ impl Batch<'_> {
                 failure.map_or(Ok(()), Err)?;
                 continue;
             };
-            self.counts.verb = target.verb();
+            self.counts.verb = Some(target.verb());
             self.send(target, &slice)?;
             failure.map_or(Ok(()), Err)?;
         }
@@ -246,6 +258,9 @@ impl Batch<'_> {
             return Err(Failure::Stopped);
         }
         let mut sent = Vec::new();
+        if let Some(last) = slice.last() {
+            self.last_line = last.line;
+        }
         for row in slice {
             match &row.fields {
                 Ok(fields) => match target.check(fields) {
@@ -263,14 +278,7 @@ impl Batch<'_> {
         if let (true, Some((line, _)), Some(Err(error))) =
             (got_none, sent.first(), outcomes.first())
         {
-            self.tell(&format!(
-                "stopped: nothing from line {line} on was {}",
-                target.verb()
-            ));
-            if self.as_json {
-                self.output
-                    .json(&json!({"stopped_at_line": line, "error": error_json(error)}))?;
-            }
+            self.tell_stopped(*line, Some(error))?;
             return Err(error.clone().into());
         }
         for ((line, fields), outcome) in sent.iter().zip(&outcomes) {
@@ -286,6 +294,18 @@ impl Batch<'_> {
         } else {
             Ok(())
         }
+    }
+
+    /// Says where to go on.
+    fn tell_stopped(&mut self, line: u64, error: Option<&Error>) -> Result<(), Failure> {
+        let verb = self.counts.verb();
+        self.tell(&format!("stopped: nothing from line {line} on was {verb}"));
+        if self.as_json {
+            let error = error.map(error_json);
+            self.output
+                .json(&json!({"stopped_at_line": line, "error": error}))?;
+        }
+        Ok(())
     }
 
     fn failed(&mut self, line: u64, fields: Option<&Fields>, error: &Error) -> Result<(), Failure> {
@@ -322,9 +342,7 @@ impl Batch<'_> {
     }
 
     fn show(&self, slice: &[Row]) {
-        let Counts {
-            done, failed, verb, ..
-        } = &self.counts;
+        let (Counts { done, failed, .. }, verb) = (&self.counts, self.counts.verb());
         self.bar
             .set_message(format!("{done} {verb}, {failed} failed"));
         if self.bar.length().is_none() {
@@ -335,14 +353,11 @@ impl Batch<'_> {
     }
 
     fn sum_up(&mut self) -> Result<(), Failure> {
-        let Counts {
-            done, failed, verb, ..
-        } = &self.counts;
+        let (Counts { done, failed, .. }, verb) = (&self.counts, self.counts.verb());
         if self.as_json {
             let counts = json!({"done": done, "failed": failed});
             self.output.json(&counts)?;
         } else {
-            let verb = if verb.is_empty() { "applied" } else { verb };
             let text = format!("{done} {verb}, {failed} failed");
             self.output.line(&text)?;
         }

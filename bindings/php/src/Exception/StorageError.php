@@ -7,8 +7,8 @@ declare(strict_types=1);
 namespace B24\MessageService\Exception;
 
 /**
- * A file in `state_dir` could not be read, written or locked. The message names it. Check disk space,
- * permissions and the limit of open files.
+ * The store, or a file in `state_dir`, could not be read, written or locked. The message names it. Check disk
+ * space, permissions and the limit of open files.
  */
 final class StorageError extends \RuntimeException implements MessageServiceException
 {
