@@ -37,7 +37,18 @@ def wait_for(process: int) -> None:
     except ProcessLookupError:
         return
     with os.fdopen(descriptor) as ended:
-        assert select.select([ended], [], [], 60)[0], f"{process} did not end"
+        assert select.select([ended], [], [], 60)[0], what_it_does(process)
+
+
+def what_it_does(process: int) -> str:
+    """What a process is that should have ended."""
+    proc = Path(f"/proc/{process}")
+    command = (proc / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    wanted = ("State", "PPid", "SigPnd", "ShdPnd", "SigBlk", "SigCgt")
+    status = [
+        line for line in (proc / "status").read_text().splitlines() if line.startswith(wanted)
+    ]
+    return f"{process} did not end: {command}, {status}, {(proc / 'wchan').read_text()}"
 
 
 @pytest.mark.parametrize("how", ["stop", "kill"])

@@ -88,14 +88,22 @@ class Servers:
         make_certificates(directory.path)
         self.postgres = self.initialized(fsync, connections)
         self.standby = Program(
-            "the standby", directory, ready="ready to accept read-only connections"
+            "the standby",
+            directory,
+            ready="ready to accept read-only connections",
+            orphaned=signal.SIGQUIT,
         )
         self.bouncers = [self.bouncer("plain", "disable"), self.bouncer("other-name", "require")]
 
     def initialized(self, fsync: str, connections: int) -> Program:
         """A new cluster of databases, with one for the tests when it runs."""
         data = self.directory.path / "data"
-        postgres = Program("postgres", self.directory, ready="ready to accept connections")
+        postgres = Program(
+            "postgres",
+            self.directory,
+            ready="ready to accept connections",
+            orphaned=signal.SIGQUIT,
+        )
         self.directory.run(
             find("initdb"), "-D", str(data), "-U", ADMINISTRATOR, "-E", "UTF8", "--no-locale",
             # Texts are in another order than their bytes, as at most servers.

@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 from collections import deque
+from functools import partial
 from pathlib import Path
 
 from .directory import Directory
@@ -37,16 +38,24 @@ def version(name: str) -> tuple[int, ...]:
     return tuple(int(part) for part in name.split(".") if part.isdigit())
 
 
-def end_with_parent() -> None:
-    """Of a program that has just been started: it ends when this process is killed."""
-    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGQUIT)
+def end_with_parent(how: signal.Signals) -> None:
+    """Of a program that has just been started: it gets a signal when this process is killed."""
+    LIBC.prctl(PR_SET_PDEATHSIG, how)
 
 
 class Program:
     """A program that listens on a port of its own."""
 
-    def __init__(self, name: str, directory: Directory, ready: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        directory: Directory,
+        ready: str,
+        orphaned: signal.Signals = signal.SIGKILL,
+    ) -> None:
         self.name = name
+        # What ends it when this process is killed. PostgreSQL frees its shared memory at SIGQUIT.
+        self.orphaned = orphaned
         self.directory = directory
         self.ready = ready
         self.port = unused_port()
@@ -69,7 +78,7 @@ class Program:
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            preexec_fn=end_with_parent,
+            preexec_fn=partial(end_with_parent, self.orphaned),
             # Signals for all of PostgreSQL's processes.
             start_new_session=True,
             **self.directory.user,
