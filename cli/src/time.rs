@@ -131,8 +131,7 @@ pub(crate) fn shown(duration: Duration) -> String {
     }
 }
 
-/// Reads `90s`, `15m`, `12h`, `30d` or `4w`. Without a unit somebody who means days would be taken at
-/// seconds.
+/// Reads `90s`, `15m`, `12h`, `30d` or `4w`. The unit is needed: whoever means days must not get seconds.
 pub(crate) fn read_duration(text: &str) -> Result<Duration, String> {
     let number_end = text
         .find(|c: char| !c.is_ascii_digit())

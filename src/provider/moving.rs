@@ -59,7 +59,8 @@ pub(super) fn move_store(from: &Config, to: &Config) -> Result<Moved, Error> {
     })
 }
 
-/// Fails if the keys of the new store do not open a pair: it would be lost. One that is damaged is.
+/// Fails if the keys of the new store do not open a pair: it would be lost. One that is
+/// damaged is lost already.
 fn check_keys(from: &Context, to: &Context, call: &dyn Fn() -> CallContext) -> Result<(), Error> {
     let mut after = String::new();
     loop {

@@ -493,7 +493,8 @@ impl Move<'_> {
     }
 
     /// Removes from the other store what was deleted in the old one after it was copied: a receipt that
-    /// was given up and pruned would be sent once more. There are so many rows in the old one.
+    /// was given up and pruned would be sent once more. If both have the same number of rows, `count`,
+    /// nothing was.
     fn remove_deleted(
         &self,
         source: &mut dyn Transaction,
@@ -583,7 +584,7 @@ static LOCK_OUT: LazyLock<Vec<String>> = LazyLock::new(|| {
         .collect()
 });
 
-/// The opposite.
+/// Lets others write again.
 const LET_IN: &str = "DROP FUNCTION IF EXISTS b24_moving() CASCADE";
 
 /// Removes everything that is moved.

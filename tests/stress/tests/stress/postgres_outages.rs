@@ -2,7 +2,7 @@
 //! is lost, and all goes on by itself.
 
 use super::postgres_kills::{end_leases, machines};
-use super::provider_kills::{Fleet, check_reporters, number_of};
+use super::provider_kills::{Fleet, number_of};
 use super::provider_time::assert_all_delivered;
 use super::{Directory, HAND};
 use b24_stress::postgres::{Network, Server, Way};
@@ -95,13 +95,7 @@ fn outages_of_the_database_lose_no_receipt() {
             println!("{what}: all went on after {after:.1?}");
         }
     }
-    while !fleet.children.is_empty() {
-        fleet.kill(0);
-    }
-    stage.drain_to_the_end(&options);
-    let checked = check_reporters(&stage, &journals, &options);
-    println!("{checked}");
-    checked.assert_none_lost();
+    let checked = fleet.end();
     // What fails says that it can be tried again.
     for failed in &checked.failed {
         assert!(
@@ -516,13 +510,7 @@ fn a_standby_that_is_waited_for_loses_nothing() {
     server.fail_over();
     let after = until_all_go_on(&stage, &journals, "the failover");
     println!("all went on after {after:.1?}");
-    while !fleet.children.is_empty() {
-        fleet.kill(0);
-    }
-    stage.drain_to_the_end(&options);
-    let checked = check_reporters(&stage, &journals, &options);
-    println!("{checked}");
-    checked.assert_none_lost();
+    fleet.end();
 }
 
 /// Copies the files of a server, with their owner.

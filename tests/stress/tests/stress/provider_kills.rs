@@ -175,6 +175,19 @@ impl<'a> Fleet<'a> {
         child.kill().expect("it runs");
         child.wait().expect("it runs");
     }
+
+    /// Kills them all, and drains. Nothing that was acknowledged may be lost.
+    #[track_caller]
+    pub(super) fn end(&mut self) -> Checked {
+        while !self.children.is_empty() {
+            self.kill(0);
+        }
+        self.stage.drain_to_the_end(&self.options);
+        let checked = check_reporters(self.stage, self.journals, &self.options);
+        println!("{checked}");
+        checked.assert_none_lost();
+        checked
+    }
 }
 
 /// Installs the application again where a killed renewer has lost the pair. Returns the reasons
