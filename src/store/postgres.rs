@@ -351,7 +351,7 @@ impl Postgres {
             // As pgbouncer says it, also while it only repeats what the server has told before.
             ("08", _) if text.contains("authentication failed") || text.contains("no such user") => {
                 self.error(&format!(
-                    "refuses this user ({text}): check user and password, here and in pgbouncer"
+                    "refuses this user ({text}): check user, password and database, here and in pgbouncer"
                 ))
             }
             ("08", _) if text.contains("no such database") => self.error(&format!(
