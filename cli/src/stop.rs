@@ -1,6 +1,7 @@
 //! SIGINT and SIGTERM: the first ends what is done, and the next one ends it at once.
 //!
-//! They are blocked, and a thread waits for them: what must be done then cannot be done in a handler.
+//! They are blocked, and a thread waits for them: what must be done then cannot be done in a handler. On
+//! Windows it is Ctrl-C.
 
 use crate::exit::INTERRUPTED;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -106,8 +107,7 @@ impl Stop {
 /// The signals while the program runs.
 pub(crate) struct Signals {
     stop: Stop,
-    #[cfg(unix)]
-    waiting: Option<unix::Waiting>,
+    waiting: Option<system::Waiting>,
 }
 
 impl Signals {
@@ -115,8 +115,7 @@ impl Signals {
     pub(crate) fn catch() -> Self {
         let stop = Stop::default();
         Self {
-            #[cfg(unix)]
-            waiting: unix::Waiting::begin(stop.clone()),
+            waiting: system::Waiting::begin(stop.clone()),
             stop,
         }
     }
@@ -126,7 +125,6 @@ impl Signals {
     }
 }
 
-#[cfg(unix)]
 impl Drop for Signals {
     fn drop(&mut self) {
         if let Some(waiting) = self.waiting.take() {
@@ -136,7 +134,7 @@ impl Drop for Signals {
 }
 
 #[cfg(unix)]
-mod unix {
+mod system {
     use super::Stop;
     use nix::sys::pthread::pthread_kill;
     use nix::sys::signal::{SigSet, SigmaskHow, Signal};
@@ -188,6 +186,64 @@ mod unix {
                 let _ = self.thread.join();
             }
             let _ = self.before.thread_set_mask();
+        }
+    }
+}
+
+/// Windows has Ctrl-C and Ctrl-Break, of which the C library makes SIGINT. It calls a handler for it on
+/// a thread of its own, which only notes it.
+#[cfg(windows)]
+mod system {
+    use super::Stop;
+    use signal_hook::SigId;
+    use signal_hook::consts::SIGINT;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread::{Builder, JoinHandle, sleep};
+    use std::time::Duration;
+
+    /// The thread that looks for what was noted.
+    pub(super) struct Waiting {
+        thread: JoinHandle<()>,
+        ends: Arc<AtomicBool>,
+        handler: SigId,
+    }
+
+    impl Waiting {
+        /// None if that is impossible; then Ctrl-C ends the program at once.
+        pub(super) fn begin(stop: Stop) -> Option<Self> {
+            const PAUSE: Duration = Duration::from_millis(50);
+            let noted = Arc::new(AtomicBool::new(false));
+            let handler = signal_hook::flag::register(SIGINT, Arc::clone(&noted)).ok()?;
+            let ends = Arc::new(AtomicBool::new(false));
+            let has_ended = Arc::clone(&ends);
+            let thread = Builder::new()
+                .name("b24-signals".to_owned())
+                .spawn(move || {
+                    while !has_ended.load(Ordering::SeqCst) {
+                        if noted.swap(false, Ordering::SeqCst) {
+                            stop.signalled(u8::try_from(SIGINT).unwrap_or_default());
+                        }
+                        sleep(PAUSE);
+                    }
+                });
+            match thread {
+                Ok(thread) => Some(Self {
+                    thread,
+                    ends,
+                    handler,
+                }),
+                Err(_) => {
+                    signal_hook::low_level::unregister(handler);
+                    None
+                }
+            }
+        }
+
+        pub(super) fn end(self) {
+            self.ends.store(true, Ordering::SeqCst);
+            let _ = self.thread.join();
+            signal_hook::low_level::unregister(self.handler);
         }
     }
 }

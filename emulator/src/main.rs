@@ -1,13 +1,14 @@
 //! `b24-portal`: the portal as a program.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::thread;
 
 use b24_portal::{Portal, Settings};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+
+#[cfg_attr(unix, path = "end_unix.rs")]
+#[cfg_attr(windows, path = "end_windows.rs")]
+mod end;
 
 const HELP: &str = "\
 A Bitrix24 portal for tests.
@@ -99,7 +100,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Option<Options>,
 }
 
 fn run(options: Options) -> io::Result<()> {
-    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let end = end::End::prepare()?;
     let portal = match options.directory {
         Some(directory) => Portal::start_in_directory(&directory, options.settings)?,
         None => Portal::start(options.settings)?,
@@ -107,13 +108,6 @@ fn run(options: Options) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{}", portal.to_json())?;
     out.flush()?;
-    if !options.ignore_stdin {
-        let handle = signals.handle();
-        thread::spawn(move || {
-            let _ = io::stdin().lock().read_to_end(&mut Vec::new());
-            handle.close();
-        });
-    }
-    signals.forever().next();
+    end.wait(options.ignore_stdin);
     Ok(())
 }

@@ -8,17 +8,18 @@ use super::exchange::Exchange;
 use super::wire::Wire;
 use crate::net::connect::{connect, in_order, is_quiet};
 use crate::net::dns::Names;
+use crate::net::stream::{Stream, Timeouts};
 use crate::options::Resolve;
 use crate::process::cancellation::{CallContext, Wake};
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 /// An open connection, and the call that uses it now.
 #[derive(Debug)]
 struct Socket {
-    stream: TcpStream,
+    stream: Stream,
     user: Mutex<Option<CallContext>>,
 }
 
@@ -46,8 +47,7 @@ impl Wake for Socket {
     fn wake(&self) {
         let user = self.user();
         if user.as_ref().is_some_and(CallContext::is_cancelled) {
-            // It fails only if the connection is closed already, which is what is wanted.
-            let _ = self.stream.shutdown(Shutdown::Both);
+            self.stream.end();
         }
     }
 }
@@ -93,14 +93,14 @@ impl TcpOpener {
         })?;
         self.names.note_good(host, address);
         stream.set_nodelay(true)?;
+        let stream = Stream::new(stream)?;
         let user = Mutex::default();
         let socket = Arc::new(Socket { stream, user });
         let waited_for: Weak<Socket> = Arc::downgrade(&socket);
         call.register(waited_for);
         Ok(TcpWire {
             socket,
-            read_timeout: None,
-            write_timeout: None,
+            timeouts: Timeouts::default(),
             used: false,
         })
     }
@@ -109,8 +109,7 @@ impl TcpOpener {
 /// A socket in use.
 pub(super) struct TcpWire {
     socket: Arc<Socket>,
-    read_timeout: Option<Duration>,
-    write_timeout: Option<Duration>,
+    timeouts: Timeouts,
     /// Whether a request was sent since the connection was last found open.
     used: bool,
 }
@@ -121,12 +120,8 @@ impl Read for TcpWire {
         loop {
             Exchange::check_signals()?;
             let left = Exchange::with(Exchange::time_left_for_answer)??;
-            let timeout = timeout(left, exact);
-            if self.read_timeout != Some(timeout) {
-                self.socket.stream.set_read_timeout(Some(timeout))?;
-                self.read_timeout = Some(timeout);
-            }
-            match (&self.socket.stream).read(into) {
+            let wait = timeout(left, exact);
+            match self.socket.stream.read(into, wait, &mut self.timeouts) {
                 Err(error) => exact = go_on(error)?,
                 read => return read,
             }
@@ -142,12 +137,8 @@ impl Write for TcpWire {
         loop {
             Exchange::check_signals()?;
             let left = Exchange::with(|exchange| exchange.time_left())??;
-            let timeout = timeout(left, exact);
-            if self.write_timeout != Some(timeout) {
-                self.socket.stream.set_write_timeout(Some(timeout))?;
-                self.write_timeout = Some(timeout);
-            }
-            match (&self.socket.stream).write(bytes) {
+            let wait = timeout(left, exact);
+            match self.socket.stream.write(bytes, wait, &mut self.timeouts) {
                 Err(error) => exact = go_on(error)?,
                 written => return written,
             }
@@ -179,7 +170,7 @@ impl Wire for TcpWire {
             self.socket.pass_to(None);
             true
         } else {
-            is_quiet(&self.socket.stream)
+            is_quiet(self.socket.stream.tcp())
         }
     }
 }

@@ -1,10 +1,15 @@
 //! Connecting to one of several addresses, so that the wait ends at the deadline, at `cancel` and on
 //! a signal.
 
-use crate::process::cancellation::CallContext;
+use super::stream;
+use crate::process::cancellation::{CallContext, Event, poll};
+use rustix::event::{PollFd, PollFlags};
+use rustix::fd::AsFd;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The order in which addresses are tried: the one that worked last, then addresses of IPv6 and
 /// IPv4 in turn, beginning with the family that the system put first.
@@ -29,22 +34,15 @@ pub(crate) fn in_order(addresses: &[SocketAddr], good: Option<SocketAddr>) -> Ve
 
 /// How long an attempt takes before the next address is tried at the same time (RFC 8305, section
 /// 5).
-#[cfg(unix)]
 const HEAD_START: Duration = Duration::from_millis(250);
 
 /// Connects to the address that answers first. Each is tried when the one before has failed, or has
 /// had its head start. The wait is for all of them together, and for `cancel`.
-#[cfg(unix)]
 pub(crate) fn connect(
     call: &CallContext,
     host: &str,
     addresses: &[SocketAddr],
 ) -> io::Result<(TcpStream, SocketAddr)> {
-    use crate::process::cancellation::{Event, poll};
-    use rustix::event::{PollFd, PollFlags};
-    use rustix::io::Errno;
-    use std::time::Instant;
-
     let event = Event::new()?;
     let _registered = call.listen(&event);
     let mut untried = addresses.iter().copied();
@@ -98,7 +96,10 @@ pub(crate) fn connect(
             .into_iter();
         // A wake-up that was not meant for this call must not make it poll in a circle.
         event.clear();
-        for attempt in attempts.extract_if(.., |_| ready.next() == Some(true)) {
+        let mut ended = |attempt: &mut ConnectAttempt| {
+            ready.next() == Some(true) || attempt.has_failed_silently()
+        };
+        for attempt in attempts.extract_if(.., |attempt| ended(attempt)) {
             let address = attempt.address;
             match attempt.outcome() {
                 Ok(stream) => return Ok((stream, address)),
@@ -109,35 +110,37 @@ pub(crate) fn connect(
 }
 
 /// A connection that is being opened.
-#[cfg(unix)]
 struct ConnectAttempt {
-    socket: std::os::fd::OwnedFd,
+    socket: TcpStream,
     address: SocketAddr,
+    failed: Option<io::Error>,
 }
 
-#[cfg(unix)]
 impl ConnectAttempt {
     fn begin(address: SocketAddr) -> io::Result<Self> {
-        use rustix::io::Errno;
-        use rustix::net::{AddressFamily, SocketType};
+        Ok(Self {
+            socket: stream::begin_to_connect(address)?,
+            address,
+            failed: None,
+        })
+    }
 
-        let family = if address.is_ipv4() {
-            AddressFamily::INET
-        } else {
-            AddressFamily::INET6
-        };
-        let socket = open_socket(family, SocketType::STREAM)?;
-        match rustix::net::connect(&socket, &address) {
-            Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(Self { socket, address }),
-            Err(other) => Err(other.into()),
+    /// Whether it has failed and `poll` does not say so, where that may be.
+    fn has_failed_silently(&mut self) -> bool {
+        if stream::FAILURES_ARE_SILENT {
+            self.failed = self.socket.take_error().ok().flatten();
         }
+        self.failed.is_some()
     }
 
     /// To be called when the socket is ready.
     fn outcome(self) -> io::Result<TcpStream> {
-        rustix::net::sockopt::socket_error(&self.socket)??;
-        rustix::io::ioctl_fionbio(&self.socket, false)?;
-        Ok(self.socket.into())
+        match self.failed {
+            Some(error) => return Err(error),
+            None => self.socket.take_error()?.map_or(Ok(()), Err)?,
+        }
+        stream::connected(&self.socket)?;
+        Ok(self.socket)
     }
 }
 
@@ -146,66 +149,13 @@ fn told(host: &str, address: SocketAddr, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), text)
 }
 
-#[cfg(all(unix, not(target_vendor = "apple")))]
-fn open_socket(
-    family: rustix::net::AddressFamily,
-    kind: rustix::net::SocketType,
-) -> io::Result<std::os::fd::OwnedFd> {
-    use rustix::net::SocketFlags;
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    Ok(rustix::net::socket_with(family, kind, flags, None)?)
-}
-
-#[cfg(all(unix, target_vendor = "apple"))]
-fn open_socket(
-    family: rustix::net::AddressFamily,
-    kind: rustix::net::SocketType,
-) -> io::Result<std::os::fd::OwnedFd> {
-    let socket = rustix::net::socket(family, kind, None)?;
-    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
-    rustix::io::ioctl_fionbio(&socket, true)?;
-    rustix::net::sockopt::set_socket_nosigpipe(&socket, true)?;
-    Ok(socket)
-}
-
-/// Connects to the first address that answers. Each gets a part of the time that is left, so that
-/// one that does not answer leaves time for the others.
-#[cfg(not(unix))]
-pub(crate) fn connect(
-    call: &CallContext,
-    host: &str,
-    addresses: &[SocketAddr],
-) -> io::Result<(TcpStream, SocketAddr)> {
-    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for (at, address) in addresses.iter().enumerate() {
-        if call.check().is_err() {
-            break;
-        }
-        let share = call.remaining() / u32::try_from(addresses.len() - at).unwrap_or(u32::MAX);
-        match TcpStream::connect_timeout(address, share.max(Duration::from_millis(1))) {
-            Ok(stream) => return Ok((stream, *address)),
-            Err(error) => last = told(host, *address, &error),
-        }
-    }
-    Err(last)
-}
-
 /// Whether the server has neither closed the connection nor sent anything that nobody asked for.
-#[cfg(unix)]
-pub(crate) fn is_quiet(stream: impl std::os::fd::AsFd) -> bool {
-    use rustix::net::{RecvFlags, recv};
-    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+pub(crate) fn is_quiet(socket: impl AsFd) -> bool {
+    let flags = RecvFlags::PEEK | stream::DO_NOT_WAIT;
     matches!(
-        recv(stream, &mut [0; 1][..], flags),
-        Err(rustix::io::Errno::WOULDBLOCK)
+        recv(socket, &mut [0; 1][..], flags),
+        Err(Errno::WOULDBLOCK)
     )
-}
-
-#[cfg(not(unix))]
-pub(crate) fn is_quiet(stream: &TcpStream) -> bool {
-    let quiet = stream.set_nonblocking(true).is_ok()
-        && matches!(stream.peek(&mut [0; 1]), Err(e) if e.kind() == io::ErrorKind::WouldBlock);
-    quiet && stream.set_nonblocking(false).is_ok()
 }
 
 #[cfg(test)]

@@ -2,8 +2,12 @@
 //! program says so.
 
 use super::per_process::{Local, PerProcess, Process};
+use super::wake_socket::WakeSocket;
 use crate::values::callbacks::OnInterrupt;
 use crate::values::error::{Error, ErrorKind};
+use rustix::event::{PollFd, PollFlags};
+use rustix::fd::BorrowedFd;
+use rustix::io::Errno;
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -403,26 +407,20 @@ enum Parked {
     Interrupted,
 }
 
-/// Something that one thread waits for. It is a file descriptor, because waiting for one ends when
-/// a signal arrives, and waiting for a condition variable does not.
-#[cfg(unix)]
+/// Something that one thread waits for. It is a socket, because waiting for one ends when a signal
+/// arrives, and waiting for a condition variable does not; and because a thread can wait for it and
+/// for a connection at the same time.
 #[derive(Debug)]
 pub(crate) struct Event {
     notified: AtomicBool,
-    reader: std::os::unix::net::UnixStream,
-    writer: std::os::unix::net::UnixStream,
+    socket: WakeSocket,
 }
 
-#[cfg(unix)]
 impl Event {
     pub(crate) fn new() -> io::Result<Arc<Self>> {
-        let (reader, writer) = std::os::unix::net::UnixStream::pair()?;
-        writer.set_nonblocking(true)?;
-        reader.set_nonblocking(true)?;
         Ok(Arc::new(Self {
             notified: AtomicBool::new(false),
-            reader,
-            writer,
+            socket: WakeSocket::new()?,
         }))
     }
 
@@ -433,21 +431,18 @@ impl Event {
     }
 
     /// Makes the waiting thread check whether its call has to end.
-    fn wake(&self) {
-        // If the pipe is full, the thread is woken already. Nothing else can fail on our own socket
-        // pair.
-        let _ = io::Write::write(&mut &self.writer, &[1]);
+    pub(crate) fn wake(&self) {
+        self.socket.wake();
     }
 
     /// The descriptor, which becomes readable when the event is notified or its thread is woken.
-    pub(crate) fn descriptor(&self) -> std::os::fd::BorrowedFd<'_> {
-        std::os::fd::AsFd::as_fd(&self.reader)
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.socket.descriptor()
     }
 
     fn park(&self, timeout: Duration) -> Parked {
-        use rustix::event::{PollFd, PollFlags};
         let mut polled = [PollFd::from_borrowed_fd(self.descriptor(), PollFlags::IN)];
-        if let Err(rustix::io::Errno::INTR) = poll(&mut polled, timeout) {
+        if let Err(Errno::INTR) = poll(&mut polled, timeout) {
             return Parked::Interrupted;
         }
         self.clear();
@@ -456,63 +451,17 @@ impl Event {
 
     /// Takes back what made the descriptor readable.
     pub(crate) fn clear(&self) {
-        // There is nothing to read after a timeout.
-        let _ = io::Read::read(&mut &self.reader, &mut [0; 64]);
+        self.socket.clear();
     }
 }
 
-/// `poll` with a duration, rounded up so that it does not end too early again and again.
-#[cfg(unix)]
-pub(crate) fn poll(
-    polled: &mut [rustix::event::PollFd<'_>],
-    timeout: Duration,
-) -> rustix::io::Result<usize> {
-    let timeout = rustix::event::Timespec {
-        tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: timeout.subsec_nanos().into(),
-    };
-    rustix::event::poll(polled, Some(&timeout))
-}
-
-/// Something that one thread waits for.
-#[cfg(not(unix))]
-#[derive(Debug)]
-pub(crate) struct Event {
-    notified: AtomicBool,
-    woken: Mutex<bool>,
-    condition: std::sync::Condvar,
-}
-
-#[cfg(not(unix))]
-impl Event {
-    pub(crate) fn new() -> io::Result<Arc<Self>> {
-        Ok(Arc::new(Self {
-            notified: AtomicBool::new(false),
-            woken: Mutex::new(false),
-            condition: std::sync::Condvar::new(),
-        }))
-    }
-
-    /// Marks the event as notified, and wakes the waiting thread.
-    pub(crate) fn notify(&self) {
-        self.notified.store(true, Ordering::SeqCst);
-        self.wake();
-    }
-
-    fn wake(&self) {
-        *self.woken.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.condition.notify_all();
-    }
-
-    fn park(&self, timeout: Duration) -> Parked {
-        let woken = self.woken.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut woken, _) = self
-            .condition
-            .wait_timeout_while(woken, timeout, |woken| !*woken)
-            .unwrap_or_else(PoisonError::into_inner);
-        *woken = false;
-        Parked::WokenOrTimeout
-    }
+/// `poll` with a duration, rounded up so that it does not end too early again and again. It may end
+/// too early where wake-ups can get lost.
+pub(crate) fn poll(polled: &mut [PollFd<'_>], timeout: Duration) -> rustix::io::Result<usize> {
+    let timeout = WakeSocket::LONGEST_WAIT.map_or(timeout, |longest| timeout.min(longest));
+    // One that is too long for the clock means no timeout.
+    let timeout = rustix::event::Timespec::try_from(timeout).ok();
+    rustix::event::poll(polled, timeout.as_ref())
 }
 
 impl Event {

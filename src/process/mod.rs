@@ -7,3 +7,6 @@ pub(crate) mod pending;
 pub(crate) mod per_process;
 pub(crate) mod registry;
 pub(crate) mod signals;
+#[cfg_attr(unix, path = "wake_socket_unix.rs")]
+#[cfg_attr(windows, path = "wake_socket_windows.rs")]
+mod wake_socket;

@@ -1,12 +1,12 @@
 //! How much of a portal's rate limit is used, in a file for each portal.
 
 use super::state_dir::{StateDir, file_name};
+use super::system;
 use super::token_store::LockError;
 use crate::process::cancellation::CallContext;
 use crate::values::LOG;
 use crate::values::address::Origin;
 use crate::values::rate::{Level, Rate};
-use rustix::fs as sys;
 use std::time::Duration;
 
 impl StateDir {
@@ -22,7 +22,7 @@ impl StateDir {
         let name = format!("{}.bucket", file_name(portal));
         let file = self.lock_record(&name, call, &|| true)?;
         let text = self.read_all(&name, &file)?;
-        let now = boot_seconds();
+        let now = system::uptime().as_secs_f64();
         let mut level = match std::str::from_utf8(&text).ok().and_then(read_level) {
             // A time in the future is from before the last start of the machine.
             Some((level, at)) if at <= now => {
@@ -37,9 +37,9 @@ impl StateDir {
         };
         change(&mut level);
         let text = format!("{} {now}\n", level.0);
-        rustix::io::pwrite(&file, text.as_bytes(), 0)
-            .and_then(|written| sys::ftruncate(&file, written as u64))
-            .map_err(|e| self.file_error(&name, e))?;
+        system::write_at(&file, text.as_bytes(), 0)
+            .and_then(|()| file.set_len(text.len() as u64))
+            .map_err(|e| self.file_error(&name, &e))?;
         Ok(())
     }
 }
@@ -52,14 +52,6 @@ fn read_level(text: &str) -> Option<(f64, f64)> {
         (number.is_finite() && number >= 0.0).then_some(number)
     };
     Some((read(level)?, read(at)?))
-}
-
-fn boot_seconds() -> f64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    #[allow(clippy::cast_precision_loss, reason = "a machine's uptime")]
-    {
-        now.tv_sec as f64 + now.tv_nsec as f64 / 1e9
-    }
 }
 
 #[cfg(feature = "fuzzing")]

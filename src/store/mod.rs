@@ -3,12 +3,9 @@
 
 #[cfg(feature = "provider")]
 pub(crate) mod database;
-#[cfg(unix)]
 pub(crate) mod directory;
-#[cfg(not(unix))]
-#[path = "no_directory.rs"]
-pub(crate) mod directory;
-#[cfg(unix)]
+#[cfg_attr(unix, path = "file_lock_unix.rs")]
+#[cfg_attr(windows, path = "file_lock_windows.rs")]
 mod file_lock;
 #[cfg(feature = "provider")]
 pub(crate) mod installations;
@@ -16,24 +13,23 @@ pub(crate) mod installations;
 pub(crate) mod lane_lease;
 #[cfg(feature = "provider")]
 pub(crate) mod lanes;
-#[cfg(unix)]
 mod level;
-#[cfg(unix)]
 mod links;
 #[cfg(feature = "provider")]
 pub(crate) mod moving;
-#[cfg(all(unix, feature = "provider"))]
+#[cfg(feature = "provider")]
 pub(crate) mod postgres;
-#[cfg(all(not(unix), feature = "provider"))]
-#[path = "no_postgres.rs"]
-pub(crate) mod postgres;
-#[cfg(all(unix, feature = "provider"))]
+#[cfg(feature = "provider")]
 mod postgres_connection;
-#[cfg(all(unix, feature = "provider"))]
+#[cfg(feature = "provider")]
 mod postgres_functions;
-#[cfg(all(unix, feature = "provider"))]
+#[cfg(feature = "provider")]
+#[cfg_attr(unix, path = "postgres_local_unix.rs")]
+#[cfg_attr(windows, path = "postgres_local_windows.rs")]
+mod postgres_local;
+#[cfg(feature = "provider")]
 mod postgres_socket;
-#[cfg(all(unix, feature = "provider"))]
+#[cfg(feature = "provider")]
 mod postgres_tls;
 #[cfg(feature = "provider")]
 pub(crate) mod receipts;
@@ -45,16 +41,19 @@ pub(crate) mod schema;
 pub(crate) mod seal;
 #[cfg(feature = "provider")]
 pub(crate) mod shared_tokens;
-#[cfg(all(unix, feature = "provider"))]
+#[cfg(feature = "provider")]
 pub(crate) mod sqlite;
-#[cfg(all(not(unix), feature = "provider"))]
-#[path = "no_sqlite.rs"]
-pub(crate) mod sqlite;
-#[cfg(all(unix, feature = "provider"))]
+#[cfg(feature = "provider")]
 mod sqlite_file;
-#[cfg(unix)]
+#[cfg(feature = "provider")]
+#[cfg_attr(unix, path = "sqlite_locks_unix.rs")]
+#[cfg_attr(windows, path = "sqlite_locks_windows.rs")]
+mod sqlite_locks;
 mod state_dir;
-#[cfg(all(unix, feature = "provider"))]
+#[cfg(feature = "provider")]
 mod store_clock;
+#[cfg_attr(unix, path = "system_unix.rs")]
+#[cfg_attr(windows, path = "system_windows.rs")]
+mod system;
 pub(crate) mod token_record;
 pub(crate) mod token_store;

@@ -5,7 +5,8 @@
 //! block, and nothing of a runtime is used. So there is no thread that the host program did not ask
 //! for.
 
-use super::postgres_socket::{Plain, Socket, open_local};
+use super::postgres_local::connect_local;
+use super::postgres_socket::{Plain, Socket};
 use super::postgres_tls::{TlsConnector, TlsSocket};
 use crate::net::connect::{connect, is_quiet};
 use crate::net::dns::Names;
@@ -14,17 +15,15 @@ use crate::process::per_process::{PerProcess, Process};
 use crate::values::LOG;
 use crate::values::postgres_url::{PostgresUrl, Server};
 use rustix::event::{PollFd, PollFlags};
+use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use rustix::net::SocketAddrUnix;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio_postgres::{Client, Error, SimpleQueryMessage};
 
 /// The names of servers, apart from those of portals.
@@ -157,7 +156,7 @@ impl PostgresConnection {
             Server::Socket(path) => {
                 // As libpq does it: what stays on the machine needs no TLS.
                 config.ssl_mode(tokio_postgres::config::SslMode::Disable);
-                connect_socket(path, call)?
+                connect_local(path, call)?
             }
             Server::Host {
                 name,
@@ -253,30 +252,5 @@ impl PostgresConnection {
                 .collect()
         });
         Ok(values.unwrap_or_default())
-    }
-}
-
-/// Connects to a socket of this machine.
-fn connect_socket(path: &Path, call: &CallContext) -> Result<OwnedFd, Failure> {
-    /// How long until a server with a full queue is asked again.
-    const PAUSE: Duration = Duration::from_millis(10);
-    let failed = |error: Errno| {
-        Failure::Unreachable(format!(
-            "connecting to {}: {}",
-            path.display(),
-            io::Error::from(error)
-        ))
-    };
-    let address = SocketAddrUnix::new(path).map_err(failed)?;
-    loop {
-        let socket = open_local().map_err(|error| match error {
-            Errno::MFILE | Errno::NFILE => Failure::Interrupted(Interrupt::NoDescriptor),
-            error => failed(error),
-        })?;
-        match rustix::net::connect(&socket, &address) {
-            Ok(()) => return Ok(socket),
-            Err(Errno::AGAIN | Errno::INTR) => call.sleep(PAUSE).map_err(Failure::Interrupted)?,
-            Err(error) => return Err(failed(error)),
-        }
     }
 }

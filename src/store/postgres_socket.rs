@@ -1,9 +1,9 @@
 //! The socket of a connection to PostgreSQL. It does not block: whoever polls waits for it.
 
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, recv, send};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,9 +58,9 @@ impl Socket {
 }
 
 /// A server that has closed the connection must not end the host program.
-#[cfg(not(target_vendor = "apple"))]
+#[cfg(not(any(windows, target_vendor = "apple")))]
 const NO_SIGNAL: SendFlags = SendFlags::NOSIGNAL;
-#[cfg(target_vendor = "apple")]
+#[cfg(any(windows, target_vendor = "apple"))]
 const NO_SIGNAL: SendFlags = SendFlags::empty();
 
 /// What is not ready is pending: whoever polls waits for the socket.
@@ -141,22 +141,4 @@ impl AsyncWrite for Plain {
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
-}
-
-/// A socket for connections on this machine.
-#[cfg(not(target_vendor = "apple"))]
-pub(super) fn open_local() -> Result<OwnedFd, Errno> {
-    use rustix::net::SocketFlags;
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-}
-
-/// A socket for connections on this machine.
-#[cfg(target_vendor = "apple")]
-pub(super) fn open_local() -> Result<OwnedFd, Errno> {
-    let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
-    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
-    rustix::io::ioctl_fionbio(&socket, true)?;
-    rustix::net::sockopt::set_socket_nosigpipe(&socket, true)?;
-    Ok(socket)
 }

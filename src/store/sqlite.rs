@@ -10,10 +10,11 @@ use super::database::{
 };
 use super::schema::{SchemaFault, migrate};
 use super::sqlite_file::{
-    FileId, Pauses, Turnstile, User, beside, check, check_room, create, id_of, refuse_network,
-    system_error,
+    Pauses, beside, check, check_room, create, id_of, refuse_network, system_error,
 };
-use super::store_clock::{StoreClock, boot_id};
+use super::sqlite_locks::{Turnstile, User};
+use super::store_clock::StoreClock;
+use super::system::{FileId, NOTHING, boot_id, full_name};
 use super::token_store::{LockError, StoreError};
 use crate::options::{Durability, Settings};
 use crate::process::cancellation::CallContext;
@@ -184,7 +185,7 @@ impl Sqlite {
             Some(parent) => parent,
             None => return Err(failed("is not the path of a file".to_owned()).into()),
         };
-        let directory = std::fs::canonicalize(directory)
+        let directory = full_name(directory)
             .map_err(|e| failed(format!("is in a directory that cannot be used: {e}")))?;
         let name = path
             .file_name()
@@ -197,8 +198,7 @@ impl Sqlite {
             create(&path)?;
         }
         // Another name of the same file would be another store to this process.
-        let path =
-            std::fs::canonicalize(&path).map_err(|e| failed(format!("cannot be used: {e}")))?;
+        let path = full_name(&path).map_err(|e| failed(format!("cannot be used: {e}")))?;
         let store = Self {
             path,
             durability: settings.durability,
@@ -634,7 +634,7 @@ impl Database for Sqlite {
         let slot = connections.slot(&self.path);
         let slot = lock(&slot);
         slot.as_ref()
-            .is_some_and(|opened| opened.user.has_ended(number))
+            .is_some_and(|opened| opened.user.has_ended(&self.path, number))
     }
 }
 
@@ -730,5 +730,5 @@ fn is_busy(error: &rusqlite::Error) -> bool {
 }
 
 fn no_descriptor_left() -> bool {
-    std::fs::File::open("/dev/null").is_err()
+    std::fs::File::open(NOTHING).is_err()
 }

@@ -2,14 +2,16 @@
 //!
 //! The format of files and locks has a version, which is in a file of its own.
 
-use super::token_store::StoreError;
+use super::system::{self, Use};
+use super::token_store::{LockError, StoreError};
+use crate::process::cancellation::{CallContext, Interrupt};
 use crate::protocol::form::percent_encode_file_name;
 use crate::values::address::Origin;
 use crate::values::tokens::fingerprint;
-use rustix::fs::{self as sys, Mode, OFlags};
-use rustix::io::Errno;
-use std::os::fd::OwnedFd;
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The version of files, names and locks. Processes that share a directory must agree on it.
 const VERSION: &str = "2";
@@ -23,34 +25,18 @@ pub(super) struct StateDir {
 impl StateDir {
     /// Opens the directory, and makes it if its parent exists.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        use std::os::unix::fs::DirBuilderExt;
-        match std::fs::DirBuilder::new().mode(0o700).create(path) {
-            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+        match system::make_directory(path) {
+            Err(e) if e.kind() != ErrorKind::AlreadyExists => {
                 return Err(io_error(path, "cannot be made", &e));
             }
             _ => {}
         }
-        let stat = sys::stat(path).map_err(|e| io_error(path, "cannot be used", &e.into()))?;
-        if sys::FileType::from_raw_mode(stat.st_mode) != sys::FileType::Directory {
-            return Err(StoreError::new(path, "is not a directory"));
-        }
-        if stat.st_uid != rustix::process::geteuid().as_raw() {
-            return Err(StoreError::new(
-                path,
-                "belongs to another user, who could take the tokens; use a directory of this \
-                 user's with mode 0700",
-            ));
-        }
-        if Mode::from_raw_mode(stat.st_mode).intersects(Mode::WGRP | Mode::WOTH) {
-            return Err(StoreError::new(
-                path,
-                "can be written by other users, who could take the tokens or undo the locks; use a \
-                 directory of this user's with mode 0700",
-            ));
-        }
+        system::check_directory(path)
+            .map_err(|e| io_error(path, "cannot be used", &e))?
+            .map_err(|what| StoreError::new(path, what))?;
         refuse_network(path)?;
         // So that one directory has one name, even after the working directory has changed.
-        let path = std::fs::canonicalize(path).map_err(|e| io_error(path, "cannot be used", &e))?;
+        let path = system::full_path(path).map_err(|e| io_error(path, "cannot be used", &e))?;
         let directory = Self { path };
         directory.check_version()?;
         Ok(directory)
@@ -69,9 +55,9 @@ impl StateDir {
     fn check_version(&self) -> Result<(), StoreError> {
         let name = "version";
         let path = self.path.join(name);
-        match self.open_file(name, OFlags::RDONLY) {
-            Err(Errno::NOENT) => {}
-            Err(e) => return Err(self.file_error(name, e)),
+        match self.open_file(name, Use::Read) {
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            Err(e) => return Err(self.file_error(name, &e)),
             Ok(file) => {
                 let text = self.read_all(name, &file)?;
                 if text.trim_ascii() == VERSION.as_bytes() {
@@ -90,41 +76,37 @@ impl StateDir {
         self.replace_any_time(name, format!("{VERSION}\n").as_bytes())
     }
 
-    pub(super) fn open_file(&self, name: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        sys::open(self.path.join(name), flags, Mode::RUSR | Mode::WUSR)
+    pub(super) fn open_file(&self, name: &str, how: Use) -> io::Result<File> {
+        system::open(&self.path.join(name), how)
     }
 
     /// The content of a file; `None` if there is no such file.
     pub(super) fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        match self.open_file(name, OFlags::RDONLY) {
+        match self.open_file(name, Use::Read) {
             Ok(file) => Ok(Some(self.read_all(name, &file)?)),
-            Err(Errno::NOENT) => Ok(None),
-            Err(e) => Err(self.file_error(name, e)),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(self.file_error(name, &e)),
         }
     }
 
-    pub(super) fn read_all(&self, name: &str, file: &OwnedFd) -> Result<Vec<u8>, StoreError> {
+    pub(super) fn read_all(&self, name: &str, file: &File) -> Result<Vec<u8>, StoreError> {
         /// More than any file of ours can have: an answer of 1 MiB, whose bytes may each become
         /// three, and the tokens that its pair replaced.
         const MAX: usize = 4 * 1024 * 1024;
-        self.check_owner(name, file)?;
+        self.check_file(name, file)?;
         let mut bytes = vec![0; 4096];
         let mut filled = 0;
         loop {
             if filled == bytes.len() {
                 bytes.resize(filled * 2, 0);
             }
-            match rustix::io::pread(
-                file,
-                bytes.get_mut(filled..).unwrap_or_default(),
-                filled as u64,
-            ) {
+            let room = bytes.get_mut(filled..).unwrap_or_default();
+            match system::read_at(file, room, filled as u64) {
                 Ok(0) => break,
                 Ok(amount) if filled + amount <= MAX => filled += amount,
                 Ok(_) => return Err(StoreError::new(&self.path.join(name), "is too large")),
-                Err(Errno::INTR) => {}
-                Err(e) => return Err(self.file_error(name, e)),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(self.file_error(name, &e)),
             }
         }
         bytes.truncate(filled);
@@ -148,14 +130,13 @@ impl StateDir {
     /// full.
     pub(super) fn make_room(&self, new: &str, size: usize) -> Result<ReservedFile<'_>, StoreError> {
         let path = self.path.join(new);
-        let write = || -> std::io::Result<std::fs::File> {
+        let write = || -> io::Result<File> {
             match std::fs::remove_file(&path) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+                Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
                 _ => {}
             }
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
-            let mut file = std::fs::File::from(self.open_file(new, flags)?);
-            std::io::Write::write_all(&mut file, &vec![0; size])?;
+            let mut file = self.open_file(new, Use::Make)?;
+            file.write_all(&vec![0; size])?;
             file.sync_all()?;
             Ok(file)
         };
@@ -171,36 +152,50 @@ impl StateDir {
     }
 
     /// A file that another user could have written, or can read, must not be trusted.
-    pub(super) fn check_owner(&self, name: &str, file: &OwnedFd) -> Result<(), StoreError> {
-        let stat = sys::fstat(file).map_err(|e| self.file_error(name, e))?;
-        let path = self.path.join(name);
-        if sys::FileType::from_raw_mode(stat.st_mode) != sys::FileType::RegularFile {
-            return Err(StoreError::new(&path, "is not a plain file; remove it"));
-        }
-        if stat.st_uid != rustix::process::geteuid().as_raw() {
-            return Err(StoreError::new(
-                &path,
-                "belongs to another user; run all processes that share it as one user",
-            ));
-        }
-        if Mode::from_raw_mode(stat.st_mode).intersects(Mode::RWXG | Mode::RWXO) {
-            return Err(StoreError::new(
-                &path,
-                "may be read or written by others; give it the mode 0600 if its content is right",
-            ));
-        }
-        Ok(())
+    fn check_file(&self, name: &str, file: &File) -> Result<(), StoreError> {
+        system::check_file(file)
+            .map_err(|e| self.file_error(name, &e))?
+            .map_err(|what| StoreError::new(&self.path.join(name), what))
     }
 
-    pub(super) fn file_error(&self, name: &str, error: Errno) -> StoreError {
+    pub(super) fn file_error(&self, name: &str, error: &io::Error) -> StoreError {
         let path = self.path.join(name);
-        match error {
-            Errno::LOOP => StoreError::new(
-                &path,
-                "is a symbolic link, which is not followed; remove it",
-            ),
-            Errno::NXIO | Errno::ISDIR => StoreError::new(&path, "is not a plain file; remove it"),
-            other => io_error(&path, "cannot be used", &other.into()),
+        match system::meaning(error) {
+            Some(what) => StoreError::new(&path, what),
+            None => io_error(&path, "cannot be used", error),
+        }
+    }
+
+    /// Locks a file, and checks that it is still the one of this name. The kernel cannot wait for a
+    /// lock with a time limit, and a thread that waits without one could get the lock after its
+    /// call has ended. So the lock is tried again at short intervals.
+    pub(super) fn lock_file(
+        &self,
+        name: &str,
+        call: &CallContext,
+        go_on: &dyn Fn() -> bool,
+        try_lock: impl Fn(&File) -> io::Result<bool>,
+    ) -> Result<File, LockError> {
+        const FIRST: Duration = Duration::from_micros(500);
+        const LAST: Duration = Duration::from_millis(20);
+        let error_at = |e: io::Error| self.file_error(name, &e);
+        let mut pause = FIRST;
+        loop {
+            let file = self.open_file(name, Use::Lock).map_err(error_at)?;
+            self.check_file(name, &file)?;
+            if try_lock(&file).map_err(error_at)? {
+                if system::has_name(&file, &self.path.join(name)).map_err(error_at)? {
+                    return Ok(file);
+                }
+                // It was removed in the meantime, as holders of the first file do.
+                continue;
+            }
+            drop(file);
+            if !go_on() {
+                return Err(Interrupt::Cancelled.into());
+            }
+            call.sleep(pause)?;
+            pause = (pause * 2).min(LAST);
         }
     }
 }
@@ -209,26 +204,22 @@ impl StateDir {
 #[derive(Debug)]
 pub(super) struct ReservedFile<'a> {
     directory: &'a StateDir,
-    file: std::io::Result<std::fs::File>,
+    file: io::Result<File>,
     path: PathBuf,
 }
 
 impl ReservedFile<'_> {
     /// Writes its content, and gives it its name.
     pub(super) fn fill(mut self, name: &str, content: &[u8]) -> Result<(), StoreError> {
-        use std::os::unix::fs::FileExt;
         let target = self.directory.path.join(name);
-        let file = std::mem::replace(
-            &mut self.file,
-            Err(std::io::Error::from(std::io::ErrorKind::NotFound)),
-        );
-        let write = || -> std::io::Result<()> {
+        let file = std::mem::replace(&mut self.file, Err(io::Error::from(ErrorKind::NotFound)));
+        let write = || -> io::Result<()> {
             let file = file?;
-            file.write_all_at(content, 0)?;
+            system::write_at(&file, content, 0)?;
             file.set_len(content.len() as u64)?;
             file.sync_all()?;
-            std::fs::rename(&self.path, &target)?;
-            std::fs::File::open(&self.directory.path)?.sync_all()
+            system::rename(&self.path, &target)?;
+            system::sync_name(&file, &self.directory.path)
         };
         write().map_err(|e| io_error(&target, "cannot be written", &e))
     }
@@ -241,31 +232,15 @@ impl Drop for ReservedFile<'_> {
     }
 }
 
-/// Whether an error may disappear without anybody changing the directory.
-pub(super) fn passes(errno: Errno) -> bool {
-    [
-        Errno::NOSPC,
-        Errno::DQUOT,
-        Errno::FBIG,
-        Errno::IO,
-        Errno::MFILE,
-        Errno::NFILE,
-        Errno::NOMEM,
-        Errno::NOBUFS,
-        Errno::AGAIN,
-        Errno::NOLCK,
-    ]
-    .contains(&errno)
-}
-
 /// An error that the system reported.
-pub(super) fn io_error(path: &Path, what: &str, error: &std::io::Error) -> StoreError {
-    let passing = Errno::from_io_error(error).is_some_and(passes);
-    let removed = error.kind() == std::io::ErrorKind::NotFound;
-    let advice = if passing {
-        "free disk space, or raise the limit that was reached, and try again"
+pub(super) fn io_error(path: &Path, what: &str, error: &io::Error) -> StoreError {
+    let advice = system::passes(error);
+    let passing = advice.is_some();
+    let removed = error.kind() == ErrorKind::NotFound;
+    let advice = if let Some(advice) = advice {
+        advice
     } else if removed {
-        "make a directory there that only this user may write, with mode 0700"
+        system::MAKE_A_DIRECTORY
     } else {
         "use a directory that this process may write to"
     };
@@ -279,7 +254,7 @@ pub(super) fn io_error(path: &Path, what: &str, error: &std::io::Error) -> Store
 
 /// On a file system that several machines share, locks and renames do not work as on a local one.
 fn refuse_network(path: &Path) -> Result<(), StoreError> {
-    match network_of(path).map_err(|e| io_error(path, "cannot be used", &e.into()))? {
+    match system::network_of(path).map_err(|e| io_error(path, "cannot be used", &e))? {
         None => Ok(()),
         Some(kind) => Err(StoreError::new(
             path,
@@ -289,44 +264,6 @@ fn refuse_network(path: &Path) -> Result<(), StoreError> {
             ),
         )),
     }
-}
-
-/// The kind of file system that a path is on, if several machines may share it.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-pub(super) fn network_of(path: &Path) -> rustix::io::Result<Option<&'static str>> {
-    let stat = sys::statfs(path)?;
-    // Some systems extend the sign.
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "the magic numbers have 32 bits"
-    )]
-    Ok(network_name(stat.f_type as u32))
-}
-
-#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
-pub(super) fn network_of(_: &Path) -> rustix::io::Result<Option<&'static str>> {
-    Ok(None)
-}
-
-/// The file systems of Linux that are, or may be, a network's (`linux/magic.h` and their sources).
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn network_name(magic: u32) -> Option<&'static str> {
-    Some(match magic {
-        0x6969 => "NFS",
-        0x517B | 0xFF53_4D42 | 0xFE53_4D42 => "SMB",
-        0x0102_1997 => "9P",
-        0x5346_414F | 0x6B41_4653 => "AFS",
-        0x00C3_6400 => "Ceph",
-        0x7375_7245 => "Coda",
-        0x564C => "NCP",
-        0x0116_1970 => "GFS2",
-        0x7461_636F => "OCFS2",
-        0x0BD0_0BD0 => "Lustre",
-        0x4750_4653 => "GPFS",
-        0x6573_5546 => "FUSE",
-        _ => return None,
-    })
 }
 
 /// A portal's address as part of a file's name.
@@ -366,13 +303,5 @@ mod tests {
         }
         assert!(escaped(&long).len() < 80);
         assert_ne!(escaped(&long), escaped(&longer));
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn network_file_systems_are_known() {
-        assert_eq!(network_name(0x6969), Some("NFS"));
-        assert_eq!(network_name(0xEF53), None, "ext4");
-        assert_eq!(network_name(0x0102_1994), None, "tmpfs");
     }
 }

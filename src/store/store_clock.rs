@@ -1,5 +1,6 @@
 //! The clock of a store on one machine.
 
+use super::system;
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -30,7 +31,7 @@ impl StoreClock {
     /// The stored clock, if it is of the present start of the machine.
     pub(super) fn read(text: &str, boot: &str) -> Option<Self> {
         let (stored, offset) = text.split_once(' ')?;
-        (stored == boot).then_some(Self {
+        system::is_same_boot(stored, boot).then_some(Self {
             boot: boot.to_owned(),
             offset: offset.parse().ok()?,
         })
@@ -47,23 +48,7 @@ impl fmt::Display for StoreClock {
     }
 }
 
-/// Names the present start of the machine; `-` on systems that have no such name.
-pub(super) fn boot_id() -> std::io::Result<String> {
-    match std::fs::read_to_string("/proc/sys/kernel/random/boot_id") {
-        Ok(id) if !id.trim().is_empty() => Ok(id.trim().to_owned()),
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e),
-        _ => Ok("-".to_owned()),
-    }
-}
-
 /// Milliseconds since the machine was started, sleep included.
 fn since_boot() -> i64 {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Boottime;
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    const CLOCK: rustix::time::ClockId = rustix::time::ClockId::Monotonic;
-    let now = rustix::time::clock_gettime(CLOCK);
-    now.tv_sec
-        .saturating_mul(1000)
-        .saturating_add(now.tv_nsec / 1_000_000)
+    i64::try_from(system::since_boot().as_millis()).unwrap_or(i64::MAX)
 }

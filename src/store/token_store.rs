@@ -80,7 +80,7 @@ pub(crate) struct InstallationQuery<'a> {
 
 /// An error of a store or of a file in it.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{option} {}: {what}", path.display())]
+#[error("{option} {}: {what}", shown(path))]
 pub(crate) struct StoreError {
     /// The option that names the store.
     pub(super) option: &'static str,
@@ -88,6 +88,15 @@ pub(crate) struct StoreError {
     pub(super) what: String,
     /// Whether it may disappear without anybody changing the directory.
     pub(super) passing: bool,
+}
+
+/// A path as its user would write it, also where Windows has a longer form.
+fn shown(path: &Path) -> String {
+    let text = path.display().to_string();
+    match text.strip_prefix(r"\\?\") {
+        Some(plain) if cfg!(windows) => plain.to_owned(),
+        _ => text,
+    }
 }
 
 impl StoreError {

@@ -100,6 +100,11 @@ impl PostgresUrl {
                         postgres:///DATABASE?host=/run/postgresql"
                 .to_owned());
         }
+        if cfg!(windows) && names_a_socket(&config) {
+            return Err("names a directory of sockets, which PostgreSQL does not have on Windows; give \
+                        the name or address of the server"
+                .to_owned());
+        }
         if config.get_channel_binding() == ChannelBinding::Require {
             return Err("has channel_binding=require, which this library cannot do".to_owned());
         }
@@ -148,6 +153,10 @@ impl PostgresUrl {
                     (Some(Host::Unix(directory)), _) => {
                         Server::Socket(directory.join(format!(".s.PGSQL.{port}")))
                     }
+                    #[cfg(not(unix))]
+                    (Some(Host::Tcp(name)), _) if name.starts_with('/') => {
+                        Server::Socket(PathBuf::from(name))
+                    }
                     (Some(Host::Tcp(name)), address) => Server::Host {
                         name: name.clone(),
                         address,
@@ -176,6 +185,11 @@ impl PostgresUrl {
     pub(crate) fn connect_timeout(&self) -> Option<Duration> {
         self.config.get_connect_timeout().copied()
     }
+}
+
+fn names_a_socket(config: &Config) -> bool {
+    let is_path = |host: &Host| matches!(host, Host::Tcp(name) if name.starts_with('/'));
+    config.get_hosts().iter().any(is_path)
 }
 
 const UNREADABLE: &str = "is not the address of a PostgreSQL database that can be read; it takes \

@@ -10,21 +10,21 @@
 
 use super::state_dir::{StateDir, io_error};
 use super::token_store::{LockError, StoreError};
-use crate::process::cancellation::{CallContext, Interrupt};
+use crate::process::cancellation::CallContext;
 use crate::process::per_process::Process;
-use rustix::fs::{self as sys, FlockOperation, OFlags};
+use rustix::fs::{self as sys, FlockOperation};
 use rustix::io::Errno;
-use std::os::fd::OwnedFd;
+use std::fs::File;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// A lock that is held until this is dropped. A forked child that drops it unlocks nothing.
 #[derive(Debug)]
 pub(super) struct FileLock {
     process: Arc<Process>,
-    shared: Option<OwnedFd>,
-    own: OwnedFd,
+    shared: Option<File>,
+    own: File,
     own_path: PathBuf,
 }
 
@@ -52,7 +52,7 @@ impl StateDir {
     ) -> Result<FileLock, LockError> {
         let own_name = format!("{name}.{}.lock", process_name(self)?);
         let own = self.lock_file(&own_name, call, go_on, |file| {
-            sys::flock(file, FlockOperation::NonBlockingLockExclusive)
+            taken(sys::flock(file, FlockOperation::NonBlockingLockExclusive))
         })?;
         let mut lock = FileLock {
             process: Process::current(),
@@ -70,54 +70,22 @@ impl StateDir {
         name: &str,
         call: &CallContext,
         go_on: &dyn Fn() -> bool,
-    ) -> Result<OwnedFd, LockError> {
+    ) -> Result<File, LockError> {
         self.lock_file(name, call, go_on, |file| {
-            sys::fcntl_lock(file, FlockOperation::NonBlockingLockExclusive)
+            taken(sys::fcntl_lock(
+                file,
+                FlockOperation::NonBlockingLockExclusive,
+            ))
         })
     }
+}
 
-    /// Locks a file, and checks that it is still the one of this name. The kernel cannot wait for a
-    /// lock with a time limit, and a thread that waits without one could get the lock after its
-    /// call has ended. So the lock is tried again at short intervals.
-    fn lock_file(
-        &self,
-        name: &str,
-        call: &CallContext,
-        go_on: &dyn Fn() -> bool,
-        try_lock: impl Fn(&OwnedFd) -> rustix::io::Result<()>,
-    ) -> Result<OwnedFd, LockError> {
-        const FIRST: Duration = Duration::from_micros(500);
-        const LAST: Duration = Duration::from_millis(20);
-        let mut pause = FIRST;
-        loop {
-            let file = self
-                .open_file(name, OFlags::RDWR | OFlags::CREATE)
-                .map_err(|e| self.file_error(name, e))?;
-            self.check_owner(name, &file)?;
-            match try_lock(&file) {
-                Ok(()) if self.is_under_its_name(name, &file)? => return Ok(file),
-                // It was removed in the meantime, as holders of the first file do.
-                Ok(()) => continue,
-                Err(Errno::AGAIN | Errno::ACCESS) => {}
-                Err(e) => return Err(self.file_error(name, e).into()),
-            }
-            drop(file);
-            if !go_on() {
-                return Err(Interrupt::Cancelled.into());
-            }
-            call.sleep(pause)?;
-            pause = (pause * 2).min(LAST);
-        }
-    }
-
-    fn is_under_its_name(&self, name: &str, file: &OwnedFd) -> Result<bool, StoreError> {
-        let error_at = |e| self.file_error(name, e);
-        let mine = sys::fstat(file).map_err(error_at)?;
-        match sys::stat(self.path.join(name)) {
-            Ok(named) => Ok((named.st_dev, named.st_ino) == (mine.st_dev, mine.st_ino)),
-            Err(Errno::NOENT) => Ok(false),
-            Err(e) => Err(error_at(e)),
-        }
+/// Whether a lock was obtained that was tried.
+fn taken(tried: rustix::io::Result<()>) -> io::Result<bool> {
+    match tried {
+        Ok(()) => Ok(true),
+        Err(Errno::AGAIN | Errno::ACCESS) => Ok(false),
+        Err(e) => Err(e.into()),
     }
 }
 
@@ -129,7 +97,7 @@ fn process_name(directory: &StateDir) -> Result<String, StoreError> {
     let id = std::process::id();
     let stat = match std::fs::read_to_string(STAT) {
         Ok(stat) => stat,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(id.to_string()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(id.to_string()),
         Err(e) => {
             let what = format!("cannot be locked, as {STAT} cannot be read");
             return Err(io_error(&directory.path, &what, &e));
