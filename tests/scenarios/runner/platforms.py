@@ -105,7 +105,7 @@ PLATFORMS = {
         },
     ),
     "windows-x86_64": Platform(
-        start=("wine64",),
+        start=("wine",),
         programs={
             "rust": (f"{WINDOWS}/debug/b24-adapter.exe",),
             "c": (f"{WINDOWS}/c/bin/adapter.exe",),
