@@ -161,6 +161,10 @@ pub(crate) fn is_quiet(socket: impl AsFd) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::stream::Timeouts;
+    use crate::process::cancellation::CancelSource;
+    use crate::process::per_process::Process;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     #[test]
     fn families_take_turns_and_the_good_address_goes_first() {
@@ -181,5 +185,76 @@ mod tests {
         }
         let found = addresses(&["1.1.1.1", "::1"]);
         assert_eq!(in_order(&found, None), found);
+    }
+
+    /// A connection, and its other end, which neither reads nor writes.
+    fn connection() -> (stream::Stream, TcpStream) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let cancel = std::sync::Arc::new(CancelSource::new(None));
+        let minute = Duration::from_secs(60);
+        let call = CallContext::new(&Process::current(), cancel, minute, minute, "");
+        let (tcp, connected_to) = connect(&call, "test", &[address]).unwrap();
+        assert_eq!(connected_to, address);
+        (
+            stream::Stream::new(tcp).unwrap(),
+            listener.accept().unwrap().0,
+        )
+    }
+
+    /// Waits of a minute, until one ends otherwise than by its time. Returns how many ended by it.
+    fn waits(mut wait: impl FnMut() -> io::Result<usize>) -> usize {
+        use io::ErrorKind::{TimedOut, WouldBlock};
+        let mut waited = 0;
+        loop {
+            match wait() {
+                Err(error) if matches!(error.kind(), WouldBlock | TimedOut) => waited += 1,
+                Ok(1..) => {}
+                _ => return waited,
+            }
+        }
+    }
+
+    /// Ends a connection on which a thread waits, and returns how many waits ended by their time
+    /// afterwards.
+    fn end_while(
+        stream: &stream::Stream,
+        mut wait: impl FnMut(&mut Timeouts) -> io::Result<usize> + Send,
+    ) -> usize {
+        let (entered, ended) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let after = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                let mut timeouts = Timeouts::default();
+                waits(|| {
+                    entered.fetch_add(1, Ordering::SeqCst);
+                    after.fetch_add(ended.load(Ordering::SeqCst).into(), Ordering::SeqCst);
+                    wait(&mut timeouts)
+                })
+            });
+            // Writing waits when all buffers are full, which nothing tells: then no more is written.
+            let mut before = 0;
+            while entered.load(Ordering::SeqCst) != before || before == 0 {
+                before = entered.load(Ordering::SeqCst);
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            ended.store(true, Ordering::SeqCst);
+            stream.end();
+            waiting.join().unwrap();
+        });
+        after.into_inner()
+    }
+
+    #[test]
+    fn a_wait_ends_with_its_connection() {
+        let minute = Duration::from_secs(60);
+        let (stream, _other) = connection();
+        let read = end_while(&stream, |timeouts| stream.read(&mut [0; 16], minute, timeouts));
+        let (stream, _other) = connection();
+        let write = end_while(&stream, |timeouts| {
+            stream.write(&[0; 65536], minute, timeouts)
+        });
+        // Where a wait is woken it may look once more, and then finds the connection closed.
+        assert!(read <= 1 && write <= 1, "{read} and {write}");
     }
 }
