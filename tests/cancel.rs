@@ -9,8 +9,9 @@
 use b24_messageservice::{CancelToken, Client, Config, ErrorKind, Sender, Status, Update};
 use b24_portal::{Portal, Settings};
 use serde_json::{Value, json};
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const CODE: &str = "provider1";
 const LONG: Duration = Duration::from_secs(30);
@@ -283,5 +284,65 @@ fn a_late_cancel_hits_nobody_else() {
             let history = stage.history(&format!("plain-{thread}-{call}"));
             assert_eq!(history, json!(["sent"]));
         }
+    }
+}
+
+/// A port at which connections are neither accepted nor refused, as long as the result lives.
+fn stalled() -> (TcpListener, Vec<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
+        waiting.push(stream);
+    }
+    (listener, waiting)
+}
+
+/// While a connection is opened, in its TLS handshake, while an answer is awaited, and while a call
+/// waits for its place under the rate limit. How long it took is printed: a timing fails nothing, but a
+/// wait that is not ended fails with `Timeout`.
+#[test]
+fn every_wait_ends() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (stalled, _waiting) = stalled();
+    let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+    let at = |port: u16| {
+        Stage::with(&json!({"latency_ms": 60_000}), |config| {
+            config
+                .portal(&format!("https://stalled.test:{port}"))
+                .resolve(&format!("*:{port}:127.0.0.1"))
+                .connect_timeout(LONG)
+                .timeout(LONG);
+        })
+    };
+    let limited = Stage::with(&json!({}), |config| {
+        config
+            .rate_limit("1/0.01")
+            .timeout(Duration::from_secs(1000));
+    });
+    assert_eq!(update(&limited.client, "m1"), None);
+    let waits = [
+        ("to be connected", at(port(&stalled))),
+        ("for a TLS handshake", at(port(&silent))),
+        ("for an answer", Stage::new(&json!({"latency_ms": 60_000}))),
+        ("for its place under the rate limit", limited),
+    ];
+    let mut accepted = Vec::new();
+    for (what, stage) in &waits {
+        let token = CancelToken::new();
+        let client = stage.client.with_cancel(&token);
+        std::thread::scope(|scope| {
+            let call = scope.spawn(|| update(&client, "m2"));
+            match *what {
+                "for an answer" => stage.portal.wait(1, LONG),
+                "for a TLS handshake" => accepted.push(silent.accept().unwrap()),
+                // Nothing tells that it waits. If it does not yet, it ends all the same.
+                _ => std::thread::sleep(Duration::from_millis(300)),
+            }
+            let began = Instant::now();
+            token.cancel();
+            assert_eq!(call.join().unwrap(), CANCELLED, "{what}");
+            println!("a call that waited {what} ended after {:?}", began.elapsed());
+        });
     }
 }

@@ -837,12 +837,31 @@ static cJSON *carry_out(const cJSON *line)
     return NULL;
 }
 
+/* The next line of the standard input, to be freed; NULL at its end. (Windows has no getline.) */
+static char *read_line(void)
+{
+    size_t length = 0, capacity = 4096;
+    char *line = malloc(capacity);
+    while (line != NULL && fgets(line + length, (int)(capacity - length), stdin) != NULL) {
+        length += strlen(line + length);
+        if (length > 0 && line[length - 1] == '\n') {
+            return line;
+        }
+        capacity *= 2;
+        line = realloc(line, capacity);
+    }
+    if (line != NULL && length > 0) {
+        return line;
+    }
+    free(line);
+    return NULL;
+}
+
 int main(void)
 {
-    char *text = NULL;
-    size_t capacity = 0;
+    char *text;
     new_config();
-    while (getline(&text, &capacity, stdin) > 0) {
+    while ((text = read_line()) != NULL) {
         cJSON *line = cJSON_Parse(text);
         cJSON *answer = carry_out(line);
         char *printed = cJSON_PrintUnformatted(answer);
@@ -851,8 +870,8 @@ int main(void)
         cJSON_free(printed);
         cJSON_Delete(answer);
         cJSON_Delete(line);
+        free(text);
     }
-    free(text);
     forget();
     return EXIT_SUCCESS;
 }
