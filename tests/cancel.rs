@@ -334,7 +334,9 @@ fn every_wait_ends() {
         std::thread::scope(|scope| {
             let call = scope.spawn(|| update(&client, "m2"));
             match *what {
-                "for an answer" => stage.portal.wait(1, LONG),
+                "for an answer" => {
+                    stage.portal.wait(1, LONG);
+                }
                 "for a TLS handshake" => accepted.push(silent.accept().unwrap()),
                 // Nothing tells that it waits. If it does not yet, it ends all the same.
                 _ => std::thread::sleep(Duration::from_millis(300)),
@@ -342,7 +344,10 @@ fn every_wait_ends() {
             let began = Instant::now();
             token.cancel();
             assert_eq!(call.join().unwrap(), CANCELLED, "{what}");
-            println!("a call that waited {what} ended after {:?}", began.elapsed());
+            println!(
+                "a call that waited {what} ended after {:?}",
+                began.elapsed()
+            );
         });
     }
 }

@@ -152,10 +152,7 @@ fn told(host: &str, address: SocketAddr, error: &io::Error) -> io::Error {
 /// Whether the server has neither closed the connection nor sent anything that nobody asked for.
 pub(crate) fn is_quiet(socket: impl AsFd) -> bool {
     let flags = RecvFlags::PEEK | stream::DO_NOT_WAIT;
-    matches!(
-        recv(socket, &mut [0; 1][..], flags),
-        Err(Errno::WOULDBLOCK)
-    )
+    matches!(recv(socket, &mut [0; 1][..], flags), Err(Errno::WOULDBLOCK))
 }
 
 #[cfg(test)]
@@ -249,7 +246,9 @@ mod tests {
     fn a_wait_ends_with_its_connection() {
         let minute = Duration::from_secs(60);
         let (stream, _other) = connection();
-        let read = end_while(&stream, |timeouts| stream.read(&mut [0; 16], minute, timeouts));
+        let read = end_while(&stream, |timeouts| {
+            stream.read(&mut [0; 16], minute, timeouts)
+        });
         let (stream, _other) = connection();
         let write = end_while(&stream, |timeouts| {
             stream.write(&[0; 65536], minute, timeouts)

@@ -7,8 +7,9 @@
 use super::database::{
     Access, Database, Parameter, Purpose, Row, Transaction, Value, Work, new_lease_id,
 };
-use super::postgres_connection::{Failure, PostgresConnection};
+use super::postgres_connection::PostgresConnection;
 use super::postgres_functions;
+use super::postgres_socket::Failure;
 use super::postgres_tls::TlsConnector;
 use super::schema::{SchemaFault, migrate};
 use super::token_store::{LockError, StoreError};

@@ -6,7 +6,7 @@
 //! for.
 
 use super::postgres_local::connect_local;
-use super::postgres_socket::{Plain, Socket};
+use super::postgres_socket::{Failure, Plain, Socket};
 use super::postgres_tls::{TlsConnector, TlsSocket};
 use crate::net::connect::{connect, is_quiet};
 use crate::net::dns::Names;
@@ -28,23 +28,6 @@ use tokio_postgres::{Client, Error, SimpleQueryMessage};
 
 /// The names of servers, apart from those of portals.
 static NAMES: PerProcess<Names> = PerProcess::new();
-
-/// Why an answer did not come.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// The call had to end.
-    Interrupted(Interrupt),
-    /// There is no connection.
-    Unreachable(String),
-    /// The server has refused something, or the connection broke.
-    Postgres(Error),
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Postgres(error)
-    }
-}
 
 /// A connection that is open. Dropping it closes the socket and says nothing, so that a forked child
 /// can drop the one that it has inherited.

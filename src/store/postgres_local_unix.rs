@@ -1,6 +1,6 @@
 //! Connects to a server of this machine by its socket.
 
-use super::postgres_connection::Failure;
+use super::postgres_socket::Failure;
 use crate::process::cancellation::{CallContext, Interrupt};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;

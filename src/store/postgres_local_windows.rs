@@ -1,6 +1,6 @@
 //! Servers on Windows have no sockets of the machine alone.
 
-use super::postgres_connection::Failure;
+use super::postgres_socket::Failure;
 use crate::process::cancellation::CallContext;
 use rustix::fd::OwnedFd;
 use std::path::Path;

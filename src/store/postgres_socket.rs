@@ -1,5 +1,6 @@
 //! The socket of a connection to PostgreSQL. It does not block: whoever polls waits for it.
 
+use crate::process::cancellation::Interrupt;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
@@ -9,6 +10,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Why an answer did not come.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The call had to end.
+    Interrupted(Interrupt),
+    /// There is no connection.
+    Unreachable(String),
+    /// The server has refused something, or the connection broke.
+    Postgres(tokio_postgres::Error),
+}
+
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Postgres(error)
+    }
+}
 
 /// A socket that does not block.
 #[derive(Debug)]

@@ -3,9 +3,7 @@
 //! SQLite's own locks are lost when any descriptor of the file is closed in the process. So nothing
 //! here opens the file itself: it is looked at by its name.
 
-use super::system::{
-    FileId, free_space, look, network_of, passes, private, sync_directory,
-};
+use super::system::{FileId, free_space, look, network_of, passes, private, sync_directory};
 use super::token_store::StoreError;
 use crate::process::cancellation::{CallContext, Event, Interrupt};
 use std::fs::File;

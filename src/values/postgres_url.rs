@@ -101,9 +101,11 @@ impl PostgresUrl {
                 .to_owned());
         }
         if cfg!(windows) && names_a_socket(&config) {
-            return Err("names a directory of sockets, which PostgreSQL does not have on Windows; give \
+            return Err(
+                "names a directory of sockets, which PostgreSQL does not have on Windows; give \
                         the name or address of the server"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         if config.get_channel_binding() == ChannelBinding::Require {
             return Err("has channel_binding=require, which this library cannot do".to_owned());

@@ -1,5 +1,6 @@
-"""What only Windows has, under wine: files that others have open, and processes that are killed while they
-renew tokens in one `state_dir`. Needs what `tools/platforms/adapters windows-x86_64` has built."""
+"""What only Windows has, under wine: files that others have open, and processes that are killed
+while they renew tokens in one `state_dir`. Needs what `tools/platforms/adapters windows-x86_64` has
+built."""
 
 from __future__ import annotations
 
@@ -15,10 +16,9 @@ from typing import Any
 import pytest
 from b24_portal import Portal
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.append(str(ROOT / "tests" / "scenarios"))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "scenarios"))
 from runner.adapter import Adapter
-from runner.platforms import PLATFORMS
+from runner.platforms import PLATFORMS, ROOT
 
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
 HOST = "windows.bitrix24.test"
@@ -144,18 +144,20 @@ def test_a_file_that_stays_open_is_an_error_that_says_so(stage: Stage, hold: Pat
     held = Held(hold, file)
     expire(stage)
     error = update(first, "m2")["error"]
-    assert error["code"] == "STORAGE" and error["retryable"], error
+    assert error["code"] == "STORAGE", error
+    assert error["retryable"], error
     assert "another program has it open" in error["message"], error
-    assert file.name in error["message"] and "\\\\?\\" not in error["message"], error
+    assert file.name in error["message"], error
+    assert "\\\\?\\" not in error["message"], error
     held.end()
     assert stage.portal.seen()["renewals"] == 1, "no refresh token is used before the file is read"
     assert update(first, "m2") == {"result": None}
 
 
 def test_a_killed_process_loses_no_pair(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two processes renew; one of them is killed a little later each time. The other one goes on, and so
-    does a third, which begins with the first pair: with the newest one, unless the first was killed
-    between the grant and the disk."""
+    """Two processes renew; one of them is killed a little later each time. The other one goes on,
+    and so does a third, which begins with the first pair: with the newest one, unless the first was
+    killed between the grant and the disk."""
     rounds, lost, during = 40, 0, 0
     survivor = stage.adapter()
     assert update(survivor, "m0") == {"result": None}
@@ -183,10 +185,9 @@ def test_a_killed_process_loses_no_pair(stage: Stage, capsys: pytest.CaptureFixt
         third.close()
     seen = stage.portal.seen()
     assert seen["spent_tokens"] == 0, seen
-    assert not list(stage.directory.glob("*.new")) or lost >= 0
     with capsys.disabled():
         print(
-            f"\n{rounds} kills, {during} of them before the answer, {lost} between the grant and the "
-            f"disk; {seen['renewals']} renewals, none of a spent token"
+            f"\n{rounds} kills, {during} of them before the answer, {lost} between the grant and "
+            f"the disk; {seen['renewals']} renewals, none of a spent token"
         )
     assert during > 0
