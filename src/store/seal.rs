@@ -157,7 +157,8 @@ fn is_id(id: &str) -> bool {
     (1..=MAX_ID_BYTES).contains(&id.len()) && id.bytes().all(allowed)
 }
 
-/// Opens a file, without waiting for a writer if it is a named pipe.
+/// Opens a file, without waiting for a writer if it is a named pipe. A directory is opened too, to be
+/// refused as such.
 fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true);
@@ -166,6 +167,12 @@ fn open(path: &Path) -> io::Result<File> {
         use rustix::fs::OFlags;
         use std::os::unix::fs::OpenOptionsExt;
         options.custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed());
+    }
+    #[cfg(windows)]
+    {
+        use std::os::windows::fs::OpenOptionsExt;
+        const BACKUP_SEMANTICS: u32 = 0x0200_0000;
+        options.custom_flags(BACKUP_SEMANTICS);
     }
     options.open(path)
 }
