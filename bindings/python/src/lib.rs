@@ -19,6 +19,7 @@ mod renewal;
 mod request;
 mod results;
 mod shell;
+mod unpicklable;
 mod vocabulary;
 mod waiting;
 
@@ -49,6 +50,9 @@ mod _native {
 
     #[pymodule_export]
     use super::fork::{after_fork, before_fork};
+
+    #[pymodule_export]
+    use super::options::check_keywords;
 
     #[pymodule_export]
     use super::renewal::renewals_wait;
