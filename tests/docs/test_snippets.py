@@ -128,7 +128,7 @@ def run_php(snippet: Snippet, place: Place) -> None:
     run(["php", place.write("snippet.php", source)], cwd=place.directory, env=php_environment())
 
 
-PROGRAMS = {
+PROGRAMS: dict[str, Callable[[Snippet, Place], object]] = {
     "c": run_c,
     "cpp": run_c,
     "python": run_python,

@@ -323,7 +323,7 @@ impl Client {
 
     fn __reduce_ex__(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
         let _ = protocol;
-        Err(unpicklable::refused("Client", UNPICKLABLE))
+        Err(unpicklable::refused(self, "Client", UNPICKLABLE))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -332,7 +332,7 @@ impl Client {
 }
 
 /// What to do instead of pickling a client.
-pub(crate) const UNPICKLABLE: &str = "make another one where it is needed, from the same options or by \
+const UNPICKLABLE: &str = "make another one where it is needed, from the same options or by \
     from_env(), which takes microseconds; in one process, any number of threads may share this one";
 
 impl Client {
@@ -374,6 +374,7 @@ impl Client {
 }
 
 /// Where the options of a client come from, and the function that they are given to.
+#[derive(Clone, Copy)]
 enum From {
     Keywords(&'static str),
     Environment(&'static str),

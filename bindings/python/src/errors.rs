@@ -1,6 +1,6 @@
 //! The core's errors as the exceptions of `b24_messageservice._errors`.
 
-use crate::options::spelled;
+use crate::names::spelled;
 use b24_messageservice::tables::KINDS;
 use b24_messageservice::{Error, ErrorKind};
 use pyo3::prelude::*;

@@ -12,6 +12,7 @@ mod errors;
 mod fork;
 mod limits;
 mod logging;
+mod names;
 mod options;
 mod provider;
 mod raised;
@@ -52,7 +53,7 @@ mod _native {
     use super::fork::{after_fork, before_fork};
 
     #[pymodule_export]
-    use super::options::check_keywords;
+    use super::names::check_keywords;
 
     #[pymodule_export]
     use super::renewal::renewals_wait;

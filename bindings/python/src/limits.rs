@@ -51,7 +51,7 @@ impl CancelToken {
         let _ = protocol;
         let instead =
             "it ends calls of its own process only; make one there, or give the call a timeout";
-        Err(unpicklable::refused("CancelToken", instead))
+        Err(unpicklable::refused(self, "CancelToken", instead))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Passes the core's log records to Python's `logging`.
 
-use crate::options::spelled;
+use crate::names::spelled;
 use crate::raised;
 use b24_messageservice_cli::LOGGER;
 use log::{Level, LevelFilter, Log, Metadata, Record};

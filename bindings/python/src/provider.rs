@@ -470,7 +470,7 @@ impl Provider {
         let instead = "make another one where it is needed, from the same options or by from_env(): any \
                        number of processes may have one on the same store, and any number of threads \
                        may share this one";
-        Err(unpicklable::refused("Provider", instead))
+        Err(unpicklable::refused(self, "Provider", instead))
     }
 }
 

@@ -82,7 +82,7 @@ impl Request {
         let _ = protocol;
         let instead = "pass on the fields that are needed; dict(request.fields) is all, with the tokens \
                        among them";
-        Err(unpicklable::refused("Request", instead))
+        Err(unpicklable::refused(self, "Request", instead))
     }
 
     fn __repr__(&self) -> String {

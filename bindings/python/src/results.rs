@@ -1,6 +1,6 @@
 //! What a provider's methods return, as the package's own classes.
 
-use crate::options::spelled;
+use crate::names::spelled;
 use b24_messageservice::{Drained, PortalState, RefusedReceipt};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;

@@ -71,7 +71,7 @@ impl Vocabulary {
     fn __reduce_ex__(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
         let _ = protocol;
         let instead = "make one at import, in a module that each process imports";
-        Err(unpicklable::refused("Vocabulary", instead))
+        Err(unpicklable::refused(self, "Vocabulary", instead))
     }
 
     fn __repr__(&self) -> String {
