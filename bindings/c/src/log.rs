@@ -120,18 +120,17 @@ fn set(callback: b24_log_callback, user: User, free: b24_free_callback, max_leve
     guard((), || {
         // This library has a `log` crate of its own, so nobody else can have set a logger.
         INSTALL.call_once(|| drop(::log::set_logger(&Forward)));
-        match callback {
-            Some(callback) => SINK.store(Some(Arc::new(Sink {
+        if let Some(callback) = callback {
+            SINK.store(Some(Arc::new(Sink {
                 callback,
                 user,
                 free,
-            }))),
-            None => {
-                SINK.store(None);
-                if let Some(free) = free {
-                    // SAFETY: the caller vouches for the function, and nothing else was given `user`.
-                    unsafe { free(user.pointer()) };
-                }
+            })));
+        } else {
+            SINK.store(None);
+            if let Some(free) = free {
+                // SAFETY: the caller vouches for the function, and nothing else was given `user`.
+                unsafe { free(user.pointer()) };
             }
         }
         ::log::set_max_level(match max_level {

@@ -83,7 +83,7 @@ END_OF_PROGRAM
 
 libraries=(-lutil -lrt -lpthread -lm -ldl)
 other=$root/libother.a
-try "another library in Rust" rustc --edition 2024 --crate-type staticlib -O -C panic=unwind -o "$other" other.rs
+try "another library in Rust" rustc --edition 2024 --crate-type staticlib -O -C panic=unwind -o "$other" archive/other.rs
 link() { # PROGRAM ARGUMENTS...
     local program=$root/$1
     shift
