@@ -21,6 +21,9 @@ from pathlib import Path
 
 Name = tuple[str, ...]
 
+#: Where a module may have a file of its own.
+SYSTEMS = ("unix", "windows")
+
 #: What could hide a brace or look like a path. Lines stay what they are.
 HIDDEN = re.compile(
     r"""//[^\n]* | /\*.*?\*/ | \bb?r(\#*)".*?"\1 | "(?:\\.|[^"\\])*" | '(?:\\[^\n]+?|[^\\'])'""",
@@ -143,11 +146,15 @@ def circle(graph: dict[Name, set[Name]]) -> list[Name]:
     return []
 
 
-def check(source: Path) -> bool:
-    """Whether a crate has no circle; else one is shown."""
+def check(source: Path, system: str) -> bool:
+    """Whether a crate has no circle on a system, for which a module may have a file of its own,
+    `NAME_SYSTEM.rs`; else one is shown."""
     modules: dict[Name, Module] = {}
     for file in sorted(source.rglob("*.rs")):
         name = file.relative_to(source).with_suffix("").parts
+        if any(name[-1].endswith(f"_{other}") for other in SYSTEMS if other != system):
+            continue
+        name = (*name[:-1], name[-1].removesuffix(f"_{system}"))
         name = name[:-1] if name[-1] in ("lib", "mod", "main") else name
         modules[name] = Module(name, file)
     if () not in modules:
@@ -183,12 +190,12 @@ def check(source: Path) -> bool:
             names = " uses ".join("::".join(name) or "lib" for name in (one, other))
             print(f"  {names}\n    {reasons[one, other]}")
     if not circles:
-        print(f"layers: no circle among the {len(modules)} modules of {source}")
+        print(f"layers: no circle among the {len(modules)} modules of {source} on {system}")
     return not circles
 
 
 if __name__ == "__main__":
     if not sys.argv[1:]:
         raise SystemExit("usage: layers.py SRC [SRC ...]")
-    outcomes = [check(Path(source)) for source in sys.argv[1:]]
+    outcomes = [check(Path(source), system) for source in sys.argv[1:] for system in SYSTEMS]
     sys.exit(0 if all(outcomes) else 1)
