@@ -96,6 +96,7 @@ def run_c(snippet: Snippet, place: Place) -> None:
         f'    b24_config_set((b24_config *)config, "ca_file", "{place.ca_file}", 0);\n'
         "    return b24_client_new(config, client, error);\n"
         "}\n"
+        f'#include "{ROOT / "bindings/c/tests/must_check.h"}"\n'
         "#define b24_client_new emulator_client_new\n",
     )
     source = place.write(f"snippet.{snippet.language}", snippet.code)
