@@ -112,6 +112,14 @@ PLATFORMS = {
         },
         environment={"WINEPREFIX": "{root}/windows-x86_64/wine", "WINEDEBUG": "-all"},
     ),
+    # This machine, with programs that tests/tsan/run has instrumented.
+    "tsan": Platform(
+        start=(),
+        programs={
+            "rust": ("{target}/tsan/x86_64-unknown-linux-gnu/debug/b24-adapter",),
+            "c": ("{target}/tsan/c/adapter",),
+        },
+    ),
     # A program that holds the static library, and musl too.
     "musl-x86_64-static": Platform(start=(), programs={"c": (f"{MUSL}/c/bin/adapter-static",)}),
 }
