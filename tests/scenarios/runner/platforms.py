@@ -84,7 +84,9 @@ PLATFORMS = {
             "php": (
                 *(f"{ARM64_ROOT}/usr/bin/php8.2", "-n"),
                 *("-d", f"extension={ARM64_ROOT}/usr/lib/php/20220829/ffi.so"),
-                *("-d", "ffi.enable=true", PHP),
+                *("-d", "ffi.enable=true"),
+                # As php.ini has it for production, natively too.
+                *("-d", "zend.exception_ignore_args=1", "-d", "display_errors=0", PHP),
             ),
         },
         environment={
