@@ -39,6 +39,27 @@ final class Options
         }
     }
 
+    /**
+     * Options that were given in an array and by name, together.
+     *
+     * @param array<mixed> $options
+     * @param array<string, mixed> $named null leaves one out
+     *
+     * @return array<mixed>
+     *
+     * @throws InvalidConfig if one is given twice
+     */
+    public static function merged(#[\SensitiveParameter] array $options, #[\SensitiveParameter] array $named): array
+    {
+        foreach ($named as $name => $value) {
+            if ($value !== null && isset($options[$name])) {
+                throw new InvalidConfig("$name is given in the array of options and by name: give it once");
+            }
+            $options[$name] ??= $value;
+        }
+        return $options;
+    }
+
     private static function set(
         \FFI $ffi,
         \FFI\CData $config,

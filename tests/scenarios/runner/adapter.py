@@ -40,11 +40,12 @@ class Broken(Exception):
 def command(language: str, target: Path, valgrind: bool) -> tuple[list[str], dict[str, str]]:
     """How a language's adapter is started, and in what environment."""
     adapters = ROOT / "tests" / "adapters"
+    php = os.environ.get("B24_PHP") or "php"
     commands = {
         "rust": [str(target / "debug" / "b24-adapter")],
         "c": [*(VALGRIND if valgrind else ()), str(target / "c" / "bin" / "adapter")],
         "python": [sys.executable, str(adapters / "python" / "adapter.py")],
-        "php": ["php", "-d", "ffi.enable=true", str(adapters / "php" / "adapter.php")],
+        "php": [php, "-d", "ffi.enable=true", str(adapters / "php" / "adapter.php")],
     }
     # Proxies and libraries are those of the table, not those of the environment.
     environment = {
