@@ -394,7 +394,8 @@ final class Client
      */
     private function withSender(string $code, array $parts, \Closure $call): void
     {
-        $sender = $this->ffi->b24_sender_new(Argument::text('code', $code));
+        $code = Argument::text('code', $code);
+        $sender = $this->ffi->b24_sender_new($code);
         try {
             foreach ($parts as $name => $given) {
                 if (is_string($given)) {
@@ -467,13 +468,15 @@ final class Client
      */
     private function limited(int $milliseconds): \FFI\CData
     {
-        $limited = $this->ffi->new('b24_client *');
-        $error = Failure::place($this->ffi);
-        $client = $this->client();
-        Failure::check(
-            $this->ffi->b24_client_limited($client, $milliseconds, null, \FFI::addr($limited), \FFI::addr($error)),
-            $error
-        );
-        return $limited;
+        return Signals::held(function () use ($milliseconds): \FFI\CData {
+            $limited = $this->ffi->new('b24_client *');
+            $error = Failure::place($this->ffi);
+            $client = $this->client();
+            Failure::check(
+                $this->ffi->b24_client_limited($client, $milliseconds, null, \FFI::addr($limited), \FFI::addr($error)),
+                $error
+            );
+            return $limited;
+        });
     }
 }

@@ -32,11 +32,11 @@ final class Handover
     public static function after(#[\SensitiveParameter] \Closure $call, ?\Closure $tokens = null): mixed
     {
         if (self::$busy || ($tokens === null && !Log::isOn())) {
-            return $call();
+            return Signals::held($call);
         }
         self::$busy = true;
         try {
-            $outcome = $call();
+            $outcome = Signals::held($call);
         } catch (MessageServiceException $fault) {
             self::chain($fault, self::handOver($tokens));
             throw $fault;

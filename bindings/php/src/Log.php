@@ -102,8 +102,10 @@ final class Log
     private static function take(): array
     {
         $ffi = Loader::ffi();
-        $list = $ffi->b24_log_take();
-        return $list === null ? [] : Rows::read($ffi, $list, ['level', 'target', 'message', 'at_ms']);
+        return Signals::held(static function () use ($ffi): array {
+            $list = $ffi->b24_log_take();
+            return $list === null ? [] : Rows::read($ffi, $list, ['level', 'target', 'message', 'at_ms']);
+        });
     }
 
     private static function moment(int $milliseconds): \DateTimeImmutable

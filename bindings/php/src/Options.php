@@ -26,6 +26,14 @@ final class Options
      */
     public static function with(\FFI $ffi, #[\SensitiveParameter] array $options, \Closure $use): mixed
     {
+        return Signals::held(static fn (): mixed => self::use($ffi, $options, $use));
+    }
+
+    /**
+     * @param array<mixed> $options
+     */
+    private static function use(\FFI $ffi, #[\SensitiveParameter] array $options, \Closure $use): mixed
+    {
         $config = $ffi->b24_config_new();
         try {
             foreach ($options as $name => $value) {

@@ -34,6 +34,11 @@ final class Tokens implements \JsonSerializable
      */
     public static function of(\FFI $ffi, \FFI\CData $client): self
     {
+        return Signals::held(static fn (): self => self::read($ffi, $client));
+    }
+
+    private static function read(\FFI $ffi, \FFI\CData $client): self
+    {
         $tokens = $ffi->b24_client_tokens($client);
         if ($tokens === null) {
             throw new InternalError('the library returned no tokens: please report this');

@@ -76,7 +76,7 @@ final class ComposerTest extends TestCase
         $project = escapeshellarg("$this->directory/project");
         $php = escapeshellarg(PHP_BINARY);
         // Composer of Debian runs with Debian's PHP; what it checks of a platform it is told.
-        $installed = Program::shell("cd $project && $composer install -q --no-interaction --ignore-platform-req=php", $environment);
+        $installed = Program::shell("cd $project && env -u PHPRC -u PHP_INI_SCAN_DIR $composer install -q --no-interaction --ignore-platform-req=php", $environment);
         self::assertSame(0, $installed->exit, $installed->output . $installed->errors);
 
         $load = ' -r \'require "vendor/autoload.php"; echo B24\MessageService\Loader::ffi()->b24_version();\'';
