@@ -18,6 +18,8 @@
 #   make audit      licences, bans, sources and advisories of all dependencies
 #   make coverage   lines that the tests run, in coverage/
 #   make dist       the files of a release, in dist/
+#   make dist-all   those for every platform, too; says what of them was run and what was only built
+#   make test-platform PLATFORM=linux-arm64   the scenarios with adapters of another platform
 #   make clean      removes what the other commands made
 
 SHELL := /bin/bash
@@ -33,8 +35,8 @@ DENY := $(TOOLS)/cargo-deny@0.20.2
 CYCLONEDX := $(TOOLS)/cargo-cyclonedx@0.5.9
 LLVM_COV := $(TOOLS)/cargo-llvm-cov@0.9.1
 
-.PHONY: demo test build adapters setup lint fmt generate header install uninstall bench fuzz soak wheels sbom coverage dist \
-    audit clean help
+.PHONY: demo test build adapters setup lint fmt generate header install uninstall bench fuzz soak wheels sbom coverage dist dist-all \
+    test-platform audit clean help
 
 demo: NEEDS = build
 demo: build
@@ -99,6 +101,14 @@ coverage: build $(LLVM_COV)
 
 dist: build $(CYCLONEDX)
 	@tools/dist
+
+dist-all test-platform: NEEDS = platforms
+
+dist-all: build $(CYCLONEDX)
+	@tools/dist --all
+
+test-platform: build
+	@tools/platforms/test $(PLATFORM)
 
 # The advisories come from GitHub. If it cannot be reached, the rest is still checked.
 audit: $(DENY)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from runner.platforms import PLATFORMS, ROOT
 from runner.play import Running
 from runner.stores import Stores, start_server
-from runner.table import LANGUAGES, ROOT, STORES, has_provider, subjects
+from runner.table import LANGUAGES, STORES, has_provider, subjects
 
 # Where the server is that the pytest processes share.
 SERVER = pytest.StashKey["dict[str, str]"]()
@@ -25,6 +26,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="sqlite",
         help="what the providers of rows have as their store; with another than sqlite, only rows "
         "with a provider are run",
+    )
+    parser.addoption(
+        "--platform",
+        choices=PLATFORMS,
+        default="native",
+        help="where adapters run, with what `tools/platforms/adapters NAME` has built; languages "
+        "that cannot be run there are left out",
     )
 
 
@@ -49,14 +57,22 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without a provider, rows are the same with every store."""
-    if config.getoption("store") == "sqlite":
-        return
-    rows = [item for item in items if isinstance(item, pytest.Function)]
-    without = [item for item in rows if not has_provider(item.callspec.params["row"])]
+    """Leaves out what is the same with every store, and languages that a platform has not."""
+    languages = PLATFORMS[config.getoption("platform")].programs
+
+    def wanted(item: pytest.Item) -> bool:
+        if not isinstance(item, pytest.Function):
+            return True
+        row, language = item.callspec.params["row"], item.callspec.params["language"]
+        # Without a provider, rows are the same with every store.
+        return language in languages and (
+            config.getoption("store") == "sqlite" or has_provider(row)
+        )
+
+    without = [item for item in items if not wanted(item)]
     if without:
         config.hook.pytest_deselected(items=without)
-        items[:] = [item for item in items if item not in without]
+        items[:] = [item for item in items if wanted(item)]
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +80,8 @@ def running(pytestconfig: pytest.Config) -> Iterator[Running]:
     """The emulator and the adapters of this process, of which pytest-xdist may start several."""
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
     stores = Stores(pytestconfig.getoption("store"), pytestconfig.stash[SERVER])
-    running = Running(target, pytestconfig.getoption("valgrind"), stores)
+    platform = pytestconfig.getoption("platform")
+    running = Running(target, platform, pytestconfig.getoption("valgrind"), stores)
     yield running
     running.close()
 

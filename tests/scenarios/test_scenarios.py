@@ -25,7 +25,7 @@ ROWS = [
 def test_row(
     row: Json, language: str, running: Running, record_property: Callable[[str, object], None]
 ) -> None:
-    if reason := left_out(row, language, running.stores.kind):
+    if reason := left_out(row, language, running.stores.kind, running.platform):
         pytest.skip(reason)
     try:
         played = Play(running, row, language).run()

@@ -99,13 +99,14 @@ refuses_another_major() {
     sed -i 's/b24_messageservice 1.0/b24_messageservice 2.0/' "$root/cmake/CMakeLists.txt"
     ! cmake -S "$root/cmake" -B "$root/cmake/other" -DCMAKE_PREFIX_PATH="$stage$prefix"
 }
-# A cargo that puts two texts where cargo puts the libraries for another target.
+# A cargo that puts texts where cargo puts the libraries for another target.
 fake_cargo() {
     cat >"$root/cargo" <<'END'
 #!/bin/sh
 out=$CARGO_TARGET_DIR/$CARGO_BUILD_TARGET/release
 mkdir -p "$out"
-for library in libb24_messageservice.so libb24_messageservice.a; do
+for library in libb24_messageservice.so libb24_messageservice.a libb24_messageservice.dylib \
+    b24_messageservice.dll libb24_messageservice.dll.a; do
     echo "$library of $CARGO_BUILD_TARGET" >"$out/$library"
 done
 END
@@ -123,6 +124,30 @@ installs_for_another_target() {
         PREFIX="$prefix" DESTDIR="$root/other" TARGET="$root/target" CARGO="$root/cargo" STRIP=true &&
         grep -x "libb24_messageservice.so of $target" "$there/libb24_messageservice.so" &&
         grep -x "libb24_messageservice.a of $target" "$there/libb24_messageservice.a"
+}
+# The names that the systems' own linkers and loaders know. Nothing is left by uninstall.
+install_for() { # TARGET WHAT
+    fake_cargo
+    CARGO_TARGET_DIR=$root/target CARGO_BUILD_TARGET=$1 command make --no-print-directory "$2" \
+        PREFIX="$prefix" DESTDIR="$root/$1" TARGET="$root/target" CARGO="$root/cargo" STRIP=true
+}
+installs_for_windows() {
+    local target=x86_64-pc-windows-gnu
+    local there=$root/$target$prefix
+    install_for $target install &&
+        grep -x "b24_messageservice.dll of $target" "$there/bin/b24_messageservice.dll" &&
+        grep -x "libb24_messageservice.dll.a of $target" "$there/lib/libb24_messageservice.dll.a" &&
+        grep -F 'IMPORTED_IMPLIB "${_b24_lib}/libb24_messageservice.dll.a"' "$there"/lib/cmake/*/*-config.cmake &&
+        grep -F '"${_b24_lib}/../bin/b24_messageservice.dll"' "$there"/lib/cmake/*/*-config.cmake &&
+        install_for $target uninstall && [ -z "$(find "$there" ! -type d)" ]
+}
+installs_for_macos() {
+    local target=aarch64-apple-darwin
+    local there=$root/$target$prefix
+    install_for $target install &&
+        grep -x "libb24_messageservice.dylib of $target" "$there/lib/libb24_messageservice.1.dylib" &&
+        grep -F '"@rpath/libb24_messageservice.1.dylib"' "$there"/lib/cmake/*/*-config.cmake &&
+        install_for $target uninstall && [ -z "$(find "$there" ! -type d)" ]
 }
 nothing_left() {
     [ -z "$(find "$stage" ! -type d)" ] || { find "$stage" ! -type d && false; }
@@ -152,6 +177,8 @@ try "man page" mandoc -T lint -W warning "$stage$prefix/share/man/man3/b24_messa
 try uninstall make uninstall
 try "nothing left" nothing_left
 try "another target" installs_for_another_target
+try "Windows" installs_for_windows
+try "macOS" installs_for_macos
 
 echo "C install: $passed passed, $failed failed"
 [ "$failed" -eq 0 ]

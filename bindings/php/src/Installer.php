@@ -195,12 +195,16 @@ final class Installer
     }
 
     /**
-     * The files of a tar archive, compressed or not: name, size, and a function that reads it.
+     * The files of an archive, a tar, compressed or not, or a zip: name, size, and a function that reads it.
      *
      * @return \Generator<int, array{string, int, \Closure(): string}>
      */
     private static function entries(string $archive): \Generator
     {
+        if ((string) @file_get_contents($archive, false, null, 0, 2) === 'PK') {
+            yield from self::zipped($archive);
+            return;
+        }
         $isCompressed = (string) @file_get_contents($archive, false, null, 0, 2) === "\x1f\x8b";
         if ($isCompressed && !extension_loaded('zlib')) {
             throw new \RuntimeException("PHP's zlib extension is not loaded: unpack $archive with gunzip, and name the .tar");
@@ -236,6 +240,35 @@ final class Installer
                 $read($step = min($left, 1 << 20));
             }
             $read($padding);
+        }
+    }
+
+    /**
+     * The same of a zip archive, as it is made for Windows.
+     *
+     * @return \Generator<int, array{string, int, \Closure(): string}>
+     */
+    private static function zipped(string $archive): \Generator
+    {
+        if (!extension_loaded('zip')) {
+            throw new \RuntimeException("PHP's zip extension is not loaded: set extension=zip in php.ini to read $archive");
+        }
+        $zip = new \ZipArchive();
+        if ($zip->open($archive, \ZipArchive::RDONLY) !== true) {
+            throw new \RuntimeException("$archive is no zip archive, or is cut off");
+        }
+        for ($at = 0; $at < $zip->numFiles; $at++) {
+            $entry = $zip->statIndex($at);
+            if ($entry === false || $entry['size'] > self::MOST) {
+                throw new \RuntimeException("$archive is no archive of a release");
+            }
+            yield [$entry['name'], $entry['size'], static function () use ($zip, $at, $archive): string {
+                $bytes = $zip->getFromIndex($at);
+                if ($bytes === false) {
+                    throw new \RuntimeException("$archive is damaged");
+                }
+                return $bytes;
+            }];
         }
     }
 

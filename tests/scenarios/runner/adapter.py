@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import queue
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import IO, Any
 
 from .leaks import Leaks
-from .table import ROOT, Json
+from .platforms import ROOT
+from .table import Json
 
 # More than any row may take: an adapter without output for this long hangs.
 ANSWER_SECONDS = 60
@@ -22,41 +20,9 @@ ANSWER_SECONDS = 60
 # Records come through another pipe than answers. How long to wait for them.
 RECORD_SECONDS = 5
 
-VALGRIND = (
-    "valgrind",
-    "--quiet",
-    "--suppressions=bindings/c/tests/valgrind.supp",
-    "--leak-check=full",
-    "--errors-for-leak-kinds=definite,indirect",
-    "--show-leak-kinds=definite,indirect",
-    "--error-exitcode=1",
-)
-
 
 class Broken(Exception):
     """An adapter does not work."""
-
-
-def command(language: str, target: Path, valgrind: bool) -> tuple[list[str], dict[str, str]]:
-    """How a language's adapter is started, and in what environment."""
-    adapters = ROOT / "tests" / "adapters"
-    php = os.environ.get("B24_PHP") or "php"
-    commands = {
-        "rust": [str(target / "debug" / "b24-adapter")],
-        "c": [*(VALGRIND if valgrind else ()), str(target / "c" / "bin" / "adapter")],
-        "python": [sys.executable, str(adapters / "python" / "adapter.py")],
-        "php": [php, "-d", "ffi.enable=true", str(adapters / "php" / "adapter.php")],
-    }
-    # Proxies and libraries are those of the table, not those of the environment.
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.lower().endswith("_proxy") and name != "B24_MESSAGESERVICE_LIB"
-    }
-    if language == "php":
-        library = target / "release" / "libb24_messageservice.so"
-        environment["B24_MESSAGESERVICE_LIB"] = str(library)
-    return commands[language], environment
 
 
 class Adapter:
@@ -66,14 +32,20 @@ class Adapter:
         self.shown: list[str] = []
         self.leaks = Leaks()
         self.told = threading.Condition()
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment,
-            cwd=ROOT,
-        )
+        try:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=environment,
+                cwd=ROOT,
+            )
+        except OSError as error:
+            raise Broken(
+                f"{error}: `make adapters` builds those of this machine, "
+                "`tools/platforms/adapters NAME` those of a platform"
+            ) from None
         self.answers: queue.Queue[bytes | None] = queue.Queue()
         assert self.process.stdout is not None
         assert self.process.stderr is not None

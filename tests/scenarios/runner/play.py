@@ -12,9 +12,10 @@ from typing import Any, cast
 from b24_portal import Portal
 
 from . import checks
-from .adapter import Adapter, Broken, command
+from .adapter import Adapter, Broken
 from .leaks import RUN
 from .places import Places, temporary_directory
+from .platforms import PLATFORMS
 from .provider import ProviderSteps
 from .stores import Stores
 from .table import TABLE, Json, has_provider
@@ -49,8 +50,9 @@ FURTHER = {f"{{p{number}}}": f"{number:032x}" for number in range(1, 10)}
 class Running:
     """The programs of a pytest process: an emulator, and the adapters that rows have used."""
 
-    def __init__(self, target: Path, valgrind: bool, stores: Stores) -> None:
+    def __init__(self, target: Path, platform: str, valgrind: bool, stores: Stores) -> None:
         self.target = target
+        self.platform = platform
         self.valgrind = valgrind
         self.stores = stores
         self.portal = Portal()
@@ -63,7 +65,9 @@ class Running:
         """The process, started when it is first needed."""
         of_language = self.adapters.setdefault(language, {})
         if number not in of_language:
-            of_language[number] = Adapter(*command(language, self.target, self.valgrind))
+            platform = PLATFORMS[self.platform]
+            command = platform.command(language, self.target, self.valgrind)
+            of_language[number] = Adapter(*command)
             of_language[number].ask("log")
         return of_language[number]
 

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from .adapter import Broken
-from .table import ROOT, Json, has_provider
+from .platforms import ROOT
+from .table import Json, has_provider
 
 # `pg_server` is not installed.
 sys.path.append(str(ROOT / "tests" / "postgres"))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[3]
+from .platforms import PLATFORMS, ROOT
+
 TABLE = ROOT / "tests" / "scenarios"
 LANGUAGES = ("rust", "c", "python", "php")
 STORES = ("sqlite", "postgres", "pgbouncer")
@@ -114,9 +114,10 @@ def check(row: Json) -> None:
         raise Malformed(f"row {name} lacks {', '.join(lacking)}")
     if "requests" not in row.get("seen", {}):
         raise Malformed(f"row {name} does not say how many requests the portal must have seen")
-    if unknown := set(row.get("except", {})) - {*LANGUAGES, *STORES}:
+    if unknown := set(row.get("except", {})) - {*LANGUAGES, *STORES, *PLATFORMS}:
         raise Malformed(
-            f"row {name} excepts what is no language and no store: {', '.join(sorted(unknown))}"
+            f"row {name} excepts what is no language, store or platform: "
+            f"{', '.join(sorted(unknown))}"
         )
     if unknown := set(row.get("needs", [])) - set(NEEDS):
         raise Malformed(f"row {name} needs what is unknown: {', '.join(sorted(unknown))}")
@@ -139,9 +140,9 @@ def has_provider(row: Json) -> bool:
     return any("provider" in step for step in row["steps"])
 
 
-def left_out(row: Json, language: str, store: str) -> str:
-    """Why the row is not run in this language and on this store; empty if it is."""
-    places = [language, store]
+def left_out(row: Json, language: str, store: str, platform: str) -> str:
+    """Why the row is not run in this language, on this store and platform; empty if it is."""
+    places = [language, store, platform]
     if store == "pgbouncer":
         # What is true of PostgreSQL is true through pgbouncer.
         places.append("postgres")
