@@ -158,6 +158,24 @@ final class InstallTest extends TestCase
         self::assertStringEqualsFile("$this->package/lib/libb24_messageservice.so.1", 'the former one');
     }
 
+    public function testAZipArchiveIsWindowsOwn(): void
+    {
+        $zip = "$this->directory/b24-messageservice-1.0.0-x86_64-windows.zip";
+        if (extension_loaded('zip')) {
+            $made = new \ZipArchive();
+            $made->open($zip, \ZipArchive::CREATE);
+            $made->addFromString('b24/bin/b24_messageservice.dll', str_pad('MZ', 60, "\0") . pack('V', 64) . "PE\0\0" . pack('v', 0x8664) . "\0\0");
+            $made->close();
+        } else {
+            file_put_contents($zip, 'PK');
+        }
+        $this->refused(
+            $this->b24("install-library $zip --sha256 " . hash_file('sha256', $zip)),
+            extension_loaded('zip') ? 'it is for Windows, and this PHP runs on Linux' : 'set extension=zip'
+        );
+        self::assertSame([], $this->installed());
+    }
+
     public function testAnotherVersionIsRefused(): void
     {
         $archive = $this->release();
