@@ -9,7 +9,8 @@
 #   make lint       formatting, lints, types, circles of modules, drift of what is generated
 #   make bench      measures this library beside other clients; writes docs/benchmarks.md
 #   make install    PREFIX=/usr/local DESTDIR= (C, C++ and the program), and make uninstall
-#   make generate   generates the C header, and what follows from the tables of options and errors
+#   make generate   generates the C header, what follows from the tables of options and errors, and the
+#                   docstrings in Python's stub
 #   make fmt        formats everything
 #   make fuzz       every fuzz target, SECONDS=60 each
 #   make soak       a million calls in one process, which must not grow
@@ -73,8 +74,10 @@ fmt: setup
 	$(PYTHON) -m ruff format .
 
 # `header` is its former name.
-generate header:
+generate header: setup
 	cargo run --quiet --locked --package b24-generate
+	@VIRTUAL_ENV=$(CURDIR)/.venv maturin develop --quiet --locked
+	$(PYTHON) bindings/python/docstrings.py
 
 install uninstall:
 	@$(MAKE) --no-print-directory -C bindings/c $@ $(addprefix CARGO_BUILD_TARGET=,$(CARGO_BUILD_TARGET))

@@ -37,7 +37,9 @@ mkdir "$work/user"
 example python >"$work/user/test_receipts.py"
 pytest=$(grep '^pytest==' ../bindings/python/requirements-dev.txt)
 as_user python3 -m venv venv
-as_user venv/bin/pip install --quiet --disable-pip-version-check "$wheel" "$dist"/b24_messageservice-*.whl "$pytest"
+# As `pip install b24-messageservice[testing]`, from these files.
+library=$(ls "$dist"/b24_messageservice-*.whl)
+as_user venv/bin/pip install --quiet --disable-pip-version-check --find-links "$dist" "$library[testing]" "$pytest"
 as_user venv/bin/python -m pytest -q
 
 echo "emulator: the archive, with PHPUnit"

@@ -20,15 +20,20 @@
 // - A bug inside the library does not end the program: the call returns B24_INTERNAL.
 // - A client or provider that was made before a fork works in the parent and in the child.
 //
-// A first program, without its checks:
+// A first program:
 //
 //     b24_config *config = b24_config_new();
 //     b24_client *client = NULL;
 //     b24_error *error = NULL;
-//     b24_config_set(config, "portal", "portal.bitrix24.com", NULL);
-//     b24_config_set(config, "access_token", token, NULL);
-//     b24_client_new(config, &client, &error);
-//     b24_message_status_update(client, "provider1", message_id, "delivered", &error);
+//     if (b24_config_set(config, "portal", "portal.bitrix24.com", &error) != B24_OK ||
+//         b24_config_set(config, "access_token", token, &error) != B24_OK ||
+//         b24_client_new(config, &client, &error) != B24_OK ||
+//         b24_message_status_update(client, "provider1", message_id, "delivered", &error) != B24_OK) {
+//         fprintf(stderr, "%s\n", b24_error_message(error));
+//     }
+//     b24_error_free(error);
+//     b24_client_free(client);
+//     b24_config_free(config);
 
 
 #ifndef B24_MESSAGESERVICE_H
@@ -37,6 +42,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+// The version of this header: see b24_version_check.
+#define B24_VERSION_MAJOR 1
+#define B24_VERSION_MINOR 0
+#define B24_VERSION_PATCH 0
+#define B24_VERSION "1.0.0"
+// For comparisons, also in #if: 1002003 is 1.2.3.
+#define B24_VERSION_NUMBER 1000000
 
 #include "b24_messageservice_begin.h"
 
@@ -171,10 +184,27 @@ typedef void (*b24_renewal_callback)(const struct b24_tokens *tokens, void *user
 // call that is being logged.
 typedef void (*b24_log_callback)(int32_t level, const char *target, const char *message, void *user);
 
-// The version of this library, such as "1.2.3".
+// A function that frees what its `user` points to: see b24_log_set_owned. It must not throw, and must
+// not make calls of this library.
+typedef void (*b24_free_callback)(void *user);
+
+// The version of the library that was loaded, such as "1.2.3".
 //
 // A static string: never freed. Any thread. Cannot fail.
 const char *b24_version(void);
+
+// The version of the library that was loaded as a number, such as 1002003 for 1.2.3. The header's
+// own is B24_VERSION_NUMBER.
+//
+// Any thread. Cannot fail.
+int32_t b24_version_number(void);
+
+// Checks whether the library that was loaded fits the header that the program was compiled with:
+// call b24_version_check(B24_VERSION_NUMBER, &error) when the program starts.
+//
+// The library fits if it has the same major version, and not an earlier minor version. Any thread.
+// B24_INVALID_ARGUMENT if it does not; the message names both versions, and says what to install.
+enum b24_code b24_version_check(int32_t header, struct b24_error **error);
 
 // A configuration with the defaults, and no portal yet.
 //
@@ -900,6 +930,18 @@ void b24_error_free(struct b24_error *error);
 // function unchanged. After a replacement, another thread may still be inside the former function,
 // so keep what its `user` points to. Any thread. Cannot fail.
 void b24_log_set(b24_log_callback callback, void *user, int32_t max_level);
+
+// As b24_log_set, and calls `free` with `user` once no thread is inside the function any more, nor
+// can come there: after it was replaced. So `user` may point to what the program no longer looks
+// after.
+//
+// `free` is called on the thread that replaces the function, or on one that was inside it. It is
+// not called at the end of the process. With callback NULL it is called before this function
+// returns. free NULL is allowed. Any thread. Cannot fail.
+void b24_log_set_owned(b24_log_callback callback,
+                       void *user,
+                       b24_free_callback free,
+                       int32_t max_level);
 
 // Keeps log records of the process in a queue, for programs that no function of which may be called
 // from another thread or in the middle of a call, such as those in PHP. b24_log_take takes them. It

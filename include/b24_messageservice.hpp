@@ -1,10 +1,20 @@
 // C++17 over b24_messageservice.h: handles that free themselves, errors as exceptions or as values.
 //
-//     b24::client client(b24::config().set("portal", "portal.bitrix24.com")
-//                                     .set("access_token", token));
+//     b24::client client(b24::config().portal("portal.bitrix24.com").access_token(token));
 //     client.message_status_update("provider1", message_id, b24::status::delivered);
 //
-// Header only; link what the C header needs. The log is that of C: b24_log_set.
+// Each call that throws b24::error is there a second time with try_ before its name, and returns the
+// error instead: as an outcome, or in the result that else holds the value.
+//
+//     b24::result<b24::client> client = b24::client::try_make(config);
+//     if (!client) {
+//         std::cerr << client.error().what();
+//     } else if (b24::outcome failure = client->try_message_status_update("provider1", id, "sent")) {
+//         std::cerr << failure->what();
+//     }
+//
+// Without exceptions (-fno-exceptions) only these are there. RTTI is not needed. Header only; link what
+// the C header needs.
 #ifndef B24_MESSAGESERVICE_HPP
 #define B24_MESSAGESERVICE_HPP
 
@@ -21,8 +31,19 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
+#include <variant>
 #include <vector>
+
+// Whether the calls that throw are there: true unless the compiler was told to do without exceptions.
+#ifndef B24_EXCEPTIONS
+#if defined(__cpp_exceptions) || defined(_CPPUNWIND)
+#define B24_EXCEPTIONS 1
+#else
+#define B24_EXCEPTIONS 0
+#endif
+#endif
 
 namespace b24 {
 
@@ -78,8 +99,60 @@ private:
     std::int64_t retry_after_ms_ = -1;
 };
 
-/// The outcome of an update: empty if it was applied, else the error.
+/// The outcome of a call without a value: empty if it succeeded, else the error.
 using outcome = std::optional<error>;
+
+/// The outcome of a call with a value: the value, or the error. As std::expected of C++23.
+template <typename T>
+class result {
+public:
+    result(T value) : state_(std::in_place_index<0>, std::move(value)) {}
+    result(b24::error failure) : state_(std::in_place_index<1>, std::move(failure)) {}
+
+    bool has_value() const noexcept { return state_.index() == 0; }
+    explicit operator bool() const noexcept { return has_value(); }
+
+    /// The value; only if there is one.
+    T &operator*() & noexcept { return *std::get_if<0>(&state_); }
+    const T &operator*() const & noexcept { return *std::get_if<0>(&state_); }
+    T &&operator*() && noexcept { return std::move(*std::get_if<0>(&state_)); }
+    T *operator->() noexcept { return std::get_if<0>(&state_); }
+    const T *operator->() const noexcept { return std::get_if<0>(&state_); }
+
+    /// The error; only if there is no value.
+    const b24::error &error() const noexcept { return *std::get_if<1>(&state_); }
+
+#if B24_EXCEPTIONS
+    /// The value. Throws the error if there is none.
+    T value() && {
+        if (!has_value()) {
+            throw std::move(*std::get_if<1>(&state_));
+        }
+        return std::move(*std::get_if<0>(&state_));
+    }
+#endif
+
+private:
+    std::variant<T, b24::error> state_;
+};
+
+/// How many requests a portal allows; see config::rate_limit.
+enum class rate {
+    /// 50 at once, 2 a second.
+    standard,
+    /// 250 at once, 5 a second.
+    enterprise,
+    /// Requests are not counted.
+    off,
+};
+
+/// What an acknowledged receipt survives; see config::durability.
+enum class durability {
+    /// That the machine fails.
+    disk,
+    /// Only that the process is killed, which is faster.
+    process,
+};
 
 /// An installation's tokens at one moment. All but the address, the id and the time are secrets.
 struct tokens {
@@ -135,49 +208,50 @@ inline outcome take(b24_code code, b24_error *from) {
     return owned ? outcome(std::in_place, *owned) : outcome(std::in_place, code, "out of memory");
 }
 
+/// Calls a function of the C library whose last parameter takes the error.
+template <typename Function, typename... Arguments>
+outcome call(Function function, Arguments... arguments) {
+    b24_error *failure = nullptr;
+    const b24_code code = function(arguments..., &failure);
+    return take(code, failure);
+}
+
+/// Calls one whose parameter before that takes what it makes.
+template <typename Handle, typename Function, typename... Arguments>
+result<owner<Handle>> make(Function function, Arguments... arguments) {
+    Handle *made = nullptr;
+    outcome failure = call(function, arguments..., &made);
+    owner<Handle> owned(made);
+    if (failure) {
+        return *std::move(failure);
+    }
+    return result<owner<Handle>>(std::move(owned));
+}
+
+#if B24_EXCEPTIONS
 inline void raise(outcome failure) {
     if (failure) {
         throw *std::move(failure);
     }
 }
-
-/// The values with this name in a list of the C library.
-inline std::vector<std::string> values(b24_code code, b24_list *from, const char *name,
-                                       b24_error *failure) {
-    const owner<b24_list> list(from);
-    raise(take(code, failure));
-    std::vector<std::string> texts;
-    for (std::size_t row = 0; row < b24_list_len(list.get()); row++) {
-        texts.emplace_back(b24_list_get(list.get(), row, name));
-    }
-    return texts;
-}
-
-/// C would cut a text off at a NUL, and report about another message.
-inline outcome refuse_nul(const char *name, const std::string &text) {
-    if (text.find('\0') == std::string::npos) {
-        return std::nullopt;
-    }
-    return error(B24_INVALID_ARGUMENT, std::string(name) + " contains a NUL");
-}
-
-inline outcome refuse_nul(const std::string &code, const std::string &message_id,
-                          const std::string &status) {
-    outcome failure = refuse_nul("code", code);
-    if (!failure) {
-        failure = refuse_nul("message_id", message_id);
-    }
-    return failure ? failure : refuse_nul("status", status);
-}
+#endif
 
 /// A text that a call takes, and its name.
 using named_text = std::pair<const char *, const std::string &>;
 
-/// Throws error if a text contains a NUL.
-inline void check_texts(std::initializer_list<named_text> texts) {
+/// C would cut a text off at a NUL, and report about another message.
+inline outcome refuse_nul(std::initializer_list<named_text> texts) {
     for (const named_text &text : texts) {
-        raise(refuse_nul(text.first, text.second));
+        if (text.second.find('\0') != std::string::npos) {
+            return error(B24_INVALID_ARGUMENT, std::string(text.first) + " contains a NUL");
+        }
     }
+    return std::nullopt;
+}
+
+inline outcome refuse_nul(const std::string &code, const std::string &message_id,
+                          const std::string &status) {
+    return refuse_nul({{"code", code}, {"message_id", message_id}, {"status", status}});
 }
 
 /// A batch of the C library of the updates that it can take; the outcomes of the others.
@@ -239,36 +313,127 @@ private:
     std::size_t index_;
 };
 
-/// The rows of a list of the C library, each as a `Row`, which is made from a `row`.
-template <typename Row>
-std::vector<Row> rows(b24_code code, b24_list *from, b24_error *failure) {
-    const owner<b24_list> list(from);
-    raise(take(code, failure));
-    std::vector<Row> all;
-    all.reserve(b24_list_len(list.get()));
-    for (std::size_t index = 0; index < b24_list_len(list.get()); index++) {
-        all.emplace_back(row(list.get(), index));
+/// The values with this name in a list that a function of the C library gives.
+template <typename Function, typename... Arguments>
+result<std::vector<std::string>> values(const char *name, Function function,
+                                        Arguments... arguments) {
+    const result<owner<b24_list>> list = make<b24_list>(function, arguments...);
+    if (!list) {
+        return list.error();
     }
-    return all;
+    std::vector<std::string> texts;
+    for (std::size_t row = 0; row < b24_list_len(list->get()); row++) {
+        texts.emplace_back(b24_list_get(list->get(), row, name));
+    }
+    return result<std::vector<std::string>>(std::move(texts));
+}
+
+/// The rows of a list that a function of the C library gives, each as a `Row`, which is made from a
+/// `row`.
+template <typename Row, typename Function, typename... Arguments>
+result<std::vector<Row>> rows(Function function, Arguments... arguments) {
+    const result<owner<b24_list>> list = make<b24_list>(function, arguments...);
+    if (!list) {
+        return list.error();
+    }
+    std::vector<Row> all;
+    all.reserve(b24_list_len(list->get()));
+    for (std::size_t index = 0; index < b24_list_len(list->get()); index++) {
+        all.emplace_back(row(list->get(), index));
+    }
+    return result<std::vector<Row>>(std::move(all));
 }
 
 }  // namespace detail
 
 /// What clients and providers are made from. One thread at a time.
+///
+/// Each option has a function with its name. If one cannot take a value, the client or provider that
+/// is made from the configuration reports it; failure() tells it before.
 class config {
 public:
     using renewal_callback = std::function<void(const tokens &)>;
 
     config() : handle_(b24_config_new()) {}
 
-    /// Sets an option by its name; the names are those of b24_config_set. Throws error.
-    config &set(const std::string &name, const std::string &value) {
-        detail::raise(detail::refuse_nul("name", name));
-        detail::raise(detail::refuse_nul("value", value));
-        b24_error *failure = nullptr;
-        const b24_code code = b24_config_set(handle_.get(), name.c_str(), value.c_str(), &failure);
-        detail::raise(detail::take(code, failure));
+    // make generate writes: options
+    /// The portal: a host such as portal.bitrix24.com, an origin, or a client_endpoint URL. The
+    /// address of an inbound webhook is refused, because the methods never work with one.
+    config &portal(std::string_view value) { return put("portal", value); }
+    /// The OAuth access token of an installed application.
+    config &access_token(std::string_view value) { return put("access_token", value); }
+    /// The refresh token that came with the access token. It needs client_id and client_secret.
+    config &refresh_token(std::string_view value) { return put("refresh_token", value); }
+    /// The application's id.
+    config &client_id(std::string_view value) { return put("client_id", value); }
+    /// The application's secret. It is sent to the authorization server only.
+    config &client_secret(std::string_view value) { return put("client_secret", value); }
+    /// The authorization server, https only.
+    config &oauth_url(std::string_view value) { return put("oauth_url", value); }
+    /// The deadline of a whole call, from 1 ms to 7 days: waiting, renewal, redirects and retries
+    /// included.
+    config &timeout(std::chrono::milliseconds value) { return put("timeout_ms", value); }
+    /// The deadline of one attempt to connect: DNS, TCP, proxy and TLS.
+    config &connect_timeout(std::chrono::milliseconds value) {
+        return put("connect_timeout_ms", value);
+    }
+    /// How often a call is retried after the first attempt, from 0 to 100. In a batch this holds
+    /// for each request.
+    config &max_retries(std::int64_t value) { return put("max_retries", value); }
+    /// How many requests the portal allows: standard (50 at once, 2 a second), enterprise (250 at
+    /// once, 5 a second), off, or BURST/DRAIN such as 50/2.
+    config &rate_limit(std::string_view value) { return put("rate_limit", value); }
+    /// A directory in which the processes of one machine share tokens and the rate limit. It is
+    /// made if its parent exists.
+    config &state_dir(std::string_view value) { return put("state_dir", value); }
+    /// A PEM file of root certificates that are trusted besides the built-in ones.
+    config &ca_file(std::string_view value) { return put("ca_file", value); }
+    /// The proxy: env for what the environment says, none, or the URL of an HTTP proxy.
+    config &proxy(std::string_view value) { return put("proxy", value); }
+    /// Addresses to use instead of DNS: host:port:address[:port], separated by commas. The host *
+    /// stands for any.
+    config &resolve(const std::vector<std::string> &value) { return put_list("resolve", value); }
+    /// Further hosts that a portal may move to, separated by commas.
+    config &redirect_hosts(const std::vector<std::string> &value) {
+        return put_list("redirect_hosts", value);
+    }
+    /// A prefix to the library's own User-Agent, such as my-gateway/2.1.
+    config &user_agent(std::string_view value) { return put("user_agent", value); }
+    /// Whether an http:// portal is accepted. The token is then sent unencrypted.
+    config &allow_http(bool value) { return put_flag("allow_http", value); }
+    // A text, which would be true whatever it says.
+    config &allow_http(const void *) = delete;
+    /// Where a provider keeps installations and receipts: sqlite: and the path of a file, which is
+    /// made if its directory exists, or for several machines the address of a PostgreSQL database,
+    /// postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full.
+    config &store(std::string_view value) { return put("store", value); }
+    /// What an acknowledged receipt survives: disk, that the machine fails, or process, only that
+    /// the process is killed, which is faster.
+    config &durability(std::string_view value) { return put("durability", value); }
+    /// How large the store may become, in megabytes. Beyond that, and if less than 64 MB of the
+    /// disk are free, receipts are refused with STORAGE, and those in the store are still sent.
+    config &store_max_mb(std::int64_t value) { return put("store_max_mb", value); }
+    /// A file of keys, with which the tokens in the store are sealed: a line ID KEY for each, where
+    /// KEY is 32 random bytes in hexadecimal or Base64. The first one seals, all open.
+    config &store_key_file(std::string_view value) { return put("store_key_file", value); }
+    /// How many threads send receipts while a program drains, from 0 to 256. With 0 only the
+    /// calling thread does.
+    config &workers(std::int64_t value) { return put("workers", value); }
+    // end: options
+    config &rate_limit(rate value) {
+        switch (value) {
+        case rate::standard: return rate_limit("standard");
+        case rate::enterprise: return rate_limit("enterprise");
+        case rate::off: return rate_limit("off");
+        }
         return *this;
+    }
+    /// How many requests the portal allows at once, and how many a second.
+    config &rate_limit(std::uint32_t burst, std::uint32_t drain) {
+        return rate_limit(std::to_string(burst) + "/" + std::to_string(drain));
+    }
+    config &durability(b24::durability value) {
+        return durability(value == b24::durability::process ? "process" : "disk");
     }
 
     /// Sets the function that stores renewed tokens; see b24_renewal_callback. It is called on the
@@ -279,12 +444,30 @@ public:
     config &on_renewal(renewal_callback callback) {
         std::shared_ptr<holder> kept(new holder, &config::retire);
         kept->callback = std::move(callback);
-        b24_error *failure = nullptr;
-        const b24_code code = b24_config_on_renewal(handle_.get(), &config::call, kept.get(), &failure);
-        detail::raise(detail::take(code, failure));
+        keep(detail::call(b24_config_on_renewal, handle_.get(), &config::call,
+                          static_cast<void *>(kept.get())));
         callback_ = std::move(kept);
         return *this;
     }
+
+    /// The first value that a function above could not take; empty if there is none.
+    const outcome &failure() const noexcept { return failure_; }
+
+    /// Sets an option by its name, as in C: for names that the program reads from a file. A value
+    /// that it does not take changes nothing.
+    outcome try_set(const std::string &name, const std::string &value) {
+        outcome failure = detail::refuse_nul({{"name", name}, {"value", value}});
+        return failure ? failure
+                       : detail::call(b24_config_set, handle_.get(), name.c_str(), value.c_str());
+    }
+
+#if B24_EXCEPTIONS
+    /// The same, but throws error.
+    config &set(const std::string &name, const std::string &value) {
+        detail::raise(try_set(name, value));
+        return *this;
+    }
+#endif
 
 private:
     friend class client;
@@ -320,8 +503,40 @@ private:
         static_cast<holder *>(user)->callback(tokens(renewed));
     }
 
+    void keep(outcome failure) {
+        if (failure && !failure_) {
+            failure_ = std::move(failure);
+        }
+    }
+
+    config &put(const char *name, std::string_view value) {
+        keep(try_set(name, std::string(value)));
+        return *this;
+    }
+
+    config &put(const char *name, std::chrono::milliseconds value) {
+        return put(name, std::to_string(value.count()));
+    }
+
+    config &put(const char *name, std::int64_t value) { return put(name, std::to_string(value)); }
+
+    config &put_flag(const char *name, bool value) { return put(name, value ? "true" : "false"); }
+
+    config &put_list(const char *name, const std::vector<std::string> &values) {
+        std::string joined;
+        for (const std::string &value : values) {
+            if (value.find(',') != std::string::npos) {
+                // It would be taken for two.
+                keep(error(B24_INVALID_CONFIG, std::string(name) + " has an entry with a comma"));
+            }
+            joined += (joined.empty() ? "" : ",") + value;
+        }
+        return put(name, joined);
+    }
+
     detail::owner<b24_config> handle_;
     std::shared_ptr<holder> callback_;
+    outcome failure_;
 };
 
 /// An SMS provider as it is registered with a portal. Its parts are those of b24_sender_set, checked
@@ -331,45 +546,68 @@ private:
 ///     provider.handler("https://provider.example.com/send").name("Provider One");
 class sender {
 public:
-    /// Throws error if the code contains a NUL. The calls report other mistakes in it.
-    explicit sender(const std::string &code) {
-        detail::raise(detail::refuse_nul("code", code));
-        handle_.reset(b24_sender_new(code.c_str()));
+    /// Fails if the code contains a NUL. The calls report other mistakes in it.
+    static result<sender> try_make(const std::string &code) {
+        if (outcome failure = detail::refuse_nul({{"code", code}})) {
+            return *std::move(failure);
+        }
+        return sender(b24_sender_new(code.c_str()));
     }
 
-    /// The address that the portal posts messages to. This and the functions below throw error if a
-    /// text contains a NUL or is not UTF-8.
-    sender &handler(const std::string &url) { return set("handler", nullptr, url); }
+    /// Sets a part by its name: "handler", "name", "description" or "type". Fails if a text contains
+    /// a NUL or is not UTF-8.
+    outcome try_set(const std::string &part, const std::string &text) {
+        return set(part, nullptr, text);
+    }
+    /// The same, as users of one language, such as "en", see it.
+    outcome try_set_in(const std::string &language, const std::string &part, const std::string &text) {
+        return set(part, &language, text);
+    }
+
+#if B24_EXCEPTIONS
+    /// This and the functions below throw error where those above return it.
+    explicit sender(const std::string &code) : sender(try_make(code).value()) {}
+
+    /// The address that the portal posts messages to.
+    sender &handler(const std::string &url) { return raise(try_set("handler", url)); }
     /// The name that users see, in all languages.
-    sender &name(const std::string &text) { return set("name", nullptr, text); }
+    sender &name(const std::string &text) { return raise(try_set("name", text)); }
     /// The name that users of one language, such as "en", see.
     sender &name_in(const std::string &language, const std::string &text) {
-        return set("name", &language, text);
+        return raise(try_set_in(language, "name", text));
     }
     /// The description that users see, in all languages.
-    sender &description(const std::string &text) { return set("description", nullptr, text); }
+    sender &description(const std::string &text) { return raise(try_set("description", text)); }
     /// The description that users of one language, such as "en", see.
     sender &description_in(const std::string &language, const std::string &text) {
-        return set("description", &language, text);
+        return raise(try_set_in(language, "description", text));
     }
     /// The type of its messages: SMS unless set. It cannot be changed after the sender was added.
-    sender &type(const std::string &text) { return set("type", nullptr, text); }
+    sender &type(const std::string &text) { return raise(try_set("type", text)); }
+#endif
 
 private:
     friend class client;
 
-    sender &set(const char *part, const std::string *language, const std::string &text) {
-        detail::raise(detail::refuse_nul(part, text));
-        if (language != nullptr) {
-            detail::raise(detail::refuse_nul("language", *language));
+    explicit sender(b24_sender *handle) : handle_(handle) {}
+
+    outcome set(const std::string &part, const std::string *language, const std::string &text) {
+        outcome failure = detail::refuse_nul({{"part", part}, {part.c_str(), text}});
+        if (!failure && language != nullptr) {
+            failure = detail::refuse_nul({{"language", *language}});
         }
-        b24_error *failure = nullptr;
-        const b24_code code = b24_sender_set(
-            handle_.get(), part, language != nullptr ? language->c_str() : nullptr, text.c_str(),
-            &failure);
-        detail::raise(detail::take(code, failure));
+        return failure ? failure
+                       : detail::call(b24_sender_set, handle_.get(), part.c_str(),
+                                      language != nullptr ? language->c_str() : nullptr,
+                                      text.c_str());
+    }
+
+#if B24_EXCEPTIONS
+    sender &raise(outcome failure) {
+        detail::raise(std::move(failure));
         return *this;
     }
+#endif
 
     detail::owner<b24_sender> handle_;
 };
@@ -393,35 +631,25 @@ private:
 /// while no thread is inside a call.
 class client {
 public:
-    /// Nothing is sent yet. Throws error.
-    explicit client(const config &from) : client(from, b24_client_new) {}
+    /// Nothing is sent yet.
+    static result<client> try_make(const config &from) { return made(from, b24_client_new); }
 
-    /// The client that the process keeps for an equal configuration: see b24_client_shared. Throws
-    /// error.
-    static client shared(const config &from) {
-        client made(from, b24_client_shared);
-        if (made.callback_) {
-            made.callback_->forever = made.callback_;
+    /// The client that the process keeps for an equal configuration: see b24_client_shared.
+    static result<client> try_shared(const config &from) {
+        result<client> shared = made(from, b24_client_shared);
+        if (shared && shared->callback_) {
+            shared->callback_->forever = shared->callback_;
         }
-        return made;
+        return shared;
     }
 
-    /// Reports the status of one message. Throws error.
-    void message_status_update(const std::string &code, const std::string &message_id,
-                               const std::string &status) {
-        detail::raise(try_message_status_update(code, message_id, status));
-    }
-
-    /// The same, but returns the error.
+    /// Reports the status of one message.
     outcome try_message_status_update(const std::string &code, const std::string &message_id,
                                       const std::string &status) {
-        if (outcome failure = detail::refuse_nul(code, message_id, status)) {
-            return failure;
-        }
-        b24_error *failure = nullptr;
-        const b24_code result = b24_message_status_update(
-            handle_.get(), code.c_str(), message_id.c_str(), status.c_str(), &failure);
-        return detail::take(result, failure);
+        outcome failure = detail::refuse_nul(code, message_id, status);
+        return failure ? failure
+                       : detail::call(b24_message_status_update, handle_.get(), code.c_str(),
+                                      message_id.c_str(), status.c_str());
     }
 
     /// Reports the status of any number of messages, and returns the outcome of each, in order.
@@ -431,53 +659,45 @@ public:
         return std::move(batch).outcomes();
     }
 
-    /// Registers an SMS provider with the portal: see b24_sender_add. Throws error.
-    void sender_add(const sender &added) {
-        b24_error *failure = nullptr;
-        const b24_code code = b24_sender_add(handle_.get(), added.handle_.get(), &failure);
-        detail::raise(detail::take(code, failure));
+    /// Registers an SMS provider with the portal: see b24_sender_add.
+    outcome try_sender_add(const sender &added) {
+        return detail::call(b24_sender_add, handle_.get(), added.handle_.get());
     }
 
     /// Changes the handler, name or description of a registered sender; what is not set stays.
-    /// Throws error.
-    void sender_update(const sender &changed) {
-        b24_error *failure = nullptr;
-        const b24_code code = b24_sender_update(handle_.get(), changed.handle_.get(), &failure);
-        detail::raise(detail::take(code, failure));
+    outcome try_sender_update(const sender &changed) {
+        return detail::call(b24_sender_update, handle_.get(), changed.handle_.get());
     }
 
-    /// Removes a sender from the portal, by its provider code. Throws error.
-    void sender_delete(const std::string &code) {
-        detail::raise(detail::refuse_nul("code", code));
-        b24_error *failure = nullptr;
-        const b24_code result = b24_sender_delete(handle_.get(), code.c_str(), &failure);
-        detail::raise(detail::take(result, failure));
+    /// Removes a sender from the portal, by its provider code.
+    outcome try_sender_delete(const std::string &code) {
+        outcome failure = detail::refuse_nul({{"code", code}});
+        return failure ? failure : detail::call(b24_sender_delete, handle_.get(), code.c_str());
     }
 
-    /// The provider codes of the senders that the application has registered. Throws error.
-    std::vector<std::string> sender_list() {
-        b24_list *list = nullptr;
-        b24_error *failure = nullptr;
-        const b24_code code = b24_sender_list(handle_.get(), &list, &failure);
-        return detail::values(code, list, "code", failure);
+    /// The provider codes of the senders that the application has registered.
+    result<std::vector<std::string>> try_sender_list() {
+        return detail::values("code", b24_sender_list, handle_.get());
     }
 
     /// The English name of a message's status, by the portal's own number of the message; empty if
-    /// it has none. Throws error.
-    std::string message_status_get(std::uint64_t message_id) {
-        b24_list *list = nullptr;
-        b24_error *failure = nullptr;
-        const b24_code code = b24_message_status_get(handle_.get(), message_id, &list, &failure);
-        return detail::values(code, list, "status", failure).at(0);
+    /// it has none.
+    result<std::string> try_message_status_get(std::uint64_t message_id) {
+        result<std::vector<std::string>> statuses =
+            detail::values("status", b24_message_status_get, handle_.get(), message_id);
+        if (!statuses) {
+            return statuses.error();
+        }
+        return statuses->empty() ? std::string() : statuses->front();
     }
 
-    /// The same client with limits for its calls: see b24_client_limited. Throws error.
-    client with_timeout(std::chrono::milliseconds timeout) const {
+    /// The same client with limits for its calls: see b24_client_limited.
+    result<client> try_with_timeout(std::chrono::milliseconds timeout) const {
         return limited(timeout.count(), nullptr);
     }
 
-    /// The same client, whose calls the token ends: see b24_client_limited. Throws error.
-    client with_cancel(const cancel_token &token) const {
+    /// The same client, whose calls the token ends: see b24_client_limited.
+    result<client> try_with_cancel(const cancel_token &token) const {
         return limited(0, token.handle_.get());
     }
 
@@ -489,30 +709,55 @@ public:
         return b24::tokens(detail::owner<b24_tokens>(b24_client_tokens(handle_.get())).get());
     }
 
+#if B24_EXCEPTIONS
+    // As those of these names with try_ above, but each throws error.
+
+    explicit client(const config &from) : client(try_make(from).value()) {}
+    static client shared(const config &from) { return try_shared(from).value(); }
+    void message_status_update(const std::string &code, const std::string &message_id,
+                               const std::string &status) {
+        detail::raise(try_message_status_update(code, message_id, status));
+    }
+    void sender_add(const sender &added) { detail::raise(try_sender_add(added)); }
+    void sender_update(const sender &changed) { detail::raise(try_sender_update(changed)); }
+    void sender_delete(const std::string &code) { detail::raise(try_sender_delete(code)); }
+    std::vector<std::string> sender_list() { return try_sender_list().value(); }
+    std::string message_status_get(std::uint64_t message_id) {
+        return try_message_status_get(message_id).value();
+    }
+    client with_timeout(std::chrono::milliseconds timeout) const {
+        return try_with_timeout(timeout).value();
+    }
+    client with_cancel(const cancel_token &token) const { return try_with_cancel(token).value(); }
+#endif
+
 private:
     friend class provider;
 
     using maker = b24_code (*)(const b24_config *, b24_client **, b24_error **);
 
-    explicit client(b24_client *made) : handle_(made) {}
+    explicit client(detail::owner<b24_client> made) : handle_(std::move(made)) {}
 
-    client limited(std::int64_t timeout_ms, const b24_cancel_token *token) const {
-        b24_client *made = nullptr;
-        b24_error *failure = nullptr;
-        const b24_code code =
-            b24_client_limited(handle_.get(), timeout_ms, token, &made, &failure);
-        client handle(made);
-        handle.callback_ = callback_;
-        detail::raise(detail::take(code, failure));
-        return handle;
+    static result<client> made(const config &from, maker make) {
+        if (from.failure_) {
+            return *from.failure_;
+        }
+        return of(detail::make<b24_client>(make, from.handle_.get()), from.callback_);
     }
 
-    client(const config &from, maker make) : callback_(from.callback_) {
-        b24_client *made = nullptr;
-        b24_error *failure = nullptr;
-        const b24_code code = make(from.handle_.get(), &made, &failure);
-        handle_.reset(made);
-        detail::raise(detail::take(code, failure));
+    static result<client> of(result<detail::owner<b24_client>> made,
+                             std::shared_ptr<config::holder> callback) {
+        if (!made) {
+            return made.error();
+        }
+        client handle(*std::move(made));
+        handle.callback_ = std::move(callback);
+        return result<client>(std::move(handle));
+    }
+
+    result<client> limited(std::int64_t timeout_ms, const b24_cancel_token *token) const {
+        return of(detail::make<b24_client>(b24_client_limited, handle_.get(), timeout_ms, token),
+                  callback_);
     }
 
     // Declared first, so that it is destroyed last.
@@ -546,19 +791,27 @@ public:
     /// A field under the portal's own name, such as "message_id" or "auth[user_id]"; empty if there
     /// is none, or if the name contains a NUL.
     std::string get(const std::string &name) const {
-        return detail::refuse_nul("name", name) ? "" : b24_request_get(handle_.get(), name.c_str());
+        return detail::refuse_nul({{"name", name}})
+                   ? ""
+                   : b24_request_get(handle_.get(), name.c_str());
     }
-    /// All fields, names and values, in their order. Throws error.
-    std::vector<std::pair<std::string, std::string>> fields() const {
-        b24_list *list = nullptr;
-        b24_error *failure = nullptr;
-        const b24_code code = b24_request_fields(handle_.get(), &list, &failure);
+    /// All fields, names and values, in their order.
+    result<std::vector<std::pair<std::string, std::string>>> try_fields() const {
+        result<std::vector<field>> rows = detail::rows<field>(b24_request_fields, handle_.get());
+        if (!rows) {
+            return rows.error();
+        }
         std::vector<std::pair<std::string, std::string>> all;
-        for (field &one : detail::rows<field>(code, list, failure)) {
+        for (field &one : *rows) {
             all.emplace_back(std::move(one.name), std::move(one.value));
         }
-        return all;
+        return result<std::vector<std::pair<std::string, std::string>>>(std::move(all));
     }
+
+#if B24_EXCEPTIONS
+    /// The same, but throws error.
+    std::vector<std::pair<std::string, std::string>> fields() const { return try_fields().value(); }
+#endif
 
 private:
     friend class provider;
@@ -569,7 +822,7 @@ private:
         std::string value;
     };
 
-    explicit request(b24_request *handle) : handle_(handle) {}
+    explicit request(detail::owner<b24_request> handle) : handle_(std::move(handle)) {}
 
     detail::owner<b24_request> handle_;
 };
@@ -664,46 +917,62 @@ struct refused_receipt {
 /// What an operator's words for the state of a message mean. One thread at a time may change it.
 class vocabulary {
 public:
-    /// One that the library knows: "smpp", "gsm" or "twilio"; see b24_vocabulary_named. Throws error.
-    static vocabulary named(const std::string &name) {
-        detail::check_texts({{"name", name}});
-        b24_vocabulary *made = nullptr;
-        b24_error *failure = nullptr;
-        const b24_code code = b24_vocabulary_named(name.c_str(), &made, &failure);
-        vocabulary one(made);
-        detail::raise(detail::take(code, failure));
-        return one;
+    /// One that the library knows: "smpp", "gsm" or "twilio"; see b24_vocabulary_named.
+    static result<vocabulary> try_named(const std::string &name) {
+        if (outcome failure = detail::refuse_nul({{"name", name}})) {
+            return *std::move(failure);
+        }
+        result<detail::owner<b24_vocabulary>> made =
+            detail::make<b24_vocabulary>(b24_vocabulary_named, name.c_str());
+        if (!made) {
+            return made.error();
+        }
+        return vocabulary(*std::move(made));
     }
 
-    /// One without words; the name is for the messages of errors. Throws error if it contains a NUL.
-    explicit vocabulary(const std::string &name) {
-        detail::check_texts({{"name", name}});
-        handle_.reset(b24_vocabulary_new(name.c_str()));
+    /// One without words; the name is for the messages of errors. Fails if it contains a NUL.
+    static result<vocabulary> try_make(const std::string &name) {
+        if (outcome failure = detail::refuse_nul({{"name", name}})) {
+            return *std::move(failure);
+        }
+        return vocabulary(detail::owner<b24_vocabulary>(b24_vocabulary_new(name.c_str())));
     }
 
-    /// Says what a word means, instead of what it meant before. Throws error.
+    /// Says what a word means, instead of what it meant before.
+    outcome try_set(const std::string &word, const std::string &status) {
+        outcome failure = detail::refuse_nul({{"word", word}, {"status", status}});
+        return failure ? failure
+                       : detail::call(b24_vocabulary_set, handle_.get(), word.c_str(),
+                                      status.c_str());
+    }
+
+    /// The status that a word means. B24_INVALID_ARGUMENT if there is no such word.
+    result<std::string> try_status(const std::string &word) const {
+        const char *meant = nullptr;
+        outcome failure = detail::refuse_nul({{"word", word}});
+        if (!failure) {
+            failure = detail::call(b24_vocabulary_status, handle_.get(), word.c_str(), &meant);
+        }
+        if (failure) {
+            return *std::move(failure);
+        }
+        return std::string(meant);
+    }
+
+#if B24_EXCEPTIONS
+    // As those of these names with try_ above, but each throws error; the constructor is try_make.
+
+    explicit vocabulary(const std::string &name) : vocabulary(try_make(name).value()) {}
+    static vocabulary named(const std::string &name) { return try_named(name).value(); }
     vocabulary &set(const std::string &word, const std::string &status) {
-        detail::check_texts({{"word", word}, {"status", status}});
-        b24_error *failure = nullptr;
-        const b24_code code =
-            b24_vocabulary_set(handle_.get(), word.c_str(), status.c_str(), &failure);
-        detail::raise(detail::take(code, failure));
+        detail::raise(try_set(word, status));
         return *this;
     }
-
-    /// The status that a word means. Throws error, with B24_INVALID_ARGUMENT, if there is no such
-    /// word.
-    std::string status(const std::string &word) const {
-        detail::check_texts({{"word", word}});
-        const char *meant = nullptr;
-        b24_error *failure = nullptr;
-        const b24_code code = b24_vocabulary_status(handle_.get(), word.c_str(), &meant, &failure);
-        detail::raise(detail::take(code, failure));
-        return meant;
-    }
+    std::string status(const std::string &word) const { return try_status(word).value(); }
+#endif
 
 private:
-    explicit vocabulary(b24_vocabulary *handle) : handle_(handle) {}
+    explicit vocabulary(detail::owner<b24_vocabulary> handle) : handle_(std::move(handle)) {}
 
     detail::owner<b24_vocabulary> handle_;
 };
@@ -711,10 +980,10 @@ private:
 /// Does the whole job of a provider of messages, for any number of portals. Any number of threads
 /// may use one at once. Move it only while no thread is inside a call, and destroy it only while
 /// none is inside another call than drain, and none begins one: a drain that is under way then ends
-/// after its present requests. Every call throws error.
+/// after its present requests.
 ///
-///     b24::provider provider(b24::config().set("store", "sqlite:/var/lib/sms/b24.db")
-///                                         .set("client_id", id).set("client_secret", secret));
+///     b24::provider provider(b24::config().store("sqlite:/var/lib/sms/b24.db")
+///                                         .client_id(id).client_secret(secret));
 ///     provider.report(member_id, "provider1", message_id, b24::status::delivered);
 ///     provider.drain(std::chrono::seconds(10));
 class provider {
@@ -723,187 +992,224 @@ public:
     using time = std::optional<std::chrono::system_clock::time_point>;
 
     /// Checks the store, and makes or updates it: see b24_provider_open.
-    explicit provider(const config &from) {
-        b24_provider *made = nullptr;
-        b24_error *failure = nullptr;
-        const b24_code code = b24_provider_open(from.handle_.get(), &made, &failure);
-        handle_.reset(made);
-        detail::raise(detail::take(code, failure));
+    static result<provider> try_open(const config &from) {
+        if (from.failure_) {
+            return *from.failure_;
+        }
+        return of(detail::make<b24_provider>(b24_provider_open, from.handle_.get()));
     }
 
     /// Reads what was posted to the provider's handler, and checks that it is the portal's: see
     /// b24_provider_receive.
-    b24::request receive(const std::string &content_type, const std::string &body) {
-        detail::check_texts({{"content_type", content_type}});
-        b24_request *made = nullptr;
-        b24_error *failure = nullptr;
-        const b24_code code = b24_provider_receive(handle_.get(), content_type.c_str(), body.data(),
-                                                   body.size(), &made, &failure);
-        b24::request received(made);
-        detail::raise(detail::take(code, failure));
-        return received;
+    result<b24::request> try_receive(const std::string &content_type, const std::string &body) {
+        if (outcome failure = detail::refuse_nul({{"content_type", content_type}})) {
+            return *std::move(failure);
+        }
+        result<detail::owner<b24_request>> received =
+            detail::make<b24_request>(b24_provider_receive, handle_.get(), content_type.c_str(),
+                                      static_cast<const void *>(body.data()), body.size());
+        if (!received) {
+            return received.error();
+        }
+        return b24::request(*std::move(received));
     }
 
     /// Stores an installation, once the authorization server confirms it: see b24_provider_install.
-    void install(const std::string &auth_json, const std::string &application_token = "") {
-        detail::check_texts({{"auth_json", auth_json}, {"application_token", application_token}});
-        b24_error *failure = nullptr;
-        const b24_code code = b24_provider_install(handle_.get(), auth_json.c_str(),
-                                                   application_token.c_str(), &failure);
-        detail::raise(detail::take(code, failure));
+    outcome try_install(const std::string &auth_json, const std::string &application_token = "") {
+        outcome failure = detail::refuse_nul(
+            {{"auth_json", auth_json}, {"application_token", application_token}});
+        return failure ? failure
+                       : detail::call(b24_provider_install, handle_.get(), auth_json.c_str(),
+                                      application_token.c_str());
     }
 
     /// Stores an installation from the page of the installation wizard, and from no other: see
     /// b24_provider_install_request.
-    void install_request(const b24::request &frame) {
-        b24_error *failure = nullptr;
-        const b24_code code =
-            b24_provider_install_request(handle_.get(), frame.handle_.get(), &failure);
-        detail::raise(detail::take(code, failure));
+    outcome try_install_request(const b24::request &frame) {
+        return detail::call(b24_provider_install_request, handle_.get(), frame.handle_.get());
     }
 
     /// Moves the installations of a state_dir to the store, and returns how many.
-    std::int64_t import_state_dir(const std::string &path) {
-        detail::check_texts({{"path", path}});
+    result<std::int64_t> try_import_state_dir(const std::string &path) {
         std::int64_t imported = 0;
-        b24_error *failure = nullptr;
-        const b24_code code =
-            b24_provider_import_state_dir(handle_.get(), path.c_str(), &imported, &failure);
-        detail::raise(detail::take(code, failure));
+        outcome failure = detail::refuse_nul({{"path", path}});
+        if (!failure) {
+            failure = detail::call(b24_provider_import_state_dir, handle_.get(), path.c_str(),
+                                   &imported);
+        }
+        if (failure) {
+            return *std::move(failure);
+        }
         return imported;
     }
 
     /// A client of an installed portal, with the tokens of the store. It may outlive the provider.
-    b24::client client(const std::string &member_id) {
-        detail::check_texts({{"member_id", member_id}});
-        b24_client *made = nullptr;
-        b24_error *failure = nullptr;
-        const b24_code code =
-            b24_provider_client(handle_.get(), member_id.c_str(), &made, &failure);
-        b24::client client(made);
-        detail::raise(detail::take(code, failure));
-        return client;
+    result<b24::client> try_client(const std::string &member_id) {
+        if (outcome failure = detail::refuse_nul({{"member_id", member_id}})) {
+            return *std::move(failure);
+        }
+        return b24::client::of(
+            detail::make<b24_client>(b24_provider_client, handle_.get(), member_id.c_str()),
+            nullptr);
     }
 
     /// Says which message an operator's reference stands for: see b24_provider_track_of.
-    void track(const std::string &reference, const std::string &member_id, const std::string &code,
-               const std::string &message_id, const std::string &operator_name = "") {
-        detail::check_texts({{"reference", reference},
-                             {"member_id", member_id},
-                             {"code", code},
-                             {"message_id", message_id},
-                             {"operator_name", operator_name}});
-        b24_error *failure = nullptr;
-        const b24_code result =
-            b24_provider_track_of(handle_.get(), operator_name.c_str(), reference.c_str(),
-                                  member_id.c_str(), code.c_str(), message_id.c_str(), &failure);
-        detail::raise(detail::take(result, failure));
+    outcome try_track(const std::string &reference, const std::string &member_id,
+                      const std::string &code, const std::string &message_id,
+                      const std::string &operator_name = "") {
+        outcome failure = detail::refuse_nul({{"reference", reference},
+                                              {"member_id", member_id},
+                                              {"code", code},
+                                              {"message_id", message_id},
+                                              {"operator_name", operator_name}});
+        return failure ? failure
+                       : detail::call(b24_provider_track_of, handle_.get(), operator_name.c_str(),
+                                      reference.c_str(), member_id.c_str(), code.c_str(),
+                                      message_id.c_str());
     }
 
     /// Stores a receipt, to be sent by a drain: see b24_provider_report.
-    void report(const std::string &member_id, const std::string &code,
-                const std::string &message_id, const std::string &status, time at = std::nullopt) {
-        detail::check_texts({{"member_id", member_id},
-                             {"code", code},
-                             {"message_id", message_id},
-                             {"status", status}});
-        b24_error *failure = nullptr;
-        const b24_code result =
-            b24_provider_report(handle_.get(), member_id.c_str(), code.c_str(), message_id.c_str(),
-                                status.c_str(), in_ms(at), &failure);
-        detail::raise(detail::take(result, failure));
+    outcome try_report(const std::string &member_id, const std::string &code,
+                       const std::string &message_id, const std::string &status,
+                       time at = std::nullopt) {
+        outcome failure = detail::refuse_nul({{"member_id", member_id},
+                                              {"code", code},
+                                              {"message_id", message_id},
+                                              {"status", status}});
+        return failure ? failure
+                       : detail::call(b24_provider_report, handle_.get(), member_id.c_str(),
+                                      code.c_str(), message_id.c_str(), status.c_str(), in_ms(at));
     }
 
     /// Stores receipts of one portal, all by one write to the disk, and returns the outcome of each,
     /// in order.
-    std::vector<outcome> report_batch(const std::string &member_id,
-                                      const std::vector<update> &updates) {
-        detail::check_texts({{"member_id", member_id}});
+    result<std::vector<outcome>> try_report_batch(const std::string &member_id,
+                                                  const std::vector<update> &updates) {
+        if (outcome failure = detail::refuse_nul({{"member_id", member_id}})) {
+            return *std::move(failure);
+        }
         detail::batch batch(updates);
         b24_provider_report_batch(handle_.get(), member_id.c_str(), batch.get(), nullptr);
         return std::move(batch).outcomes();
     }
 
     /// Stores a receipt under the operator's reference: see b24_provider_report_reference_of.
-    void report_reference(const std::string &reference, const std::string &status,
-                          time at = std::nullopt, const std::string &operator_name = "") {
-        detail::check_texts(
+    outcome try_report_reference(const std::string &reference, const std::string &status,
+                                 time at = std::nullopt, const std::string &operator_name = "") {
+        outcome failure = detail::refuse_nul(
             {{"reference", reference}, {"status", status}, {"operator_name", operator_name}});
-        b24_error *failure = nullptr;
-        const b24_code code = b24_provider_report_reference_of(
-            handle_.get(), operator_name.c_str(), reference.c_str(), status.c_str(), in_ms(at),
-            &failure);
-        detail::raise(detail::take(code, failure));
+        return failure ? failure
+                       : detail::call(b24_provider_report_reference_of, handle_.get(),
+                                      operator_name.c_str(), reference.c_str(), status.c_str(),
+                                      in_ms(at));
     }
 
     /// Sends receipts for this long: see b24_provider_drain.
-    b24::drained drain(std::chrono::milliseconds budget) {
-        b24_drained *made = nullptr;
-        b24_error *failure = nullptr;
-        const b24_code code = b24_provider_drain(handle_.get(), budget.count(), &made, &failure);
-        const detail::owner<b24_drained> done(made);
-        detail::raise(detail::take(code, failure));
-        return b24::drained(done.get());
+    result<b24::drained> try_drain(std::chrono::milliseconds budget) {
+        const result<detail::owner<b24_drained>> done =
+            detail::make<b24_drained>(b24_provider_drain, handle_.get(), budget.count());
+        if (!done) {
+            return done.error();
+        }
+        return b24::drained(done->get());
     }
 
     /// What the store has about each portal: see b24_provider_inspect.
-    std::vector<portal_state> inspect() {
-        b24_list *list = nullptr;
-        b24_error *failure = nullptr;
-        const b24_code code = b24_provider_inspect(handle_.get(), &list, &failure);
-        return detail::rows<portal_state>(code, list, failure);
+    result<std::vector<portal_state>> try_inspect() {
+        return detail::rows<portal_state>(b24_provider_inspect, handle_.get());
     }
 
     /// The receipts that were given up: those after the one with this cursor.
-    std::vector<refused_receipt> refused(const std::string &after = "", std::size_t limit = 1000) {
-        detail::check_texts({{"after", after}});
-        b24_list *list = nullptr;
-        b24_error *failure = nullptr;
-        const b24_code code =
-            b24_provider_refused(handle_.get(), after.c_str(), limit, &list, &failure);
-        return detail::rows<refused_receipt>(code, list, failure);
+    result<std::vector<refused_receipt>> try_refused(const std::string &after = "",
+                                                     std::size_t limit = 1000) {
+        if (outcome failure = detail::refuse_nul({{"after", after}})) {
+            return *std::move(failure);
+        }
+        return detail::rows<refused_receipt>(b24_provider_refused, handle_.get(), after.c_str(),
+                                             limit);
     }
 
     /// Lets the receipts of a portal be sent again that is held.
-    void resume(const std::string &member_id) {
-        detail::check_texts({{"member_id", member_id}});
-        b24_error *failure = nullptr;
-        const b24_code code = b24_provider_resume(handle_.get(), member_id.c_str(), &failure);
-        detail::raise(detail::take(code, failure));
+    outcome try_resume(const std::string &member_id) {
+        outcome failure = detail::refuse_nul({{"member_id", member_id}});
+        return failure ? failure
+                       : detail::call(b24_provider_resume, handle_.get(), member_id.c_str());
     }
 
     /// Removes what the store no longer needs and is older: see b24_provider_prune.
-    void prune(std::chrono::seconds keep) {
-        b24_error *failure = nullptr;
-        const b24_code code = b24_provider_prune(handle_.get(), keep.count(), &failure);
-        detail::raise(detail::take(code, failure));
+    outcome try_prune(std::chrono::seconds keep) {
+        return detail::call(b24_provider_prune, handle_.get(), keep.count());
     }
 
     /// The same provider with a timeout for its calls: see b24_provider_limited.
-    provider with_timeout(std::chrono::milliseconds timeout) const {
+    result<provider> try_with_timeout(std::chrono::milliseconds timeout) const {
         return limited(timeout.count(), nullptr);
     }
 
     /// The same provider, whose calls the token ends: see b24_provider_limited.
-    provider with_cancel(const cancel_token &token) const {
+    result<provider> try_with_cancel(const cancel_token &token) const {
         return limited(0, token.handle_.get());
     }
 
     /// Ends the drains and other calls that are under way with B24_CANCELLED, from any thread.
     void cancel() noexcept { b24_provider_cancel(handle_.get()); }
 
-private:
-    provider() = default;
+#if B24_EXCEPTIONS
+    // As those of these names with try_ above, but each throws error; the constructor is try_open.
 
-    provider limited(std::int64_t timeout_ms, const b24_cancel_token *token) const {
-        b24_provider *made = nullptr;
-        b24_error *failure = nullptr;
-        const b24_code code =
-            b24_provider_limited(handle_.get(), timeout_ms, token, &made, &failure);
-        provider handle;
-        handle.handle_.reset(made);
-        detail::raise(detail::take(code, failure));
-        return handle;
+    explicit provider(const config &from) : provider(try_open(from).value()) {}
+    b24::request receive(const std::string &content_type, const std::string &body) {
+        return try_receive(content_type, body).value();
+    }
+    void install(const std::string &auth_json, const std::string &application_token = "") {
+        detail::raise(try_install(auth_json, application_token));
+    }
+    void install_request(const b24::request &frame) { detail::raise(try_install_request(frame)); }
+    std::int64_t import_state_dir(const std::string &path) {
+        return try_import_state_dir(path).value();
+    }
+    b24::client client(const std::string &member_id) { return try_client(member_id).value(); }
+    void track(const std::string &reference, const std::string &member_id, const std::string &code,
+               const std::string &message_id, const std::string &operator_name = "") {
+        detail::raise(try_track(reference, member_id, code, message_id, operator_name));
+    }
+    void report(const std::string &member_id, const std::string &code,
+                const std::string &message_id, const std::string &status, time at = std::nullopt) {
+        detail::raise(try_report(member_id, code, message_id, status, at));
+    }
+    std::vector<outcome> report_batch(const std::string &member_id,
+                                      const std::vector<update> &updates) {
+        return try_report_batch(member_id, updates).value();
+    }
+    void report_reference(const std::string &reference, const std::string &status,
+                          time at = std::nullopt, const std::string &operator_name = "") {
+        detail::raise(try_report_reference(reference, status, at, operator_name));
+    }
+    b24::drained drain(std::chrono::milliseconds budget) { return try_drain(budget).value(); }
+    std::vector<portal_state> inspect() { return try_inspect().value(); }
+    std::vector<refused_receipt> refused(const std::string &after = "", std::size_t limit = 1000) {
+        return try_refused(after, limit).value();
+    }
+    void resume(const std::string &member_id) { detail::raise(try_resume(member_id)); }
+    void prune(std::chrono::seconds keep) { detail::raise(try_prune(keep)); }
+    provider with_timeout(std::chrono::milliseconds timeout) const {
+        return try_with_timeout(timeout).value();
+    }
+    provider with_cancel(const cancel_token &token) const { return try_with_cancel(token).value(); }
+#endif
+
+private:
+    explicit provider(detail::owner<b24_provider> made) : handle_(std::move(made)) {}
+
+    static result<provider> of(result<detail::owner<b24_provider>> made) {
+        if (!made) {
+            return made.error();
+        }
+        return provider(*std::move(made));
+    }
+
+    result<provider> limited(std::int64_t timeout_ms, const b24_cancel_token *token) const {
+        return of(detail::make<b24_provider>(b24_provider_limited, handle_.get(), timeout_ms, token));
     }
 
     static std::int64_t in_ms(time at) {
@@ -919,12 +1225,70 @@ private:
 };
 
 /// Waits until no renewal is under way in this process: call it before the process ends; see
-/// b24_renewals_wait. Throws error, with B24_TIMEOUT if a renewal is still under way.
-inline void renewals_wait(std::chrono::milliseconds timeout) {
-    b24_error *failure = nullptr;
-    const b24_code code = b24_renewals_wait(timeout.count(), &failure);
-    detail::raise(detail::take(code, failure));
+/// b24_renewals_wait. B24_TIMEOUT if a renewal is still under way.
+inline outcome try_renewals_wait(std::chrono::milliseconds timeout) {
+    return detail::call(b24_renewals_wait, timeout.count());
 }
+
+/// Whether the library that was loaded fits this header: call it when the program starts; see
+/// b24_version_check.
+inline outcome try_version_check() { return detail::call(b24_version_check, B24_VERSION_NUMBER); }
+
+#if B24_EXCEPTIONS
+/// The same as try_renewals_wait, but throws error.
+inline void renewals_wait(std::chrono::milliseconds timeout) {
+    detail::raise(try_renewals_wait(timeout));
+}
+
+/// The same as try_version_check, but throws error.
+inline void version_check() { detail::raise(try_version_check()); }
+#endif
+
+/// How much a log record matters.
+enum class log_level { error = 1, warning, information, debug, trace };
+
+/// Receives log records; see b24_log_callback. The texts are valid during the call.
+using log_callback =
+    std::function<void(log_level level, std::string_view target, std::string_view message)>;
+
+namespace detail {
+
+// Code with and without exceptions may meet in one program, hence the parameter.
+template <bool Exceptions>
+void log(std::int32_t level, const char *target, const char *message, void *user) noexcept {
+    const log_callback &callback = *static_cast<const log_callback *>(user);
+#if B24_EXCEPTIONS
+    try {
+        callback(static_cast<log_level>(level), target, message);
+    } catch (...) {
+        // A call does not fail because its log does.
+    }
+#else
+    callback(static_cast<log_level>(level), target, message);
+#endif
+}
+
+inline void log_free(void *user) noexcept { delete static_cast<log_callback *>(user); }
+
+}  // namespace detail
+
+/// Sets the function that receives the library's log records up to a level, for the whole process,
+/// instead of one that was set before. Several threads may be in it at once. An exception in it ends
+/// the function, and nothing else. It must not make calls of this library. It is kept until it was
+/// replaced and no thread is inside it any more; what it refers to must stay valid as long. An empty
+/// function turns the log off.
+template <bool Exceptions = (B24_EXCEPTIONS != 0)>
+void log_to(log_callback callback, log_level most = log_level::information) {
+    if (callback) {
+        b24_log_set_owned(&detail::log<Exceptions>, new log_callback(std::move(callback)),
+                          &detail::log_free, static_cast<std::int32_t>(most));
+    } else {
+        b24_log_set(nullptr, nullptr, 0);
+    }
+}
+
+/// Turns the log off.
+inline void log_off() noexcept { b24_log_set(nullptr, nullptr, 0); }
 
 }  // namespace b24
 

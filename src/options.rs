@@ -55,6 +55,14 @@ pub struct OptionRow {
 }
 
 impl OptionRow {
+    /// Its name where times are seconds, so that the unit is no part of it: in Python.
+    pub fn keyword(&self) -> &'static str {
+        match self.kind {
+            OptionKind::Milliseconds => self.name.strip_suffix("_ms").unwrap_or(self.name),
+            _ => self.name,
+        }
+    }
+
     /// The text of the default, if there is one.
     pub fn default_value(&self) -> Option<&'static str> {
         self.default.strip_prefix('`')?.strip_suffix('`')
@@ -365,6 +373,23 @@ impl Config {
         Ok(self)
     }
 
+    /// Sets an option by its keyword, for languages whose times are seconds.
+    ///
+    /// # Errors
+    /// As those of [`set`](Self::set), in the words of such a language.
+    #[doc(hidden)]
+    pub fn set_keyword(&mut self, keyword: &str, value: &str) -> Result<&mut Self, Error> {
+        let row = OPTIONS.iter().find(|row| row.keyword() == keyword);
+        match row {
+            Some(row) if row.kind == OptionKind::Milliseconds => {
+                let milliseconds = read_seconds(keyword, value)?.to_string();
+                (row.set)(&mut self.settings, row.name, &milliseconds)?;
+                Ok(self)
+            }
+            _ => self.set(keyword, value),
+        }
+    }
+
     /// Sets what is needed to renew an expired access token: the refresh token that came with it,
     /// and the application's id and secret.
     pub fn renewal(
@@ -619,8 +644,32 @@ fn read_secret(name: &str, value: &str) -> Result<String, Error> {
     Err(invalid(name, fault))
 }
 
+/// The longest time that an option takes.
+const MAX_SECONDS: u32 = 7 * 24 * 3600;
+
+/// Seconds as milliseconds.
+fn read_seconds(name: &str, value: &str) -> Result<u128, Error> {
+    value
+        .trim()
+        .parse()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        // Not cut off: 0.29 is a little less than 290 ms.
+        .map(|time| (time.as_micros() + 500) / 1000)
+        .filter(|milliseconds| (1..=u128::from(MAX_SECONDS) * 1000).contains(milliseconds))
+        .ok_or_else(|| {
+            invalid(
+                name,
+                &format!(
+                    "is {}; it takes seconds, a number from 0.001 to {MAX_SECONDS}",
+                    shown(value)
+                ),
+            )
+        })
+}
+
 fn read_milliseconds(name: &str, value: &str) -> Result<Duration, Error> {
-    const MAX: u64 = 7 * 24 * 3600 * 1000;
+    const MAX: u64 = MAX_SECONDS as u64 * 1000;
     match value.parse() {
         Ok(milliseconds @ 1..=MAX) => Ok(Duration::from_millis(milliseconds)),
         _ => Err(invalid(

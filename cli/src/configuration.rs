@@ -34,6 +34,46 @@ struct Given {
     place: Place,
 }
 
+/// Gives a variable of the environment.
+pub type Lookup<'l> = &'l dyn Fn(&str) -> Option<OsString>;
+
+/// An option that the environment gives.
+pub struct FromEnvironment {
+    /// Its row of the table.
+    pub row: &'static OptionRow,
+    /// Its value, which may be a secret.
+    pub value: String,
+    /// The variable or the line of a file that it is from, for messages.
+    pub place: String,
+}
+
+/// The options of a client or a provider that the environment gives, by the variables and the file that
+/// this program reads. What only the other takes is left out. The binding for Python uses it.
+///
+/// # Errors
+/// `InvalidConfig` if a file cannot be read, or an option is given twice. It shows no value.
+pub fn from_environment(target: UsedBy, lookup: Lookup<'_>) -> Result<Vec<FromEnvironment>, Error> {
+    let mut options = Options::default();
+    options
+        .add_environment(lookup, None)
+        .map_err(|failure| match failure {
+            Failure::Library(error) => error,
+            other => Error::new(ErrorKind::InvalidConfig, other.to_string()),
+        })?;
+    Ok(OPTIONS
+        .iter()
+        .filter(|row| row.used_by == target || row.used_by == UsedBy::Both)
+        .filter_map(|row| {
+            let Given { value, place } = options.0.remove(row.name)?;
+            Some(FromEnvironment {
+                row,
+                value,
+                place: place.to_string(),
+            })
+        })
+        .collect())
+}
+
 /// Where an option was given, for messages.
 enum Place {
     Flag(&'static str),
@@ -73,20 +113,26 @@ impl Options {
                 options.add(row, value, Place::Flag(row.name))?;
             }
         }
+        let file = matches.get_one::<String>("config").cloned();
+        options.add_environment(&|name| env::var_os(name), file)?;
+        Ok(options)
+    }
+
+    /// What the environment says, and the file of options: this one, or the one that it names.
+    fn add_environment(&mut self, lookup: Lookup<'_>, file: Option<String>) -> Result<(), Failure> {
         for row in OPTIONS {
-            if let Some((value, name)) = variable(row.name)? {
-                options.add(row, value, Place::Environment(name))?;
+            if let Some((value, name)) = variable(lookup, row.name)? {
+                self.add(row, value, Place::Environment(name))?;
             }
         }
-        let file = matches.get_one::<String>("config").cloned();
         let file = match file {
             Some(file) => Some(file),
-            None => text_of("B24_CONFIG")?,
+            None => text_of(lookup, "B24_CONFIG")?,
         };
-        if let Some(file) = file {
-            options.add_file(Path::new(&file))?;
+        match file {
+            Some(file) => self.add_file(Path::new(&file)),
+            None => Ok(()),
         }
-        Ok(options)
     }
 
     /// Whether an option was given.
@@ -235,19 +281,20 @@ fn not_by_flag(name: &str) -> Failure {
     ))
 }
 
-fn variable_name(name: &str) -> String {
+/// The variable of an option.
+pub fn variable_name(name: &str) -> String {
     format!("B24_{}", name.to_uppercase())
 }
 
 /// An option that was given in the environment, and the variable's name.
-fn variable(name: &str) -> Result<Option<(String, String)>, Failure> {
+fn variable(lookup: Lookup<'_>, name: &str) -> Result<Option<(String, String)>, Failure> {
     let direct = variable_name(name);
-    let value = text_of(&direct)?;
+    let value = text_of(lookup, &direct)?;
     if !may_be_in_file(name) {
         return Ok(value.map(|value| (value, direct)));
     }
     let in_file = format!("{direct}_FILE");
-    match (value, text_of(&in_file)?) {
+    match (value, text_of(lookup, &in_file)?) {
         (Some(_), Some(_)) => Err(invalid(format!(
             "{name} is given by {direct} and by {in_file}: unset one of the two"
         ))),
@@ -258,8 +305,8 @@ fn variable(name: &str) -> Result<Option<(String, String)>, Failure> {
 }
 
 /// A variable of the environment; an empty one counts as not set.
-fn text_of(name: &str) -> Result<Option<String>, Failure> {
-    env::var_os(name)
+fn text_of(lookup: Lookup<'_>, name: &str) -> Result<Option<String>, Failure> {
+    lookup(name)
         .filter(|value| !value.is_empty())
         .map(OsString::into_string)
         .transpose()

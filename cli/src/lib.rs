@@ -13,7 +13,9 @@ mod stop;
 mod time;
 
 pub use command_line::{COMMAND, command};
-pub use configuration::{PASSWORDS, SECRETS};
+pub use configuration::{
+    FromEnvironment, Lookup, PASSWORDS, SECRETS, from_environment, variable_name,
+};
 pub use exit::EXIT_CODES;
 pub use logger::{LOGGER, log_to_stderr};
 

@@ -175,7 +175,8 @@ impl<'c> Operation<'c> {
             self.may_have_run |= failed.may_have_run;
             let decision = self.decide(method, &failed);
             if let Some(record) = record {
-                log::info!(target: LOG, "{record} error={} {decision}", shown_code(&failed.error));
+                let error = &failed.error;
+                log::info!(target: LOG, "{record} error={} {decision}{}", shown_code(error), Cause(error));
             }
             throttled = (failed.action == RetryAction::WhenRateAllows).then_some(failed.error);
             self.execute(decision)?;
@@ -460,6 +461,20 @@ fn shown_code(error: &Error) -> &str {
         error.kind().name()
     } else {
         error.portal_code()
+    }
+}
+
+/// What a record says of an error besides its code: the portal's own codes say enough, and its words
+/// do not belong into a log.
+struct Cause<'e>(&'e Error);
+
+impl fmt::Display for Cause<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.portal_code().is_empty() {
+            write!(f, " cause={:?}", self.0.message())
+        } else {
+            Ok(())
+        }
     }
 }
 

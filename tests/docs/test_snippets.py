@@ -96,6 +96,7 @@ def run_c(snippet: Snippet, place: Place) -> None:
         f'    b24_config_set((b24_config *)config, "ca_file", "{place.ca_file}", 0);\n'
         "    return b24_client_new(config, client, error);\n"
         "}\n"
+        f'#include "{ROOT / "bindings/c/tests/must_check.h"}"\n'
         "#define b24_client_new emulator_client_new\n",
     )
     source = place.write(f"snippet.{snippet.language}", snippet.code)
@@ -106,15 +107,16 @@ def run_c(snippet: Snippet, place: Place) -> None:
     run([program], cwd=place.directory)
 
 
-def run_python(snippet: Snippet, place: Place) -> None:
+def run_python(snippet: Snippet, place: Place, **options: Any) -> str:
     before = (
         "import functools, b24_messageservice\n"
-        f"emulator = {{'resolve': {place.resolve!r}, 'ca_file': {place.ca_file!r}}}\n"
+        f"emulator = {{'resolve': {place.resolve!r}, 'ca_file': {place.ca_file!r}, **{options}}}\n"
         "for name in ('Client', 'Provider', 'AsyncClient', 'AsyncProvider'):\n"
         "    of_emulator = functools.partial(getattr(b24_messageservice, name), **emulator)\n"
         "    setattr(b24_messageservice, name, of_emulator)\n"
     )
-    run([sys.executable, place.write("snippet.py", before + snippet.code)], cwd=place.directory)
+    program = place.write("snippet.py", before + snippet.code)
+    return run([sys.executable, program], cwd=place.directory)
 
 
 def run_php(snippet: Snippet, place: Place) -> None:
@@ -127,7 +129,7 @@ def run_php(snippet: Snippet, place: Place) -> None:
     run(["php", place.write("snippet.php", source)], cwd=place.directory, env=php_environment())
 
 
-PROGRAMS = {
+PROGRAMS: dict[str, Callable[[Snippet, Place], object]] = {
     "c": run_c,
     "cpp": run_c,
     "python": run_python,
@@ -227,6 +229,27 @@ def test_the_snippet_that_stores_renewed_tokens_stores_them(
     stored = json.loads((place.directory / "tokens.json").read_text(encoding="utf-8"))
     assert stored["access_token"] == b24_portal.tokens()["access_token"]
     assert b24_portal.seen()["renewals"] == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ({"status": 503}, "- again in "),
+        ({"status": 429, "error": "OPERATION_TIME_LIMIT"}, "- again in 60.0 s"),
+        ({"status": 403, "error": "insufficient_scope"}, ""),
+        ({"status": 400, "error": "ERROR_MESSAGE_NOT_FOUND"}, "drop the receipt"),
+    ],
+)
+def test_the_first_snippet_of_python_says_when_to_try_again(
+    b24_portal: Portal, place: Place, answer: dict[str, Any], told: str
+) -> None:
+    first = next(one for one in SNIPPETS if one.page.name == "guide-python.md")
+    b24_portal.set(answer=answer)
+    shown = run_python(first, place, max_retries=0)
+    assert told in shown
+    assert ("again in" in shown) == ("again in" in told)
+    assert "None" not in shown
+    assert shown.strip()
 
 
 def test_every_language_is_known() -> None:

@@ -170,6 +170,6 @@ int main(int argc, char **argv) try {
     std::cout << total.stored << " stored, " << total.refused << " not\n";
     return total.refused == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 } catch (const b24::error &failure) {
-    std::cerr << "error " << failure.code() << ": " << failure.what() << '\n';
+    std::cerr << failure.code_name() << ": " << failure.what() << '\n';
     return EXIT_FAILURE;
 }

@@ -34,6 +34,7 @@ static b24_config *read_options(int argc, char **argv, int *next)
     };
     b24_config *config = b24_config_new();
     b24_error *error = NULL;
+    check(b24_version_check(B24_VERSION_NUMBER, &error), error);
     for (size_t i = 0; i < sizeof secrets / sizeof secrets[0]; i++) {
         const char *secret = getenv(secrets[i][0]);
         if (secret != NULL) {

@@ -30,7 +30,7 @@ int main(int argc, char **argv)
         puts("the portal does not know this message");
         break;
     default:
-        fprintf(stderr, "error %d: %s%s\n", (int)code, b24_error_message(error),
+        fprintf(stderr, "%s: %s%s\n", b24_code_name(code), b24_error_message(error),
                 b24_error_is_retryable(error) ? " (try again later)" : "");
     }
     b24_error_free(error);

@@ -295,6 +295,6 @@ int main(int argc, char **argv) try {
     std::cout << left.waiting << " waiting, " << left.held << " held\n";
     return status;
 } catch (const b24::error &failure) {
-    std::cerr << "error " << failure.code() << ": " << failure.what() << '\n';
+    std::cerr << failure.code_name() << ": " << failure.what() << '\n';
     return EXIT_FAILURE;
 }

@@ -21,6 +21,8 @@ mod ffi;
 pub mod code;
 
 // The order of the header, from the first call that a program makes to the last.
+pub mod version;
+
 pub mod config;
 
 pub mod client;
@@ -48,17 +50,3 @@ pub mod vocabulary;
 pub mod error;
 
 pub mod log;
-
-use libc::c_char;
-use std::ffi::CStr;
-
-/// The version of this library, such as "1.2.3".
-///
-/// A static string: never freed. Any thread. Cannot fail.
-#[unsafe(no_mangle)]
-pub extern "C" fn b24_version() -> *const c_char {
-    const VERSION: &[u8] = concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes();
-    CStr::from_bytes_with_nul(VERSION)
-        .unwrap_or_default()
-        .as_ptr()
-}

@@ -30,10 +30,25 @@ pub type b24_log_callback = Option<
     ),
 >;
 
+/// A function that frees what its `user` points to: see b24_log_set_owned. It must not throw, and must
+/// not make calls of this library.
+pub type b24_free_callback = Option<unsafe extern "C" fn(user: *mut c_void)>;
+
 /// The function that receives the records.
 struct Sink {
     callback: unsafe extern "C" fn(i32, *const c_char, *const c_char, *mut c_void),
     user: User,
+    free: b24_free_callback,
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        if let Some(free) = self.free {
+            // SAFETY: the caller of b24_log_set_owned vouches for the function. Nobody is inside the
+            // callback, since a thread that is holds this value.
+            unsafe { free(self.user.pointer()) };
+        }
+    }
 }
 
 /// Read without a lock, so that nothing stays locked after a fork in the middle of a record, and so
@@ -86,16 +101,44 @@ pub unsafe extern "C" fn b24_log_set(
     user: *mut c_void,
     max_level: i32,
 ) {
+    set(callback, User(user), None, max_level);
+}
+
+/// As b24_log_set, and calls `free` with `user` once no thread is inside the function any more, nor
+/// can come there: after it was replaced. So `user` may point to what the program no longer looks
+/// after.
+///
+/// `free` is called on the thread that replaces the function, or on one that was inside it. It is
+/// not called at the end of the process. With callback NULL it is called before this function
+/// returns. free NULL is allowed. Any thread. Cannot fail.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn b24_log_set_owned(
+    callback: b24_log_callback,
+    user: *mut c_void,
+    free: b24_free_callback,
+    max_level: i32,
+) {
+    set(callback, User(user), free, max_level);
+}
+
+fn set(callback: b24_log_callback, user: User, free: b24_free_callback, max_level: i32) {
     static INSTALL: Once = Once::new();
     guard((), || {
         // This library has a `log` crate of its own, so nobody else can have set a logger.
         INSTALL.call_once(|| drop(::log::set_logger(&Forward)));
-        SINK.store(callback.map(|callback| {
-            Arc::new(Sink {
+        if let Some(callback) = callback {
+            SINK.store(Some(Arc::new(Sink {
                 callback,
-                user: User(user),
-            })
-        }));
+                user,
+                free,
+            })));
+        } else {
+            SINK.store(None);
+            if let Some(free) = free {
+                // SAFETY: the caller vouches for the function, and nothing else was given `user`.
+                unsafe { free(user.pointer()) };
+            }
+        }
         ::log::set_max_level(match max_level {
             _ if callback.is_none() => LevelFilter::Off,
             ..=0 => LevelFilter::Off,

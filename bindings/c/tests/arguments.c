@@ -68,7 +68,8 @@ static void frees_take_null(void)
 
 static void questions_take_null(void)
 {
-    CHECK(b24_version() != NULL);
+    CHECK_TEXT(b24_version(), B24_VERSION);
+    CHECK_NUMBER(b24_version_number(), B24_VERSION_NUMBER);
     CHECK_NUMBER(b24_error_code(NULL), B24_OK);
     CHECK_TEXT(b24_error_message(NULL), "");
     CHECK_TEXT(b24_error_portal_code(NULL), "");
@@ -518,8 +519,34 @@ static void vocabularies_take_null(void)
     }
 }
 
+static void versions_are_compared(void)
+{
+    const int32_t minor = 1000;
+    const int32_t major = 1000000;
+    char number[32];
+    snprintf(number, sizeof number, "%d.%d.%d", B24_VERSION_MAJOR, B24_VERSION_MINOR,
+             B24_VERSION_PATCH);
+    CHECK_TEXT(number, B24_VERSION);
+    CHECK_NUMBER(B24_VERSION_MAJOR * major + B24_VERSION_MINOR * minor + B24_VERSION_PATCH,
+                 B24_VERSION_NUMBER);
+
+    b24_error *error = NULL;
+    CHECK_NUMBER(b24_version_check(B24_VERSION_NUMBER, &error), B24_OK);
+    CHECK(error == NULL);
+    refused(b24_version_check(B24_VERSION_NUMBER + minor, &error), &error, B24_VERSION);
+    refused(b24_version_check(B24_VERSION_NUMBER + major, &error), &error, "major");
+    static const int32_t none[] = {0, -1, INT32_MIN};
+    for (size_t i = 0; i < 3; i++) {
+        refused(b24_version_check(none[i], &error), &error, "B24_VERSION_NUMBER");
+    }
+    refused(b24_version_check(INT32_MAX, &error), &error, "major");
+    CHECK_NUMBER(b24_version_check(0, NULL), B24_INVALID_ARGUMENT);
+}
+
 static void log_takes_null(void)
 {
+    b24_log_set_owned(NULL, NULL, NULL, 5);
+    b24_log_set_owned(no_record, NULL, NULL, INT32_MAX);
     b24_log_set(NULL, NULL, 0);
     b24_log_set(NULL, NULL, 5);
     b24_log_set(no_record, NULL, INT32_MIN);
@@ -620,6 +647,7 @@ int main(void)
     reports_take_null();
     stores_take_null();
     vocabularies_take_null();
+    versions_are_compared();
     log_takes_null();
     huge_texts();
 

@@ -436,6 +436,41 @@ static void the_log_goes_where_it_is_sent(void)
     b24_client_free(client);
 }
 
+static void count_freed(void *user)
+{
+    ++*(int *)user;
+}
+
+static void ask_within(int32_t level, const char *target, const char *text, void *user)
+{
+    (void)level;
+    (void)target;
+    (void)text;
+    /* While this thread is inside, what belongs to the function is not freed. */
+    b24_log_set(NULL, NULL, 0);
+    CHECK_NUMBER(*(int *)user, 0);
+}
+
+static void what_belongs_to_the_log_is_freed_once(void)
+{
+    int freed[4] = {0};
+    portal_reset("{}");
+    b24_client *client = portal_client();
+    b24_log_set_owned(ask_within, &freed[0], count_freed, 5);
+    update(client, "sent");
+    CHECK_NUMBER(freed[0], 1);
+
+    b24_log_set_owned(ask_within, &freed[1], count_freed, 0);
+    b24_log_set_owned(ask_within, &freed[2], count_freed, 0);
+    CHECK_NUMBER(freed[1], 1);
+    CHECK_NUMBER(freed[2], 0);
+    b24_log_set(NULL, NULL, 0);
+    CHECK_NUMBER(freed[2], 1);
+    b24_log_set_owned(NULL, &freed[3], count_freed, 5);
+    CHECK_NUMBER(freed[3], 1);
+    b24_client_free(client);
+}
+
 static void *update_once(void *client)
 {
     b24_error *error = NULL;
@@ -703,6 +738,7 @@ int main(void)
     a_handle_has_a_timeout_of_its_own();
     the_log_goes_where_it_is_sent();
     the_log_waits_in_a_queue();
+    what_belongs_to_the_log_is_freed_once();
     equal_clients_take_turns_for_a_message();
     threads_share_one_renewal();
     a_fork_shares_no_connection();

@@ -139,7 +139,7 @@ def main(examples: Path) -> int:
         output = run("single", "provider1", "m1", "sent", messages=[])
         checks.equal("single, unknown", output, "1 the portal does not know this message\n")
         output = run("single", "provider1", "m1", "lost")
-        checks.equal("single, refused", output.split(":")[0], "1 error 1")
+        checks.equal("single, refused", output.split(":")[0], "1 B24_INVALID_ARGUMENT")
 
         # The call gives up before the renewal is answered; the program must not.
         with tempfile.TemporaryDirectory() as state:
@@ -149,7 +149,7 @@ def main(examples: Path) -> int:
                 expired=True,
                 oauth_latency_ms=3000,
             )
-            checks.equal("single, timed out in a renewal", output.split(":")[0], "1 error 4")
+            checks.equal("single, timed out in a renewal", output.split(":")[0], "1 B24_TIMEOUT")
             files = [path.read_bytes() for path in Path(state).iterdir() if path.is_file()]
             tokens = portal.tokens()
             checks.equal(

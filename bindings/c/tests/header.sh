@@ -19,9 +19,9 @@ try() {
 }
 
 # Included twice, as happens by way of other headers.
-compile() { # COMPILER LANGUAGE STANDARD HEADER
+compile() { # COMPILER LANGUAGE STANDARD HEADER [OPTION...]
     printf '#include <%s>\n#include <%s>\nint main(void) { return b24_version() == 0; }\n' "$4" "$4" |
-        "$1" -x "$2" -std="$3" -Wall -Wextra -pedantic -Werror -Iinclude -fsyntax-only -
+        "$1" -x "$2" -std="$3" -Wall -Wextra -pedantic -Werror -Iinclude -fsyntax-only "${@:5}" -
 }
 
 for standard in c99 c11 c17 c2x; do
@@ -37,6 +37,8 @@ done
 for standard in c++17 c++20 c++2b; do
     for compiler in g++ clang++; do
         try "$compiler $standard, wrapper" compile "$compiler" c++ "$standard" b24_messageservice.hpp
+        try "$compiler $standard, wrapper without exceptions" \
+            compile "$compiler" c++ "$standard" b24_messageservice.hpp -fno-exceptions -fno-rtti
     done
 done
 

@@ -121,9 +121,17 @@ installs_for_another_target() {
         echo "$library of this machine" >"$root/target/release/$library"
     done
     CARGO_TARGET_DIR=$root/target CARGO_BUILD_TARGET=$target command make --no-print-directory install \
-        PREFIX="$prefix" DESTDIR="$root/other" TARGET="$root/target" CARGO="$root/cargo" STRIP=true &&
+        PREFIX="$prefix" DESTDIR="$root/other" TARGET="$root/target" CARGO="$root/cargo" STRIP=true HIDE=no &&
         grep -x "libb24_messageservice.so of $target" "$there/libb24_messageservice.so" &&
         grep -x "libb24_messageservice.a of $target" "$there/libb24_messageservice.a"
+}
+# A page for each function, under its own name.
+every_function_has_a_page() {
+    local name pages=$stage$prefix/share/man/man3 without=0
+    for name in $(sed 's|//.*||' ../../include/b24_messageservice.h | grep -oE '\bb24_[a-z_]+ ?\(' | tr -d ' ('); do
+        grep -q "^.Fn $name\>" "$pages/$name.3" || { echo "no page for $name"; without=1; }
+    done
+    return "$without"
 }
 # The names that the systems' own linkers and loaders know. Nothing is left by uninstall.
 install_for() { # TARGET WHAT
@@ -173,7 +181,8 @@ for program in user_shared user_static user_cpp; do
 done
 try "cmake, static alone" uses_no_library_of_ours "$root/cmake/build/user_static"
 try "cmake, another major version" refuses_another_major
-try "man page" mandoc -T lint -W warning "$stage$prefix/share/man/man3/b24_messageservice.3"
+try "man pages" mandoc -T lint -W warning "$stage$prefix"/share/man/man3/*.3
+try "a man page for each function" every_function_has_a_page
 try uninstall make uninstall
 try "nothing left" nothing_left
 try "another target" installs_for_another_target

@@ -4,6 +4,8 @@
 #include "check.h"
 #include "portal.h"
 
+#include <future>
+#include <thread>
 #include <type_traits>
 
 namespace {
@@ -69,6 +71,134 @@ void what_is_known_of_waiting_is_told() {
         CHECK(bad->is_retryable());
         CHECK(bad->retry_after() == std::chrono::seconds(7));
     }
+}
+
+// The message of the first value that a configuration could not take; empty if it took all.
+std::string failure_of(const b24::config &made) {
+    return made.failure() ? made.failure()->what() : "";
+}
+
+void options_have_functions_and_types() {
+    using namespace std::chrono_literals;
+    portal_reset("{}");
+    b24::config made;
+    made.set("resolve", portal_option("resolve"))
+        .portal(portal_option("portal"))
+        .access_token("access-0000000000000001")
+        .oauth_url(portal_option("oauth_url"))
+        .ca_file(portal_option("ca_file"))
+        .proxy("none")
+        .timeout(20s)
+        .connect_timeout(1min)
+        .max_retries(7)
+        .redirect_hosts({"a.example.com", "b.example.com"})
+        .user_agent(std::string_view("gateway/1 and more", 9))
+        .allow_http(false)
+        .rate_limit("40/3")
+        .rate_limit(40, 3);
+    for (const b24::rate rate : {b24::rate::standard, b24::rate::enterprise, b24::rate::off}) {
+        made.rate_limit(rate);
+    }
+    CHECK(failure_of(made).empty());
+    b24::client client(made);
+    client.message_status_update("provider1", message, "sent");
+    CHECK(std::string(portal_ask("GET", "/seen", "")).find("gateway/1 b24") != std::string::npos);
+    portal_ask("POST", "/fault", R"([{"kind":"hang","count":9}])");
+    b24::client hurried(made.timeout(200ms).max_retries(0));
+    CHECK_NUMBER(thrown([&] { hurried.message_status_update("provider1", message, "sent"); }),
+                 B24_TIMEOUT);
+
+    b24::config stored;
+    stored.resolve({"a.example.com:443:127.0.0.1", "*:443:127.0.0.1:8443"});
+    stored.store("sqlite:sms.db").store_max_mb(100).store_key_file("keys").workers(0);
+    stored.durability(b24::durability::process).durability(b24::durability::disk);
+    CHECK(failure_of(stored).empty());
+
+    const std::pair<const char *, std::function<void(b24::config &)>> wrong[] = {
+        {"timeout_ms", [](b24::config &c) { c.timeout(-1ms); }},
+        {"connect_timeout_ms", [](b24::config &c) { c.connect_timeout(0ms); }},
+        {"max_retries", [](b24::config &c) { c.max_retries(-1); }},
+        {"rate_limit", [](b24::config &c) { c.rate_limit(0, 0); }},
+        {"workers", [](b24::config &c) { c.workers(257); }},
+        {"redirect_hosts", [](b24::config &c) { c.redirect_hosts({"a.example.com,b.example.com"}); }},
+        {"durability", [](b24::config &c) { c.durability("memory"); }},
+    };
+    for (const auto &[name, set] : wrong) {
+        b24::config first = config();
+        set(first);
+        if (!CHECK(failure_of(first).find(name) != std::string::npos)) {
+            fprintf(stderr, "    %s: %s\n", name, failure_of(first).c_str());
+        }
+        // The first one stands, and what is made of it says so.
+        first.user_agent("gateway/1").proxy("no proxy");
+        CHECK(failure_of(first).find(name) != std::string::npos);
+        CHECK_NUMBER(thrown([&] { b24::client refused(first); }), B24_INVALID_CONFIG);
+        CHECK_NUMBER(thrown([&] { b24::client::shared(first); }), B24_INVALID_CONFIG);
+        CHECK_NUMBER(thrown([&] { b24::provider refused(first); }), B24_INVALID_CONFIG);
+    }
+}
+
+void the_library_fits_the_header() {
+    CHECK_NUMBER(thrown([] { b24::version_check(); }), B24_OK);
+}
+
+// Its texts, and what it owns, which goes when it was replaced.
+void the_log_is_a_function() {
+    portal_reset(R"({"messages":[]})");
+    b24::client client(config());
+    const auto update = [&] { client.try_message_status_update("provider1", message, "sent"); };
+    auto kept = std::make_shared<int>(0);
+    int unknown = 0;
+    b24::log_to(
+        [kept, &unknown](b24::log_level level, std::string_view target, std::string_view text) {
+            ++*kept;
+            unknown += target.substr(0, 18) != "b24_messageservice" || text.empty() ||
+                       level < b24::log_level::error || level > b24::log_level::trace;
+        },
+        b24::log_level::trace);
+    update();
+    CHECK(*kept > 0);
+    CHECK_NUMBER(unknown, 0);
+
+    // What one throws ends with it.
+    int thrown_by_it = 0;
+    b24::log_to(
+        [&thrown_by_it](b24::log_level, std::string_view, std::string_view) {
+            thrown_by_it++;
+            throw std::runtime_error("a log that fails");
+        },
+        b24::log_level::trace);
+    CHECK_NUMBER(kept.use_count(), 1);
+    CHECK_NUMBER(thrown([&] { client.message_status_update("provider1", message, "sent"); }),
+                 B24_MESSAGE_NOT_FOUND);
+    CHECK(thrown_by_it > 0);
+
+    // One that another thread is inside stays until it has returned.
+    std::promise<void> inside;
+    std::promise<void> go_on;
+    std::future<void> may_go_on = go_on.get_future();
+    b24::log_to(
+        [kept, &inside, &may_go_on, first = true](auto...) mutable {
+            if (std::exchange(first, false)) {
+                inside.set_value();
+                may_go_on.wait();
+            }
+        },
+        b24::log_level::trace);
+    std::thread other(update);
+    inside.get_future().wait();
+    b24::log_off();
+    CHECK_NUMBER(kept.use_count(), 2);
+    go_on.set_value();
+    other.join();
+    CHECK_NUMBER(kept.use_count(), 1);
+
+    const int before = *kept;
+    b24::log_to([kept](auto...) { ++*kept; });
+    b24::log_to(nullptr, b24::log_level::trace);
+    update();
+    CHECK_NUMBER(*kept, before);
+    CHECK_NUMBER(kept.use_count(), 1);
 }
 
 // C would cut the text there, and report another message.
@@ -349,6 +479,13 @@ static_assert(!std::is_copy_constructible<b24::client>::value, "clients have one
 static_assert(std::is_nothrow_move_constructible<b24::provider>::value, "providers move");
 static_assert(!std::is_copy_constructible<b24::provider>::value, "providers have one owner");
 static_assert(std::is_nothrow_move_constructible<b24::request>::value, "requests move");
+// "false" would be true.
+template <typename Value, typename = void>
+struct is_flag : std::false_type {};
+template <typename Value>
+struct is_flag<Value, std::void_t<decltype(std::declval<b24::config &>().allow_http(Value()))>>
+    : std::true_type {};
+static_assert(is_flag<bool>::value && !is_flag<const char *>::value, "flags are no texts");
 static_assert(std::is_base_of<std::runtime_error, b24::error>::value, "errors are exceptions");
 
 }  // namespace
@@ -357,6 +494,9 @@ int main() {
     portal_start();
     calls_and_exceptions();
     what_is_known_of_waiting_is_told();
+    options_have_functions_and_types();
+    the_library_fits_the_header();
+    the_log_is_a_function();
     a_nul_inside_is_refused();
     a_batch_has_a_fate_for_each();
     senders_and_lists();

@@ -53,7 +53,7 @@ from b24_messageservice._native import (
 )
 from b24_messageservice._native import after_fork as _after_fork
 from b24_messageservice._native import before_fork as _before_fork
-from b24_messageservice._options import Options, ProviderOptions
+from b24_messageservice._options import ClientOptions, Options, ProviderOptions
 from b24_messageservice._provider import Drained, Fields, PortalState, RefusedReceipt
 from b24_messageservice._status import Status
 from b24_messageservice._tokens import Tokens
@@ -67,6 +67,7 @@ __all__ = [
     "B24Error",
     "CancelToken",
     "Client",
+    "ClientOptions",
     "Drained",
     "Fields",
     "Options",

@@ -67,6 +67,16 @@ class Options(TypedDict, total=False):
     on_renewal: Callable[[Tokens], Any] | None
 
 
+class _Portal(TypedDict):
+    portal: str
+
+
+class ClientOptions(_Portal, Options, total=False):
+    """All arguments of ``Client``, ``Client.shared`` and ``AsyncClient``, to write
+    ``Client(**options)``: ``portal``, which is required, and those of ``Options``.
+    """
+
+
 class ProviderOptions(TypedDict, total=False):
     """The keyword arguments of ``Provider``.
 

@@ -30,10 +30,10 @@ from collections import deque
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from b24_messageservice._errors import B24Error, InvalidArgument, InvalidConfig
-from b24_messageservice._native import CancelToken, Client, Provider, Request
+from b24_messageservice._native import CancelToken, Client, Provider, Request, check_keywords
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -392,6 +392,13 @@ class _Opened(Generic[_Handle]):
     async def _call(self, call: Callable[..., _T], *arguments: Any, **named: Any) -> _T:
         return await self._threads.call(lambda token: call(*arguments, cancel=token, **named))
 
+    def __reduce_ex__(self, protocol: Any) -> NoReturn:
+        name = type(self).__name__
+        raise TypeError(
+            f"cannot pickle or copy an {name}: make another one where it is needed, from the same "
+            "options or by from_env(); in one process, any number of loops may share this one"
+        )
+
     def __repr__(self) -> str:
         name = f"b24_messageservice.{type(self).__name__}"
         return f"<{name} closed>" if self._handle is None else f"<{name} of {self._handle!r}>"
@@ -413,12 +420,28 @@ class AsyncClient(_Opened[Client]):
     """
 
     def __init__(self, portal: str, *, max_threads: int = 8, **options: Unpack[Options]) -> None:
+        self._prepare("AsyncClient", lambda: Client(portal, **options), max_threads, options)
+
+    @classmethod
+    def from_env(
+        cls, portal: str | None = None, *, max_threads: int = 8, **options: Unpack[Options]
+    ) -> Self:
+        """One whose options are in the environment, as those of ``Client.from_env``, which is
+        called when it is opened."""
+        self = cls.__new__(cls)
+        make = lambda: Client.from_env(portal, **options)  # noqa: E731
+        self._prepare("AsyncClient.from_env", make, max_threads, options)
+        return self
+
+    def _prepare(
+        self, owner: str, make: Callable[[], Client], max_threads: int, options: Options
+    ) -> None:
+        check_keywords(owner, options)
         if inspect.iscoroutinefunction(options.get("on_renewal")):
             raise TypeError(
                 "on_renewal must be a plain function: it runs on a thread, not in a loop"
             )
-        threads = _Threads(_most(max_threads), "b24-client")
-        super().__init__(lambda: Client(portal, **options), threads, "client")
+        _Opened.__init__(self, make, _Threads(_most(max_threads), "b24-client"), "client")
 
     @classmethod
     def _of(cls, client: Client, threads: _Threads) -> AsyncClient:
@@ -515,9 +538,23 @@ class AsyncProvider(_Opened[Provider]):
     """
 
     def __init__(self, *, max_threads: int = 8, **options: Unpack[ProviderOptions]) -> None:
-        threads = _Threads(_most(max_threads), "b24-provider")
+        self._prepare("AsyncProvider", lambda: Provider(**options), max_threads, options)
+
+    @classmethod
+    def from_env(cls, *, max_threads: int = 8, **options: Unpack[ProviderOptions]) -> Self:
+        """One whose options are in the environment, as those of ``Provider.from_env``, which is
+        called when it is opened."""
+        self = cls.__new__(cls)
+        make = lambda: Provider.from_env(**options)  # noqa: E731
+        self._prepare("AsyncProvider.from_env", make, max_threads, options)
+        return self
+
+    def _prepare(
+        self, owner: str, make: Callable[[], Provider], max_threads: int, options: ProviderOptions
+    ) -> None:
+        check_keywords(owner, options)
         self._drains = _Threads(256, "b24-drain")
-        super().__init__(lambda: Provider(**options), threads, "provider")
+        _Opened.__init__(self, make, _Threads(_most(max_threads), "b24-provider"), "provider")
 
     def _end(self, handle: Provider) -> None:
         # Drains go on until the provider is closed, and others can use it only until then.

@@ -6,11 +6,9 @@ For the portal's rate limit a batch of 50 statuses is one request.
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 
 from b24_messageservice import AsyncClient
-from settings import options
 
 Receipt = tuple[str, str, str]
 
@@ -37,7 +35,7 @@ async def reporter(client: AsyncClient, receipts: asyncio.Queue[Receipt | None])
 async def main() -> None:
     """Reads ``CODE MESSAGE_ID STATUS`` lines from standard input."""
     receipts: asyncio.Queue[Receipt | None] = asyncio.Queue()
-    async with AsyncClient(os.environ["B24_PORTAL"], **options()) as client:  # type: ignore[arg-type]
+    async with AsyncClient.from_env() as client:
         reporting = asyncio.create_task(reporter(client, receipts))
         while line := await asyncio.to_thread(sys.stdin.readline):
             code, message_id, status = line.split()

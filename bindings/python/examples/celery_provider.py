@@ -17,7 +17,6 @@ from b24_messageservice import B24Error, Provider, Status, renewals_wait
 from celery import Celery
 from celery.signals import worker_process_shutdown
 from gateway import STATES, send
-from settings import provider_options
 
 app = Celery("provider", broker=os.environ.get("CELERY_BROKER", "memory://"))
 app.conf.beat_schedule = {
@@ -25,7 +24,7 @@ app.conf.beat_schedule = {
     "drain": {"task": "celery_provider.drain", "schedule": 2.0, "options": {"expires": 2.0}}
 }
 
-provider = Provider(**provider_options())
+provider = Provider.from_env()
 
 
 def posted(content_type: str, body: bytes) -> None:

@@ -13,10 +13,9 @@ from typing import Any
 from b24_messageservice import B24Error, Client, renewals_wait
 from celery import Celery
 from celery.signals import worker_process_shutdown
-from settings import options
 
 app = Celery("receipts", broker=os.environ.get("CELERY_BROKER", "memory://"))
-client = Client(os.environ["B24_PORTAL"], **options())  # type: ignore[arg-type]
+client = Client.from_env()
 
 
 @worker_process_shutdown.connect  # type: ignore[untyped-decorator]

@@ -18,7 +18,6 @@ from b24_messageservice import AsyncClient, B24Error, Status
 from fastapi import BackgroundTasks, FastAPI, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from portal_post import Forged, Message, read
-from settings import options
 
 # What is to be reported to each portal, and the task that does it. A portal that does not answer,
 # or whose rate limit is used up, holds one thread of its own, and delays no other.
@@ -61,16 +60,16 @@ async def deliver(message: Message) -> None:
 
 async def report(portal: str) -> None:
     """Reports to one portal while there is something to report: 50 statuses are one request."""
-    extra = options("ca_file", "proxy", "resolve", "rate_limit", "timeout")
     while statuses := due.pop(portal, None):
         batch, later = statuses[:50], statuses[50:]
         if later:
             due[portal] = later
         # The token that came with the newest message is valid longest. Making a client costs
-        # little: connections and the rate limit belong to the process.
+        # little: connections and the rate limit belong to the process. What is the same for all
+        # portals may be in the environment: B24_CA_FILE, B24_PROXY, B24_RATE_LIMIT and so on.
         token = batch[-1][0].access_token
         try:
-            async with AsyncClient(portal, access_token=token, max_threads=1, **extra) as client:  # type: ignore[arg-type]
+            async with AsyncClient.from_env(portal, access_token=token, max_threads=1) as client:
                 outcomes = await client.message_status_update_batch(
                     [(message.code, message.message_id, status) for message, status in batch]
                 )

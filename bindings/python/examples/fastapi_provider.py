@@ -28,10 +28,9 @@ from fastapi import Request as WebRequest
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, JSONResponse
 from gateway import STATES, is_the_operator, send
-from settings import provider_options
 
 # Its calls have threads of their own, and take none of those that serve requests.
-provider = AsyncProvider(**provider_options())  # type: ignore[arg-type]
+provider = AsyncProvider.from_env()
 
 
 @asynccontextmanager
@@ -126,7 +125,7 @@ def drain() -> None:
     logging.basicConfig(level=logging.INFO)
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
-    with Provider(**provider_options()) as provider:
+    with Provider.from_env() as provider:
         while not stopping.is_set():
             try:
                 # Short, so that it ends soon after SIGTERM.

@@ -1,20 +1,18 @@
 """Reports one status: ``python plain.py provider1 65575980fa531ac284c2ee68f81ebebd delivered``.
 
-B24_PORTAL and B24_ACCESS_TOKEN name the portal and the token.
+The environment says the rest: B24_PORTAL, B24_ACCESS_TOKEN and so on.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 
 from b24_messageservice import B24Error, Client, InvalidArgument, MessageNotFound
-from settings import options
 
 
 def main() -> int:
     code, message_id, status = sys.argv[1:]
-    with Client(os.environ["B24_PORTAL"], **options()) as client:  # type: ignore[arg-type]
+    with Client.from_env() as client:
         try:
             client.message_status_update(code, message_id, status)
         except MessageNotFound:

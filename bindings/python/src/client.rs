@@ -8,7 +8,9 @@
 use crate::arguments::Unsendable;
 use crate::batch::{self, Batch};
 use crate::limits::{CancelToken, limited};
-use crate::{arguments, errors, options, renewal, waiting};
+use crate::options::Settings;
+use crate::{arguments, errors, options, renewal, unpicklable, waiting};
+use b24_messageservice::tables::UsedBy;
 use b24_messageservice::{Client as CoreClient, Config, Error, ErrorKind};
 use pyo3::PyTraverseError;
 use pyo3::gc::PyVisit;
@@ -22,9 +24,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Connections, rate limits and renewals belong to the process, not to the client, so you may make
 /// one for each message.
 ///
-/// Options are keyword arguments; times are seconds. An option that is None is not set. A wrong or
-/// unknown one raises InvalidConfig, which names it and what it takes. Every value may also be
-/// given as text ("50/2", "true", "30"), as it comes from environment variables.
+/// Options are keyword arguments; times are seconds. An option that is None is not set. A wrong
+/// one raises InvalidConfig, which names it and what it takes, and an unknown one TypeError. Every
+/// value may also be given as text ("50/2", "true", "30"). from_env reads the environment.
 ///
 /// Every call takes two more keyword arguments: timeout, its deadline in seconds instead of that of
 /// the options, from 0 to 7 days; and cancel, a CancelToken that ends it from another thread. A call
@@ -48,7 +50,27 @@ impl Client {
     #[new]
     #[pyo3(signature = (portal, **options))]
     fn new(portal: &Bound<'_, PyAny>, options: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
-        make(portal, options, CoreClient::new)
+        let from = From::Keywords("Client");
+        make(portal.py(), from, Some(portal), options, CoreClient::new)
+    }
+
+    /// Makes a client of what the environment says: B24_PORTAL, B24_ACCESS_TOKEN and so on.
+    ///
+    /// The variables are those of the program b24-messageservice: B24_ and the option's name in upper
+    /// case. A time is in milliseconds there, and its variable ends in _MS: B24_TIMEOUT_MS. What may be
+    /// a secret (access_token, refresh_token, client_secret, proxy) may be in a file instead, which
+    /// B24_ACCESS_TOKEN_FILE and so on name. B24_CONFIG names a file of lines NAME=VALUE. An empty
+    /// variable counts as not set. Keyword arguments win, and are those of Client. Raises InvalidConfig,
+    /// which names the variable and shows no secret.
+    #[classmethod]
+    #[pyo3(signature = (portal = None, **options))]
+    fn from_env(
+        class: &Bound<'_, PyType>,
+        portal: Option<&Bound<'_, PyAny>>,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        let from = From::Environment("Client.from_env");
+        make(class.py(), from, portal, options, CoreClient::new)
     }
 
     /// Returns the client that the process keeps for an equal configuration, and makes it the first
@@ -61,11 +83,12 @@ impl Client {
     #[classmethod]
     #[pyo3(signature = (portal, **options))]
     fn shared(
-        _class: &Bound<'_, PyType>,
+        class: &Bound<'_, PyType>,
         portal: &Bound<'_, PyAny>,
         options: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
-        make(portal, options, CoreClient::shared)
+        let from = From::Keywords("Client.shared");
+        make(class.py(), from, Some(portal), options, CoreClient::shared)
     }
 
     /// Reports the status of one message.
@@ -290,13 +313,27 @@ impl Client {
             .split('/')
             .nth(2)
             .unwrap_or_default();
-        Ok(format!("<b24_messageservice.Client {host}>"))
+        let closed = if self.closed.load(Ordering::Relaxed) {
+            " closed"
+        } else {
+            ""
+        };
+        Ok(format!("<b24_messageservice.Client {host}{closed}>"))
+    }
+
+    fn __reduce_ex__(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+        let _ = protocol;
+        Err(unpicklable::refused(self, "Client", UNPICKLABLE))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.on_renewal)
     }
 }
+
+/// What to do instead of pickling a client.
+const UNPICKLABLE: &str = "make another one where it is needed, from the same options or by \
+    from_env(), which takes microseconds; in one process, any number of threads may share this one";
 
 impl Client {
     /// A client of the core, as one of Python.
@@ -336,16 +373,30 @@ impl Client {
     }
 }
 
+/// Where the options of a client come from, and the function that they are given to.
+#[derive(Clone, Copy)]
+enum From {
+    Keywords(&'static str),
+    Environment(&'static str),
+}
+
 fn make(
-    portal: &Bound<'_, PyAny>,
+    py: Python<'_>,
+    from: From,
+    portal: Option<&Bound<'_, PyAny>>,
     options: Option<&Bound<'_, PyDict>>,
     constructor: fn(&Config) -> Result<CoreClient, Error>,
 ) -> PyResult<Client> {
-    let py = portal.py();
     let on_renewal = options::take_callback(options)?;
-    let mut settings = options::settings(options)?;
-    settings.extend(options::portal(portal)?);
-    let inner = waiting::detached(py, || constructor(&options::of_client(&settings)?))?
-        .map_err(|error| errors::exception(py, &error))?;
+    let (From::Keywords(owner) | From::Environment(owner)) = from;
+    let mut settings = Settings::of_keywords(owner, UsedBy::Client, options)?;
+    if let Some(portal) = portal {
+        settings.add("portal", portal)?;
+    }
+    if let From::Environment(_) = from {
+        settings.add_environment(py, UsedBy::Client)?;
+    }
+    let inner = waiting::detached(py, || constructor(&settings.of_client()?))?
+        .map_err(|error| errors::exception(py, &settings.explain(error)))?;
     Ok(Client::new_of(inner, on_renewal))
 }

@@ -1,5 +1,6 @@
 //! The core's errors as the exceptions of `b24_messageservice._errors`.
 
+use crate::names::spelled;
 use b24_messageservice::tables::KINDS;
 use b24_messageservice::{Error, ErrorKind};
 use pyo3::prelude::*;
@@ -26,7 +27,18 @@ pub(crate) fn instance<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'p
         })?
         .bind(py)
         .getattr(class_name(error.kind()))?
-        .call((error.message(),), Some(&attributes))
+        .call((message(error),), Some(&attributes))
+}
+
+/// The error's message with the names that options have in Python. What the portal says in it stays
+/// as the portal wrote it.
+fn message(error: &Error) -> String {
+    let description = error.description();
+    if description.is_empty() {
+        return spelled(error.message()).into_owned();
+    }
+    let ours: Vec<_> = error.message().split(description).map(spelled).collect();
+    ours.join(description)
 }
 
 /// The exceptions of one batch. Successive updates that failed for the same reason share one.

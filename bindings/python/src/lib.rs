@@ -12,6 +12,7 @@ mod errors;
 mod fork;
 mod limits;
 mod logging;
+mod names;
 mod options;
 mod provider;
 mod raised;
@@ -19,6 +20,7 @@ mod renewal;
 mod request;
 mod results;
 mod shell;
+mod unpicklable;
 mod vocabulary;
 mod waiting;
 
@@ -49,6 +51,9 @@ mod _native {
 
     #[pymodule_export]
     use super::fork::{after_fork, before_fork};
+
+    #[pymodule_export]
+    use super::names::check_keywords;
 
     #[pymodule_export]
     use super::renewal::renewals_wait;

@@ -3,7 +3,7 @@
 // The doc comments below are Python docstrings, without Markdown.
 #![allow(clippy::doc_markdown)]
 
-use crate::{arguments, waiting};
+use crate::{arguments, unpicklable, waiting};
 use b24_messageservice::CancelToken as CoreToken;
 use b24_messageservice::{Client, Provider};
 use pyo3::prelude::*;
@@ -45,6 +45,13 @@ impl CancelToken {
         } else {
             "<b24_messageservice.CancelToken>"
         }
+    }
+
+    fn __reduce_ex__(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+        let _ = protocol;
+        let instead =
+            "it ends calls of its own process only; make one there, or give the call a timeout";
+        Err(unpicklable::refused(self, "CancelToken", instead))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Passes the core's log records to Python's `logging`.
 
+use crate::names::spelled;
 use crate::raised;
 use b24_messageservice_cli::LOGGER;
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -64,7 +65,10 @@ impl Log for Bridge {
 fn emit(py: Python<'_>, record: &Record<'_>) -> PyResult<()> {
     let message = record.args().to_string();
     logger(py)?
-        .call_method1(intern!(py, "log"), (level(record.level()), message))
+        .call_method1(
+            intern!(py, "log"),
+            (level(record.level()), spelled(&message)),
+        )
         .map(drop)
 }
 

@@ -1,34 +1,154 @@
-//! Turns keyword arguments into the texts of the core's options.
+//! Turns keyword arguments, and variables of the environment, into the texts of the core's options.
 
 use crate::arguments::type_name;
+use crate::names::refuse_unknown;
 use crate::{errors, renewal, waiting};
-use b24_messageservice::tables::OPTIONS;
+use b24_messageservice::tables::{OPTIONS, UsedBy};
 use b24_messageservice::{Config, Error, ErrorKind};
+use b24_messageservice_cli::{from_environment, variable_name};
 use pyo3::exceptions::PyTypeError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
+use std::borrow::Cow;
+use std::ffi::OsString;
 use std::sync::LazyLock;
 
-/// The name and the text of one option of the core.
-type Setting = (String, String);
-
-/// All options that are not `None`, by the core's names.
-pub(crate) fn settings(options: Option<&Bound<'_, PyDict>>) -> PyResult<Vec<Setting>> {
-    let mut settings = Vec::new();
-    for (name, value) in options.into_iter().flatten() {
-        if !value.is_none() {
-            settings.push(setting(&name.cast::<PyString>()?.to_cow()?, &value)?);
-        }
-    }
-    Ok(settings)
+/// The options of a client or provider, as texts.
+#[derive(Default)]
+pub(crate) struct Settings {
+    rows: Vec<Setting>,
+    /// Whether those that are missing could have been variables.
+    from_environment: bool,
 }
 
-/// The setting of the portal, which is an argument of its own.
-pub(crate) fn portal(portal: &Bound<'_, PyAny>) -> PyResult<Option<Setting>> {
-    if portal.is_none() {
-        return Ok(None);
+struct Setting {
+    /// Its name in Python.
+    keyword: String,
+    value: String,
+    /// The variable or file that it comes from, whose unit of time is the core's.
+    place: Option<String>,
+}
+
+impl Settings {
+    /// All options that are not `None`. `owner` is what they were given to, for a `TypeError`.
+    pub(crate) fn of_keywords(
+        owner: &str,
+        takes: UsedBy,
+        options: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        let mut settings = Self::default();
+        let Some(options) = options else {
+            return Ok(settings);
+        };
+        refuse_unknown(owner, takes, options, &[])?;
+        for (name, value) in options {
+            if !value.is_none() {
+                settings.add(&name.cast::<PyString>()?.to_cow()?, &value)?;
+            }
+        }
+        Ok(settings)
     }
-    Ok(Some(("portal".to_owned(), text("portal", portal)?)))
+
+    /// Adds an option, unless its value is `None`.
+    pub(crate) fn add(&mut self, keyword: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        if !value.is_none() {
+            self.rows.push(Setting {
+                keyword: keyword.to_owned(),
+                value: text(keyword, value)?,
+                place: None,
+            });
+        }
+        Ok(())
+    }
+
+    /// Adds what the environment gives and keywords do not.
+    pub(crate) fn add_environment(&mut self, py: Python<'_>, takes: UsedBy) -> PyResult<()> {
+        let invalid = |fault| errors::exception(py, &Error::new(ErrorKind::InvalidConfig, fault));
+        // The variables as the program sees them, whatever the process's own are.
+        let environment = py.import("os")?.getattr("environ")?;
+        let lookup = |name: &str| {
+            let value = environment.call_method1(intern!(py, "get"), (name,)).ok()?;
+            value.extract::<OsString>().ok()
+        };
+        for row in OPTIONS.iter().filter(|row| row.keyword() != row.name) {
+            let (near, right) = (variable_name(row.keyword()), variable_name(row.name));
+            if lookup(&near).is_some_and(|value| !value.is_empty()) {
+                return Err(invalid(format!(
+                    "{near} is set, which is no variable of this library; set {right}, in milliseconds"
+                )));
+            }
+        }
+        let given = from_environment(takes, &lookup).map_err(|e| errors::exception(py, &e))?;
+        for option in given {
+            let keyword = option.row.keyword();
+            if self.rows.iter().all(|row| row.keyword != keyword) {
+                self.rows.push(Setting {
+                    keyword: keyword.to_owned(),
+                    value: option.value,
+                    place: Some(option.place),
+                });
+            }
+        }
+        self.from_environment = true;
+        Ok(())
+    }
+
+    /// The configuration of a client with these options.
+    pub(crate) fn of_client(&self) -> Result<Config, Error> {
+        // Clones of one configuration have equal callbacks, so that a shared client is found again.
+        static BASE: LazyLock<Config> = LazyLock::new(|| {
+            let mut config = Config::new();
+            config.on_interrupt(waiting::on_interrupt);
+            config.on_renewal_of_caller(renewal::callback_of_this_thread);
+            config
+        });
+        self.set(BASE.clone())
+    }
+
+    /// The configuration of a provider with these options.
+    pub(crate) fn of_provider(&self, has_on_renewal: bool) -> Result<Config, Error> {
+        let mut config = Config::new();
+        config.on_interrupt(waiting::on_interrupt);
+        if has_on_renewal {
+            // The core says that a provider takes none.
+            config.on_renewal(|_| ());
+        }
+        self.set(config)
+    }
+
+    fn set(&self, mut config: Config) -> Result<Config, Error> {
+        for row in &self.rows {
+            match &row.place {
+                None => config.set_keyword(&row.keyword, &row.value).map(drop)?,
+                Some(place) => {
+                    let named = OPTIONS.iter().find(|known| known.keyword() == row.keyword);
+                    let name = named.map_or(row.keyword.as_str(), |named| named.name);
+                    config.set(name, &row.value).map_err(|error| {
+                        Error::new(error.kind(), format!("{error} (from {place})"))
+                    })?;
+                }
+            }
+        }
+        Ok(config)
+    }
+
+    /// The error of a client or provider with these options, which says where a missing one belongs.
+    pub(crate) fn explain(&self, error: Error) -> Error {
+        let name = error.message().split(' ').next().unwrap_or_default();
+        if !self.from_environment
+            || error.kind() != ErrorKind::InvalidConfig
+            || !error.message().contains(" is missing")
+            || OPTIONS.iter().all(|row| row.name != name)
+        {
+            return error;
+        }
+        let variable = variable_name(name);
+        Error::new(
+            error.kind(),
+            format!("{error} (set {variable}, or give {name}=)"),
+        )
+    }
 }
 
 /// Removes the option `on_renewal`, which is no text, from the others.
@@ -50,55 +170,6 @@ pub(crate) fn take_callback(options: Option<&Bound<'_, PyDict>>) -> PyResult<Opt
             type_name(&callback)
         )))
     }
-}
-
-/// The configuration of a client with these options.
-pub(crate) fn of_client(settings: &[Setting]) -> Result<Config, Error> {
-    // Clones of one configuration have equal callbacks, so that a shared client is found again.
-    static BASE: LazyLock<Config> = LazyLock::new(|| {
-        let mut config = Config::new();
-        config.on_interrupt(waiting::on_interrupt);
-        config.on_renewal_of_caller(renewal::callback_of_this_thread);
-        config
-    });
-    with(BASE.clone(), settings)
-}
-
-/// The configuration of a provider with these options.
-pub(crate) fn of_provider(settings: &[Setting], has_on_renewal: bool) -> Result<Config, Error> {
-    let mut config = Config::new();
-    config.on_interrupt(waiting::on_interrupt);
-    if has_on_renewal {
-        // The core says that a provider takes none.
-        config.on_renewal(|_| ());
-    }
-    with(config, settings)
-}
-
-fn with(mut config: Config, settings: &[Setting]) -> Result<Config, Error> {
-    for (name, value) in settings {
-        config.set(name, value)?;
-    }
-    Ok(config)
-}
-
-fn setting(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Setting> {
-    let in_seconds = OPTIONS
-        .iter()
-        .find(|row| row.name.strip_suffix("_ms") == Some(name));
-    match in_seconds {
-        Some(row) => Ok((row.name.to_owned(), milliseconds(name, value)?)),
-        None => Ok((name.to_owned(), text(name, value)?)),
-    }
-}
-
-/// Turns seconds, a number or text, into milliseconds. What is not a number stays unchanged, and
-/// the core refuses it.
-fn milliseconds(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
-    let text = text(name, value)?;
-    Ok(text
-        .parse::<f64>()
-        .map_or(text, |seconds| (seconds * 1000.0).round().to_string()))
 }
 
 /// The text of an option's value.
@@ -137,10 +208,8 @@ fn path(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
 }
 
 fn utf8(name: &str, text: &Bound<'_, PyString>) -> PyResult<String> {
-    text.to_cow()
-        .map(std::borrow::Cow::into_owned)
-        .map_err(|_| {
-            let fault = format!("{name} holds a lone surrogate, which is no text");
-            errors::exception(text.py(), &Error::new(ErrorKind::InvalidConfig, fault))
-        })
+    text.to_cow().map(Cow::into_owned).map_err(|_| {
+        let fault = format!("{name} holds a lone surrogate, which is no text");
+        errors::exception(text.py(), &Error::new(ErrorKind::InvalidConfig, fault))
+    })
 }

@@ -9,12 +9,14 @@ use crate::arguments::{self, Unsendable, type_name};
 use crate::batch::{self, Batch};
 use crate::client::Client;
 use crate::limits::{CancelToken, limited};
+use crate::options::Settings;
 use crate::request::{self, Request};
-use crate::{errors, options, results, waiting};
+use crate::{errors, options, results, unpicklable, waiting};
+use b24_messageservice::tables::UsedBy;
 use b24_messageservice::{Error, ErrorKind, Provider as CoreProvider, Reference};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyMapping, PyString};
+use pyo3::types::{PyDict, PyList, PyMapping, PyString, PyType};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -34,8 +36,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// whole.
 ///
 /// Options are keyword arguments; times are seconds. An option that is None is not set. store,
-/// client_id and client_secret are required. A wrong or unknown one raises InvalidConfig, which
-/// names it and what it takes. All are the keys of ProviderOptions: see
+/// client_id and client_secret are required. A wrong one raises InvalidConfig, which names it and what
+/// it takes, and an unknown one TypeError. All are the keys of ProviderOptions: see
 /// help(b24_messageservice.ProviderOptions).
 #[pyclass(frozen, weakref, module = "b24_messageservice")]
 pub(crate) struct Provider {
@@ -49,15 +51,28 @@ impl Provider {
     #[pyo3(signature = (**options))]
     fn new(py: Python<'_>, options: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         let has_on_renewal = options::take_callback(options)?.is_some();
-        let settings = options::settings(options)?;
-        let inner = waiting::detached(py, || {
-            CoreProvider::open(&options::of_provider(&settings, has_on_renewal)?)
-        })?
-        .map_err(|error| errors::exception(py, &error))?;
-        Ok(Self {
-            inner,
-            closed: AtomicBool::new(false),
-        })
+        let settings = Settings::of_keywords("Provider", UsedBy::Provider, options)?;
+        Self::open(py, &settings, has_on_renewal)
+    }
+
+    /// Makes a provider of what the environment says: B24_STORE, B24_CLIENT_ID, B24_CLIENT_SECRET and
+    /// so on.
+    ///
+    /// The variables are those of the program b24-messageservice: B24_ and the option's name in upper
+    /// case. A time is in milliseconds there, and its variable ends in _MS: B24_TIMEOUT_MS. What may be
+    /// a secret (client_secret, store, proxy) may be in a file instead, which B24_CLIENT_SECRET_FILE and
+    /// so on name. B24_CONFIG names a file of lines NAME=VALUE. An empty variable counts as not set.
+    /// Keyword arguments win, and are those of Provider. Raises InvalidConfig, which names the variable
+    /// and shows no secret.
+    #[classmethod]
+    #[pyo3(signature = (**options))]
+    fn from_env(class: &Bound<'_, PyType>, options: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        let py = class.py();
+        let has_on_renewal = options::take_callback(options)?.is_some();
+        let owner = "Provider.from_env";
+        let mut settings = Settings::of_keywords(owner, UsedBy::Provider, options)?;
+        settings.add_environment(py, UsedBy::Provider)?;
+        Self::open(py, &settings, has_on_renewal)
     }
 
     /// Reads a request that a portal has posted, and checks that it is the portal's. Returns a
@@ -449,9 +464,27 @@ impl Provider {
             "<b24_messageservice.Provider>"
         }
     }
+
+    fn __reduce_ex__(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+        let _ = protocol;
+        let instead = "make another one where it is needed, from the same options or by from_env(): any \
+                       number of processes may have one on the same store, and any number of threads \
+                       may share this one";
+        Err(unpicklable::refused(self, "Provider", instead))
+    }
 }
 
 impl Provider {
+    fn open(py: Python<'_>, settings: &Settings, has_on_renewal: bool) -> PyResult<Self> {
+        let open = || CoreProvider::open(&settings.of_provider(has_on_renewal)?);
+        let inner = waiting::detached(py, open)?
+            .map_err(|error| errors::exception(py, &settings.explain(error)))?;
+        Ok(Self {
+            inner,
+            closed: AtomicBool::new(false),
+        })
+    }
+
     /// Makes a call of the core.
     fn call<T: Send>(
         &self,

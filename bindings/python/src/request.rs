@@ -4,6 +4,7 @@
 #![allow(clippy::doc_markdown)]
 
 use crate::arguments::{self, Unsendable, type_name};
+use crate::unpicklable;
 use b24_messageservice::Request as CoreRequest;
 use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
@@ -75,6 +76,13 @@ impl Request {
 
     fn __contains__(&self, name: &Bound<'_, PyAny>) -> PyResult<bool> {
         Ok(self.field(name)?.is_some())
+    }
+
+    fn __reduce_ex__(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+        let _ = protocol;
+        let instead = "pass on the fields that are needed; dict(request.fields) is all, with the tokens \
+                       among them";
+        Err(unpicklable::refused(self, "Request", instead))
     }
 
     fn __repr__(&self) -> String {

@@ -1,5 +1,6 @@
 //! What a provider's methods return, as the package's own classes.
 
+use crate::names::spelled;
 use b24_messageservice::{Drained, PortalState, RefusedReceipt};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -32,7 +33,7 @@ pub(crate) fn portal_state<'py>(
         &portal.member_id,
         &portal.client_endpoint,
         portal.state,
-        &portal.reason,
+        spelled(&portal.reason),
         portal.waiting,
         portal.refused,
         seconds(portal.oldest),
@@ -54,7 +55,7 @@ pub(crate) fn refused_receipt<'py>(
         &receipt.reference,
         status(py, receipt.status)?,
         module.call_method1("_time", (receipt.at_ms,))?,
-        &receipt.reason,
+        spelled(&receipt.reason),
     ))
 }
 

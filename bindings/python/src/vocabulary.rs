@@ -4,7 +4,7 @@
 #![allow(clippy::doc_markdown)]
 
 use crate::arguments::{Unsendable, type_name};
-use crate::{arguments, errors, results};
+use crate::{arguments, errors, results, unpicklable};
 use b24_messageservice::Vocabulary as CoreVocabulary;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -66,6 +66,12 @@ impl Vocabulary {
             .status(&word)
             .map_err(|error| errors::exception(py, &error))?;
         results::status(py, status.as_str())
+    }
+
+    fn __reduce_ex__(&self, protocol: &Bound<'_, PyAny>) -> PyResult<()> {
+        let _ = protocol;
+        let instead = "make one at import, in a module that each process imports";
+        Err(unpicklable::refused(self, "Vocabulary", instead))
     }
 
     fn __repr__(&self) -> String {

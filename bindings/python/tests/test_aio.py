@@ -142,7 +142,7 @@ def test_the_methods_are_those_of_the_blocking_classes(blocking: Any, coroutines
     names = {name for name in vars(blocking) if not name.startswith("_")} - {"shared"}
     assert names <= set(dir(coroutines))
     compared = 0
-    for name in names - {"tokens", "cancel", "close"}:
+    for name in names - {"tokens", "cancel", "close", "from_env"}:
         method = getattr(coroutines, name)
         assert inspect.iscoroutinefunction(method), name
         theirs = dict(inspect.signature(getattr(blocking, name)).parameters)

@@ -199,7 +199,6 @@ def test_seconds_are_seconds(portal: Portal) -> None:
         ("user_agent", "a\nb"),
         ("user_agent", "\ud800"),
         ("proxy", "gopher://x"),
-        ("no_such_option", "1"),
         ("refresh_token", "alone"),
         ("portal", "not a host"),
     ],

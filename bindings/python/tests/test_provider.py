@@ -498,7 +498,6 @@ def test_a_provider_that_nobody_has_is_gone(portal: Portal, tmp_path: Path) -> N
         ("store_max_mb", "much", "store_max_mb"),
         ("store_key_file", Path("/no/such/file"), "store_key_file"),
         ("timeout", 0, "timeout"),
-        ("no_such_option", "1", "no_such_option"),
     ],
 )
 def test_a_wrong_value_of_an_option_is_named(

@@ -37,6 +37,10 @@ class PortalError(Exception):
     """The emulator could not be started, or refused a command."""
 
 
+class ProgramMissing(PortalError):
+    """The emulator's program is not on this machine."""
+
+
 class Pair(TypedDict):
     """An access token, and the refresh token that came with it."""
 
@@ -148,7 +152,12 @@ def find_program() -> str:
             return found
     if found := shutil.which(PROGRAM):
         return found
-    raise PortalError(f"there is no {PROGRAM}: not with this package, on PATH, or in {VARIABLE}")
+    raise ProgramMissing(
+        f"the program {PROGRAM} is missing: it is not with this package and not on PATH, and "
+        f"{VARIABLE} does not name it. The package's wheel for Linux brings it along: pip install "
+        f"--force-reinstall --only-binary :all: b24-portal. Elsewhere build it with cargo install "
+        f"--path CHECKOUT/emulator"
+    )
 
 
 def user_scripts() -> str:

@@ -231,8 +231,9 @@ def keywords(options: list[tuple[str, str]]) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for name, value in options:
         # Python tells times in seconds. What is no number the library must refuse as it is.
-        if name in ("timeout_ms", "connect_timeout_ms") and value.isdecimal():
-            given[name.removesuffix("_ms")] = int(value) / 1000
+        if name in ("timeout_ms", "connect_timeout_ms"):
+            number = int(value) / 1000 if value.isdecimal() else value
+            given[name.removesuffix("_ms")] = number
         else:
             given[name] = value
     return given

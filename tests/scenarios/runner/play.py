@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Iterable
@@ -43,6 +44,10 @@ OF_A_PROVIDER = {
     "member_id": f"a223c6b3710f85df{NUMBER}",
     "application_token": f"application-{NUMBER}",
 }
+# The options whose unit is part of their name, except in Python.
+IN_MILLISECONDS = ("timeout_ms", "connect_timeout_ms")
+# In what is expected: what is expected instead in some languages.
+IN_LANGUAGES = "in"
 # The ids of the emulator's further portals: 32 digits.
 FURTHER = {f"{{p{number}}}": f"{number:032x}" for number in range(1, 10)}
 
@@ -134,6 +139,8 @@ class Play:
             **{f"{{{name}}}": port for name, port in running.places.names().items()},
             "{member}": OF_A_PROVIDER["member_id"],
             NUMBER: f"{RUN}{running.rows:08}",
+            # As messages name them: Python has seconds.
+            **{f"{{{name}}}": spelled(name, language) for name in IN_MILLISECONDS},
             **FURTHER,
         }
         # Its kinds of steps say what a row needs.
@@ -155,6 +162,9 @@ class Play:
         if isinstance(value, list):
             return [self.fill(item) for item in value]
         if isinstance(value, dict):
+            if IN_LANGUAGES in value:
+                others = {name: item for name, item in value.items() if name != IN_LANGUAGES}
+                value = value[IN_LANGUAGES].get(self.language, others)
             return {self.fill(name): self.fill(item) for name, item in value.items()}
         return value
 
@@ -385,7 +395,19 @@ class Play:
             shown = adapter.take_shown()
             self.played.texts += len(shown)
             self.tell("secret shown", adapter.leaks.find(shown))
+            if self.language == "python":
+                self.tell("names an option as C does", [t for t in shown if misspelled(t)])
         self.played.secrets = len(self.secrets)
+
+
+def spelled(option: str, language: str) -> str:
+    """The option's name in messages."""
+    return option.removesuffix("_ms") if language == "python" else option
+
+
+def misspelled(text: str) -> bool:
+    """Whether a text that Python shows names an option that Python has not."""
+    return re.search(r"\b(connect_)?timeout_ms\b", text) is not None
 
 
 def call_of(step: Json) -> tuple[str, Json]:

@@ -1,23 +1,26 @@
 //! For C: `b24_code`, the names of the options, the header, and the lists of the manual page.
 
-use crate::Files;
 use crate::markdown::{joined, line, mdoc, plain, sentence, wrap};
+use crate::{Files, python};
 use b24_messageservice::ErrorKind;
-use b24_messageservice::tables::{KINDS, OPTIONS, UsedBy};
+use b24_messageservice::tables::{KINDS, OPTIONS, OptionKind, UsedBy};
 use std::error::Error;
 
 const MANUAL: &str = "bindings/c/packaging/b24_messageservice.3";
+const WRAPPER: &str = "include/b24_messageservice.hpp";
 
 pub(crate) fn sources(files: &mut Files) -> Result<(), Box<dyn Error>> {
     files.whole("bindings/c/src/code.rs", code())?;
     files.section("bindings/c/src/config.rs", "names of options", &names())?;
+    files.section(WRAPPER, "options", &setters())?;
     files.section(MANUAL, "options", &options())?;
     files.section(MANUAL, "codes", &codes())
 }
 
 pub(crate) fn header(files: &mut Files) -> Result<(), Box<dyn Error>> {
     let abi = files.root().join("bindings/c");
-    let config = cbindgen::Config::from_file(abi.join("cbindgen.toml"))?;
+    let mut config = cbindgen::Config::from_file(abi.join("cbindgen.toml"))?;
+    config.after_includes = config.after_includes.map(|text| versioned(&text));
     let mut text = Vec::new();
     cbindgen::generate_with_config(&abi, config)?.write(&mut text);
     let text = String::from_utf8(text)?;
@@ -25,6 +28,18 @@ pub(crate) fn header(files: &mut Files) -> Result<(), Box<dyn Error>> {
     files.whole("bindings/php/lib/b24_messageservice.h", text.clone())?;
     files.whole("include/b24_messageservice.h", text)?;
     Ok(())
+}
+
+/// With the version of the workspace, which this crate has too.
+fn versioned(text: &str) -> String {
+    let major = env!("CARGO_PKG_VERSION_MAJOR");
+    let minor = env!("CARGO_PKG_VERSION_MINOR");
+    let patch = env!("CARGO_PKG_VERSION_PATCH");
+    text.replace("@VERSION@", env!("CARGO_PKG_VERSION"))
+        .replace("@MAJOR@", major)
+        .replace("@MINOR@", minor)
+        .replace("@PATCH@", patch)
+        .replace("@NUMBER@", &format!("{major}{minor:0>3}{patch:0>3}"))
 }
 
 fn names() -> Vec<String> {
@@ -39,6 +54,35 @@ fn names() -> Vec<String> {
         of(UsedBy::Provider)
     );
     wrap(&text, "/// ", 100)
+}
+
+/// The functions of the C++ wrapper's configuration: an option's name without its unit, which is in
+/// the type.
+fn setters() -> Vec<String> {
+    let mut lines = Vec::new();
+    for row in OPTIONS {
+        let (option, name) = (row.name, python::keyword(row));
+        let (parameter, put) = match row.kind {
+            OptionKind::Text | OptionKind::Path => ("std::string_view value", "put"),
+            OptionKind::Number => ("std::int64_t value", "put"),
+            OptionKind::Milliseconds => ("std::chrono::milliseconds value", "put"),
+            OptionKind::List => ("const std::vector<std::string> &value", "put_list"),
+            OptionKind::Flag => ("bool value", "put_flag"),
+        };
+        lines.extend(wrap(&plain(row.documentation), "    /// ", 100));
+        let head = format!("    config &{name}({parameter}) {{");
+        let body = format!("return {put}(\"{option}\", value);");
+        if head.len() + body.len() + 3 <= 100 {
+            lines.push(format!("{head} {body} }}"));
+        } else {
+            lines.extend([head, format!("        {body}"), "    }".to_owned()]);
+        }
+        if row.kind == OptionKind::Flag {
+            lines.push("    // A text, which would be true whatever it says.".to_owned());
+            lines.push(format!("    config &{name}(const void *) = delete;"));
+        }
+    }
+    lines
 }
 
 fn code() -> String {

@@ -7,6 +7,7 @@
 //! A crate of its own, so that `Cargo.lock` pins cbindgen.
 
 mod c;
+mod manual;
 mod markdown;
 mod pages;
 mod php;
@@ -36,6 +37,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     }
     // It is made from the sources as they are on the disk now.
     c::header(&mut files)?;
+    manual::write(&mut files)?;
     if !check {
         files.save()?;
     }

@@ -97,7 +97,7 @@ fn python_provider_options() -> Vec<String> {
 fn python_rows(is_shown: fn(UsedBy) -> bool) -> impl Iterator<Item = [String; 3]> {
     let rows = OPTIONS.iter().filter(move |row| is_shown(row.used_by));
     rows.map(|row| {
-        let name = code(python::keyword(row));
+        let name = code(row.keyword());
         [name, python::default(row), line(row.documentation)]
     })
 }

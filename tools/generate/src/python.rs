@@ -28,14 +28,6 @@ pub(crate) fn write(files: &mut Files) -> Result<(), Box<dyn Error>> {
     files.section(PACKAGE, "imports", &imports)
 }
 
-/// The option's keyword: times are seconds, which a float holds.
-pub(crate) fn keyword(row: &OptionRow) -> &'static str {
-    match row.kind {
-        OptionKind::Milliseconds => row.name.strip_suffix("_ms").unwrap_or(row.name),
-        _ => row.name,
-    }
-}
-
 /// Its default, as Python writes it.
 pub(crate) fn default(row: &OptionRow) -> String {
     let Some(value) = row.default_value() else {
@@ -92,7 +84,7 @@ impl Keys {
                 value => format!(" The default is {value}."),
             };
             let documentation = format!("{}{unit}{default}", row.documentation);
-            keys.add(keyword(row), type_of(row.kind), &documentation);
+            keys.add(row.keyword(), type_of(row.kind), &documentation);
         }
         keys
     }
@@ -133,6 +125,16 @@ class Options(TypedDict, total=False):
 {}    """
 
 {}
+
+class _Portal(TypedDict):
+    portal: str
+
+
+class ClientOptions(_Portal, Options, total=False):
+    """All arguments of ``Client``, ``Client.shared`` and ``AsyncClient``, to write
+    ``Client(**options)``: ``portal``, which is required, and those of ``Options``.
+    """
+
 
 class ProviderOptions(TypedDict, total=False):
     """The keyword arguments of ``Provider``.
