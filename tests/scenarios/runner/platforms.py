@@ -88,7 +88,7 @@ PLATFORMS = {
             ),
         },
         environment={
-            "B24_MESSAGESERVICE_LIB": f"{ARM64}/release/libb24_messageservice.so",
+            "B24_MESSAGESERVICE_LIB": f"{ARM64}/debug/libb24_messageservice.so",
             "PYTHONHOME": f"{ARM64_ROOT}/usr",
             "PYTHONPATH": f"{ARM64}/python",
         },

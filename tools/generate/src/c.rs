@@ -1,7 +1,7 @@
 //! For C: `b24_code`, the names of the options, the header, and the lists of the manual page.
 
+use crate::Files;
 use crate::markdown::{joined, line, mdoc, plain, sentence, wrap};
-use crate::{Files, python};
 use b24_messageservice::ErrorKind;
 use b24_messageservice::tables::{KINDS, OPTIONS, OptionKind, UsedBy};
 use std::error::Error;
@@ -61,7 +61,7 @@ fn names() -> Vec<String> {
 fn setters() -> Vec<String> {
     let mut lines = Vec::new();
     for row in OPTIONS {
-        let (option, name) = (row.name, python::keyword(row));
+        let (option, name) = (row.name, row.keyword());
         let (parameter, put) = match row.kind {
             OptionKind::Text | OptionKind::Path => ("std::string_view value", "put"),
             OptionKind::Number => ("std::int64_t value", "put"),
