@@ -392,7 +392,7 @@ static size_t take_records(char *last, size_t room)
 static void the_log_waits_in_a_queue(void)
 {
     char last[200];
-    portal_reset("{\"messages\":[]}");
+    portal_reset("{}");
     b24_client *client = portal_client();
     b24_log_queue(5, 100);
     update(client, "sent");
