@@ -24,4 +24,9 @@ cp -R bin include lib share "$to/"
 for file in lib/pkgconfig/b24_messageservice.pc share/b24-messageservice/*; do
     sed "s|/usr/local|$prefix|g" "$file" >"$to/$file"
 done
-echo "installed in $to; if programs do not find the library, run ldconfig as root"
+cat <<END_OF_NOTE
+installed in $to
+Programs find the library after ldconfig, run as root, if /etc/ld.so.conf names $prefix/lib, and else if
+they are linked with -Wl,-rpath,$prefix/lib. If pkg-config does not find it:
+export PKG_CONFIG_PATH=$prefix/lib/pkgconfig
+END_OF_NOTE
