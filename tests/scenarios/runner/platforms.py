@@ -71,7 +71,7 @@ PLATFORMS = {
             "rust": ("{target}/debug/b24-adapter",),
             "c": ("{target}/c/bin/adapter",),
             "python": (sys.executable, PYTHON),
-            "php": ("php", "-d", "ffi.enable=true", PHP),
+            "php": (os.environ.get("B24_PHP") or "php", "-d", "ffi.enable=true", PHP),
         },
         environment={"B24_MESSAGESERVICE_LIB": "{target}/release/libb24_messageservice.so"},
     ),
@@ -84,7 +84,9 @@ PLATFORMS = {
             "php": (
                 *(f"{ARM64_ROOT}/usr/bin/php8.2", "-n"),
                 *("-d", f"extension={ARM64_ROOT}/usr/lib/php/20220829/ffi.so"),
-                *("-d", "ffi.enable=true", PHP),
+                *("-d", "ffi.enable=true"),
+                # As php.ini has it for production, natively too.
+                *("-d", "zend.exception_ignore_args=1", "-d", "display_errors=0", PHP),
             ),
         },
         environment={
