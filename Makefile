@@ -13,6 +13,9 @@
 #                   docstrings in Python's stub
 #   make fmt        formats everything
 #   make fuzz       every fuzz target, SECONDS=60 each
+#   make schedules the keyed queue, the rate limit and renewal in 20,000 schedules of each kind
+#   make tsan      scenarios and stress suite under ThreadSanitizer; PARTS="scenarios stress"
+#   make test-free-threaded  the tests of Python in a free-threaded CPython
 #   make soak       a million calls in one process, which must not grow
 #   make wheels     the Python wheel and source distribution, tried in every CPython here
 #   make sbom       the Rust dependencies as CycloneDX, dist/*.cdx.json
@@ -36,8 +39,8 @@ DENY := $(TOOLS)/cargo-deny@0.20.2
 CYCLONEDX := $(TOOLS)/cargo-cyclonedx@0.5.9
 LLVM_COV := $(TOOLS)/cargo-llvm-cov@0.9.1
 
-.PHONY: demo test build adapters setup lint fmt generate header install uninstall bench fuzz soak wheels sbom coverage dist dist-all \
-    test-platform audit clean help
+.PHONY: demo test build adapters setup lint fmt generate header install uninstall bench fuzz schedules tsan soak wheels sbom coverage dist dist-all \
+    test-platform test-free-threaded audit clean help
 
 demo: NEEDS = build
 demo: build
@@ -89,6 +92,17 @@ bench: build
 
 fuzz: build
 	@fuzz/run $(or $(SECONDS),60)
+
+# Not in `make test`: it takes much longer than all of it.
+tsan: build
+	@tests/tsan/run $(PARTS)
+
+# PYTHON_FREE_THREADED is a free-threaded CPython of 3.14 or later, `python3.14t` otherwise.
+test-free-threaded: build
+	@bindings/python/free-threaded.sh
+
+schedules:
+	@B24_SCHEDULES=$(or $(SCHEDULES),20000) tests/schedules/run
 
 soak: build
 	@B24_SOAK_CALLS=1000000 tests/stress/run hundred_thousand_calls

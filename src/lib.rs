@@ -37,6 +37,10 @@ mod process;
 mod protocol;
 #[cfg(feature = "provider")]
 mod provider;
+#[cfg(shuttle)]
+#[doc(hidden)]
+#[path = "../tests/schedules/properties/mod.rs"]
+pub mod schedules;
 mod store;
 #[doc(hidden)]
 pub mod tables;

@@ -83,6 +83,7 @@ SUITES = (
         (*CORE, *PORTAL, *SHELL, "bindings/python", *POSTGRES),
         (*PYTEST, "tests/postgres"),
     ),
+    Suite("schedules", (*CORE, "tests/schedules"), ("tests/schedules/run",)),
     Suite("stress", (*CORE, *PORTAL, "tests/stress"), (*STRESS, "--skip", "postgres_")),
     Suite(
         "stress-postgres",

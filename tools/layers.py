@@ -26,7 +26,7 @@ HIDDEN = re.compile(
     r"""//[^\n]* | /\*.*?\*/ | \bb?r(\#*)".*?"\1 | "(?:\\.|[^"\\])*" | '(?:\\[^\n]+?|[^\\'])'""",
     re.VERBOSE | re.DOTALL,
 )
-TEST = re.compile(r"#\[cfg\((?:test|all\(test\b[^]]*)\)\]")
+TEST = re.compile(r"#\[cfg\((?:test|shuttle|all\(test\b[^]]*)\)\]")
 INLINE = re.compile(r"\bmod\s+(\w+)\s*\{")
 USE = re.compile(r"\b(pub(?:\([^)]*\))?\s+)?use\s+([^;]+);")
 PATH = re.compile(r"(?<![\w:])(?:\w+)(?:::\w+)+")

@@ -2,6 +2,9 @@
 # Builds the wheel (one for every CPython from 3.9 on, manylinux2014) and the source distribution
 # into dist/, and installs them into fresh environments of every CPython on this machine.
 #
+# A free-threaded CPython cannot load that wheel. For each from 3.14 on that is here (python3.14t and so
+# on, pyenv's, or PYTHON_FREE_THREADED) there is one more.
+#
 # Needs the programs of requirements-dev.txt on PATH, and the emulator: B24_PORTAL_BIN, or built.
 set -eu
 
@@ -20,25 +23,30 @@ mkdir -p "$dist"
 rm -f "$dist"/b24_messageservice-*.whl "$dist"/b24_messageservice-*.tar.gz
 maturin build --release --locked --zig --compatibility manylinux2014 --out "$dist"
 maturin sdist --out "$dist"
-wheel=$(ls "$dist"/b24_messageservice-*.whl)
+wheel=$(ls "$dist"/b24_messageservice-*-abi3-*.whl)
 sdist=$(ls "$dist"/b24_messageservice-*.tar.gz)
 
-size=$(wc -c <"$wheel")
-echo "$(basename "$wheel"): $size bytes, at most $limit"
-[ "$size" -le "$limit" ]
+fits() {
+    size=$(wc -c <"$1")
+    echo "$(basename "$1"): $size bytes, at most $limit"
+    [ "$size" -le "$limit" ]
+}
+fits "$wheel"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# Every CPython from 3.9 on, once a version; a free-threaded one cannot load a stable-ABI wheel.
+# Every CPython from 3.9 on, once a version; free-threaded ones from 3.14 on, with a t.
 interpreters() {
     for python in "${PYENV_ROOT:-$HOME/.pyenv}"/versions/*/bin/python3 \
-        $(printf 'python3.%s ' 9 10 11 12 13 14 15 16) python3; do
+        $(printf 'python3.%s ' 9 10 11 12 13 14 15 16 14t 15t 16t) python3 \
+        ${PYTHON_FREE_THREADED:+"$PYTHON_FREE_THREADED"}; do
         "$python" -c '
 import platform, sys, sysconfig
-suits = platform.python_implementation() == "CPython" and sys.version_info >= (3, 9)
-if suits and not sysconfig.get_config_var("Py_GIL_DISABLED"):
-    print("%d.%d" % sys.version_info[:2], sys.executable)
+free = sysconfig.get_config_var("Py_GIL_DISABLED")
+least = (3, 14) if free else (3, 9)
+if platform.python_implementation() == "CPython" and sys.version_info >= least:
+    print("%d.%d%s" % (*sys.version_info[:2], "t" if free else ""), sys.executable)
 ' 2>/dev/null || true
     done | sort -u -k1,1
 }
@@ -46,8 +54,15 @@ if suits and not sysconfig.get_config_var("Py_GIL_DISABLED"):
 interpreters >"$work/interpreters"
 passed=0
 while read -r version python; do
+    of_this=$wheel
+    case $version in *t)
+        maturin build --release --locked --zig --compatibility manylinux2014 -i "$python" --out "$dist"
+        of_this=$(ls "$dist"/b24_messageservice-*-cp"$(echo "$version" | tr -d .)"-*.whl)
+        fits "$of_this"
+        ;;
+    esac
     "$python" -m venv "$work/$version"
-    "$work/$version/bin/python" -m pip install --quiet --no-index "$wheel"
+    "$work/$version/bin/python" -m pip install --quiet --no-index "$of_this"
     "$work/$version/bin/python" -m pip check
     "$work/$version/bin/python" -I bindings/python/tests/smoke.py "$portal"
     passed=$((passed + 1))

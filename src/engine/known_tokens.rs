@@ -8,12 +8,13 @@ use crate::process::cancellation::{CallContext, Interrupt};
 use crate::process::pending::Pending;
 use crate::process::per_process::{Local, PerProcess, Process};
 use crate::process::registry::{Entry, Registry};
+use crate::process::sync::{Mutex, MutexGuard, now};
 use crate::values::address::Origin;
 use crate::values::error::Error;
 use crate::values::tokens::{Credentials, fingerprint};
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The key by which an installation is found.
@@ -301,7 +302,7 @@ impl PendingRenewal {
     pub(crate) fn patience(&self) -> Duration {
         let until = self.demand().until;
         until.map_or(Duration::ZERO, |until| {
-            until.saturating_duration_since(Instant::now())
+            until.saturating_duration_since(now())
         })
     }
 

@@ -9,12 +9,13 @@ use crate::process::cancellation::CallContext;
 use crate::process::keyed_queue;
 use crate::process::per_process::{Local, PerProcess, Process};
 use crate::process::registry::{Entry, Registry};
+use crate::process::sync::{Mutex, MutexGuard, now};
 use crate::store::token_store::{LockError, Store};
 use crate::values::LOG;
 use crate::values::address::Origin;
 use crate::values::error::{Error, ErrorKind};
 use crate::values::rate::{Level, Rate};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Used until a request has shown a better value: about the time that opening a connection takes.
@@ -47,7 +48,7 @@ impl Entry for Arc<RateLimit> {
     /// When it has drained, and what was spent has been given back.
     fn is_idle(&self) -> bool {
         const FORGET_AFTER: Duration = Duration::from_secs(600);
-        Arc::strong_count(self) == 1 && self.lock().at.elapsed() >= FORGET_AFTER
+        Arc::strong_count(self) == 1 && now().duration_since(self.lock().at) >= FORGET_AFTER
     }
 }
 
@@ -151,7 +152,7 @@ impl RateLimit {
     fn new() -> Self {
         Self(Mutex::new(LimitState {
             level: Level::default(),
-            at: Instant::now(),
+            at: now(),
             lag: FIRST_LAG,
             budgets: Budgets::default(),
             alone: false,
@@ -244,7 +245,7 @@ impl RateLimit {
             }
         }
         let mut known = self.lock();
-        let now = Instant::now();
+        let now = now();
         let mut level = known.level.drained(rate, now - known.at);
         let outcome = change(&mut level);
         known.level = level;
@@ -261,7 +262,7 @@ impl RateLimit {
     /// Notes when a part of the time budget can be used again.
     pub(crate) fn note_reset(&self, budget: BudgetKey<'_>, reset_in: Option<Duration>) {
         if let Some(reset_in) = reset_in {
-            let reset_at = Instant::now() + reset_in;
+            let reset_at = now() + reset_in;
             self.lock().budgets.note_reset(budget, reset_at);
         }
     }
@@ -271,14 +272,14 @@ impl RateLimit {
     pub(crate) fn note_spent(&self, budget: BudgetKey<'_>) -> Option<Duration> {
         let mut known = self.lock();
         let budget = known.budgets.of(budget)?;
-        let now = Instant::now();
+        let now = now();
         budget.spent_until = Some(budget.reset_at).filter(|at| *at > now);
         Some(budget.spent_until? - now)
     }
 }
 
 fn wait_until(request: RateRequest<'_>, until: Instant) -> Result<(), Error> {
-    let wait = until.saturating_duration_since(Instant::now());
+    let wait = until.saturating_duration_since(now());
     if wait.is_zero() {
         Ok(())
     } else if wait > request.call.remaining() {

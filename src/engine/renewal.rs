@@ -16,6 +16,7 @@ use crate::options::{Settings, invalid};
 use crate::process::cancellation::{CallContext, CancelSource, Interrupt};
 use crate::process::per_process::Process;
 use crate::process::signals::without_signals;
+use crate::process::sync::thread;
 use crate::protocol::error_table::{RENEWAL, RetryAction};
 use crate::protocol::form::percent_encode;
 use crate::protocol::renewal_response::{Renewed, has_pair, read_renewal};
@@ -132,7 +133,7 @@ impl RenewalTask {
         let (pending, process) = (Arc::clone(&self.pending), Arc::clone(&self.process));
         let (key, requester) = (self.key, requester_of(&self.installation));
         let spawned = without_signals(|| {
-            std::thread::Builder::new()
+            thread::Builder::new()
                 .name("b24-renewal".to_owned())
                 .spawn(move || self.run(&newest, listener))
         });
@@ -402,7 +403,7 @@ impl Ending {
 impl Drop for Ending {
     fn drop(&mut self) {
         // This is after a panic; otherwise there is an outcome already.
-        if std::thread::panicking() {
+        if thread::panicking() {
             known_tokens(&self.process).finish(self.key);
         }
         self.pending.end(RenewalOutcome {

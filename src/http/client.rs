@@ -185,6 +185,10 @@ impl HttpClient {
         call: &CallContext,
         request: &HttpRequest<'_>,
     ) -> Result<Response, Failed> {
+        #[cfg(shuttle)]
+        if let Some(answer) = crate::schedules::server::answer(call, request) {
+            return answer;
+        }
         match self.send_once(call, request) {
             Err(Failed {
                 failure: Failure::Certificate(_),

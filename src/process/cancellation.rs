@@ -2,12 +2,16 @@
 //! program says so.
 
 use super::per_process::{Local, PerProcess, Process};
+#[cfg(shuttle)]
+pub(crate) use super::sync::Event;
+use super::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use super::sync::{Mutex, MutexGuard, now};
 use crate::values::callbacks::OnInterrupt;
 use crate::values::error::{Error, ErrorKind};
 use std::fmt;
+#[cfg(not(shuttle))]
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 static WAITS: PerProcess<Waits> = PerProcess::new();
@@ -213,7 +217,7 @@ impl CallContext {
         after_timeout: &'static str,
     ) -> Self {
         let epoch = cancel.epoch.load(Ordering::SeqCst);
-        let now = Instant::now();
+        let now = now();
         // A timeout that is too long for the clock means no deadline.
         let deadline = now.checked_add(timeout).unwrap_or(now + FAR_AWAY);
         Self {
@@ -284,7 +288,7 @@ impl CallContext {
 
     /// The same with half of the time that is left.
     pub(crate) fn half(&self) -> Self {
-        let now = Instant::now();
+        let now = now();
         let left = self.deadline.saturating_duration_since(now);
         Self {
             deadline: self.deadline.min(now + left / 2),
@@ -293,7 +297,7 @@ impl CallContext {
     }
 
     pub(crate) fn remaining(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
+        self.deadline.saturating_duration_since(now())
     }
 
     /// Whether the call may go on.
@@ -353,7 +357,7 @@ impl CallContext {
     }
 
     fn age_ms(&self) -> u64 {
-        u64::try_from(self.shared.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(now().duration_since(self.shared.began).as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Waits until `event` is notified or the time `until` has come. Returns whether it was
@@ -369,7 +373,7 @@ impl CallContext {
             if event.is_notified() {
                 return Ok(true);
             }
-            let left = until.saturating_duration_since(Instant::now());
+            let left = until.saturating_duration_since(now());
             if left.is_zero() {
                 return if self.remaining().is_zero() {
                     Err(Interrupt::Deadline)
@@ -386,7 +390,7 @@ impl CallContext {
     /// Waits for `delay`, or less if the call is stopped.
     pub(crate) fn sleep(&self, delay: Duration) -> Result<(), Interrupt> {
         let event = Event::new().map_err(|_| Interrupt::NoDescriptor)?;
-        let until = Instant::now() + delay.min(FAR_AWAY);
+        let until = now() + delay.min(FAR_AWAY);
         self.wait(&event, until).map(drop)
     }
 }
@@ -398,14 +402,14 @@ const SIGNAL_CHECK: Duration = Duration::from_millis(256);
 const FAR_AWAY: Duration = Duration::from_secs(365 * 24 * 3600);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Parked {
+pub(crate) enum Parked {
     WokenOrTimeout,
     Interrupted,
 }
 
 /// Something that one thread waits for. It is a file descriptor, because waiting for one ends when
 /// a signal arrives, and waiting for a condition variable does not.
-#[cfg(unix)]
+#[cfg(all(unix, not(shuttle)))]
 #[derive(Debug)]
 pub(crate) struct Event {
     notified: AtomicBool,
@@ -413,7 +417,7 @@ pub(crate) struct Event {
     writer: std::os::unix::net::UnixStream,
 }
 
-#[cfg(unix)]
+#[cfg(all(unix, not(shuttle)))]
 impl Event {
     pub(crate) fn new() -> io::Result<Arc<Self>> {
         let (reader, writer) = std::os::unix::net::UnixStream::pair()?;

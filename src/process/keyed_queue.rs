@@ -6,10 +6,11 @@
 
 use super::cancellation::{CallContext, Event, Interrupt};
 use super::per_process::{Local, PerProcess, Process};
+use super::sync::atomic::{AtomicU64, Ordering};
+use super::sync::{Mutex, MutexGuard};
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 /// The queues of this process.
 pub(crate) fn queues(process: &Arc<Process>) -> Local<KeyedQueues> {

@@ -7,3 +7,4 @@ pub(crate) mod pending;
 pub(crate) mod per_process;
 pub(crate) mod registry;
 pub(crate) mod signals;
+pub(crate) mod sync;

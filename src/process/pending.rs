@@ -1,8 +1,9 @@
 //! A value that one thread finds out, and that calls wait for.
 
 use super::cancellation::{CallContext, Event, Interrupt};
+use super::sync::{Mutex, MutexGuard};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 pub(crate) struct Pending<T>(Mutex<State<T>>);
 

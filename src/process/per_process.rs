@@ -42,6 +42,12 @@ impl Process {
         }
     }
 
+    /// Begins another one, as a forked child does.
+    #[cfg(shuttle)]
+    pub(crate) fn begin_another() {
+        CURRENT.store(None);
+    }
+
     /// A number that no process has from which this one was forked. (A process id is not enough: a
     /// child in a new PID namespace may have the same one as its parent.)
     pub(crate) fn id(&self) -> u64 {

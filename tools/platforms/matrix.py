@@ -106,7 +106,7 @@ def cell(thing: str, noted: dict[str, Any]) -> list[str]:
         told = f"{counted['passed']} of {counted['passed'] + counted['failed']}"
         if counted["left out"]:
             told += f", {counted['left out']} left out"
-    return [built, noted.get("run", "no"), told]
+    return [built, noted.get("run", "in tests" if counted else "no"), told]
 
 
 def table(results: Results) -> str:

@@ -84,7 +84,9 @@ PLATFORMS = {
             "php": (
                 *(f"{ARM64_ROOT}/usr/bin/php8.2", "-n"),
                 *("-d", f"extension={ARM64_ROOT}/usr/lib/php/20220829/ffi.so"),
-                *("-d", "ffi.enable=true", PHP),
+                *("-d", "ffi.enable=true"),
+                # As php.ini has it for production, natively too.
+                *("-d", "zend.exception_ignore_args=1", "-d", "display_errors=0", PHP),
             ),
         },
         environment={
@@ -111,6 +113,14 @@ PLATFORMS = {
             "c": (f"{WINDOWS}/c/bin/adapter.exe",),
         },
         environment={"WINEPREFIX": "{root}/windows-x86_64/wine", "WINEDEBUG": "-all"},
+    ),
+    # This machine, with programs that tests/tsan/run has instrumented.
+    "tsan": Platform(
+        start=(),
+        programs={
+            "rust": ("{target}/tsan/x86_64-unknown-linux-gnu/debug/b24-adapter",),
+            "c": ("{target}/tsan/c/adapter",),
+        },
     ),
     # A program that holds the static library, and musl too.
     "musl-x86_64-static": Platform(start=(), programs={"c": (f"{MUSL}/c/bin/adapter-static",)}),
