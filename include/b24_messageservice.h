@@ -943,6 +943,24 @@ void b24_log_set_owned(b24_log_callback callback,
                        b24_free_callback free,
                        int32_t max_level);
 
+// Keeps log records of the process in a queue, for programs that no function of which may be called
+// from another thread or in the middle of a call, such as those in PHP. b24_log_take takes them. It
+// replaces a function that b24_log_set has set, and b24_log_set replaces it.
+//
+// `max_level` is as in b24_log_set. At most `capacity` records wait; those that come when the queue
+// is full are counted and dropped. What waits already stays when the level is changed or the log is
+// turned off. Any thread. Cannot fail.
+void b24_log_queue(int32_t max_level, size_t capacity);
+
+// Takes the log records that wait, of all threads, in the order in which they came: a list whose rows
+// have a "level" (1 to 5), a "target" and a "message", as a b24_log_callback is given them, and in
+// "at_ms" when the record came, in Unix milliseconds.
+//
+// If records were dropped, the last row says how many: a warning with the target
+// "b24_messageservice". After a fork the child has what waited in the parent, too. The caller frees the
+// list with b24_list_free. Any thread. NULL if nothing waits, or after a bug in the library.
+struct b24_list *b24_log_take(void);
+
 #include "b24_messageservice_end.h"
 
 #endif

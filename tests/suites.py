@@ -42,6 +42,8 @@ class Suite:
     inputs: tuple[str, ...]
     #: `{junit}` is replaced by the name of the file that it must write.
     command: tuple[str, ...]
+    #: Whether it is in every run. The others are run if they are named.
+    always: bool = True
 
 
 CARGO = ("cargo", "test", "--locked", "--quiet", "-p")
@@ -59,6 +61,8 @@ CTEST = (
     "ctest --test-dir {target}/ctest --output-on-failure --output-junit {junit}"
 )
 STRESS = ("tests/stress/run",)
+# With a later PHP than the system's, which the first run unpacks.
+LATER_PHP = "B24_PHP=$(tools/platforms/php {version}); export B24_PHP; exec {command}"
 MAKE_C = ("make", "--no-print-directory", "-C", "bindings/c")
 
 SUITES = (
@@ -112,7 +116,22 @@ SUITES = (
         (*CORE, "bindings/python", "pyproject.toml", "README.md", "LICENSE-MIT", "LICENSE-APACHE"),
         ("bindings/python/wheels.sh",),
     ),
+    *(
+        Suite(
+            f"{suite}-{version}",
+            (*C, *PORTAL, *POSTGRES, "bindings/php", *TABLE, "tools/platforms/php"),
+            ("sh", "-ec", LATER_PHP.format(version=version, command=command)),
+            always=False,
+        )
+        for version in ("8.4", "8.5")
+        for suite, command in {
+            "php": "bindings/php/tests/run --log-junit {junit}",
+            "scenarios-php": " ".join((*SCENARIOS, *AT_A_TIME, "-m", "php")),
+        }.items()
+    ),
 )
+
+EVERY_RUN = {suite.name for suite in SUITES if suite.always}
 
 # The harness of Rust's own tests writes JSON or JUnit only with a nightly toolchain. With every
 # toolchain each test program ends with this line.
@@ -234,7 +253,7 @@ def main() -> None:
     results = {
         suite.name: run(suite, options.target.resolve(), again)
         for suite in SUITES
-        if not options.suites or suite.name in options.suites
+        if suite.name in (options.suites or EVERY_RUN)
     }
 
     print("\n== summary")

@@ -551,8 +551,10 @@ static void log_takes_null(void)
     b24_log_set(NULL, NULL, 5);
     b24_log_set(no_record, NULL, INT32_MIN);
     b24_log_set(no_record, NULL, INT32_MAX);
+    b24_log_queue(INT32_MIN, 0);
+    b24_log_queue(INT32_MAX, SIZE_MAX);
     b24_log_set(NULL, NULL, INT32_MAX);
-    CHECK(true);
+    CHECK(b24_log_take() == NULL);
 }
 
 /* A megabyte in any place is refused in a message that people can read. */

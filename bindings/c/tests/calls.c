@@ -373,6 +373,46 @@ static void note_record(int32_t level, const char *target, const char *text, voi
     records->secrets += strstr(text, token) != NULL;
 }
 
+/* Takes what waits, and gives how many records there are and the message of the last one. */
+static size_t take_records(char *last, size_t room)
+{
+    b24_list *list = b24_log_take();
+    size_t count = b24_list_len(list);
+    snprintf(last, room, "%s", count == 0 ? "" : b24_list_get(list, count - 1, "message"));
+    for (size_t i = 0; i < count; i++) {
+        const char *level = b24_list_get(list, i, "level");
+        CHECK(level[0] >= '1' && level[0] <= '5' && level[1] == '\0');
+        CHECK_TEXT(b24_list_get(list, i, "target"), "b24_messageservice");
+        CHECK(strtoll(b24_list_get(list, i, "at_ms"), NULL, 10) > 1500000000000);
+    }
+    b24_list_free(list);
+    return count;
+}
+
+static void the_log_waits_in_a_queue(void)
+{
+    char last[200];
+    portal_reset("{}");
+    b24_client *client = portal_client();
+    b24_log_queue(5, 100);
+    update(client, "sent");
+    CHECK(take_records(last, sizeof last) > 0);
+    CHECK(strstr(last, "ok") != NULL);
+    CHECK(take_records(last, sizeof last) == 0);
+
+    b24_log_queue(4, 2);
+    for (size_t i = 0; i < 5; i++)
+        update(client, "sent");
+    CHECK_NUMBER(take_records(last, sizeof last), 3);
+    CHECK(strncmp(last, "3 log records were dropped", 26) == 0);
+    CHECK(take_records(last, sizeof last) == 0);
+
+    b24_log_set(NULL, NULL, 5);
+    update(client, "sent");
+    CHECK(take_records(last, sizeof last) == 0);
+    b24_client_free(client);
+}
+
 static void the_log_goes_where_it_is_sent(void)
 {
     struct records records = {0};
@@ -697,6 +737,7 @@ int main(void)
     a_token_ends_its_calls_alone();
     a_handle_has_a_timeout_of_its_own();
     the_log_goes_where_it_is_sent();
+    the_log_waits_in_a_queue();
     what_belongs_to_the_log_is_freed_once();
     equal_clients_take_turns_for_a_message();
     threads_share_one_renewal();

@@ -34,7 +34,8 @@ final class Batch
     public function add(mixed $update): void
     {
         try {
-            $this->ffi->b24_batch_add($this->batch, ...self::entry($update));
+            $entry = self::entry($update);
+            Signals::held(fn () => $this->ffi->b24_batch_add($this->batch, ...$entry));
             $this->faults[] = null;
         } catch (InvalidArgument $fault) {
             $this->faults[] = $fault;

@@ -4,7 +4,6 @@ declare(strict_types=1);
 
 namespace B24\MessageService;
 
-use B24\MessageService\Exception\InternalError;
 use B24\MessageService\Exception\InvalidArgument;
 use B24\MessageService\Exception\InvalidConfig;
 use B24\MessageService\Exception\MessageServiceException;
@@ -12,16 +11,22 @@ use B24\MessageService\Exception\MessageServiceException;
 /**
  * Makes calls to one portal.
  *
- * Clients with an equal configuration share one client of the process, so that an FPM worker keeps its
- * connection and the renewed tokens from one web request to the next. Calls block until the portal has
- * answered or `timeout_ms` has passed.
+ * This is the shared client, which the other languages have beside one of their own (`b24_client_shared` in C): those
+ * with an equal configuration share one client of the process, so that an FPM worker keeps its connection and the
+ * renewed tokens from one web request to the next. So making one costs little, and two that are made with the same
+ * options have the same tokens. Calls block until the portal has answered or `timeout_ms` has passed.
  */
 final class Client
 {
     private readonly \FFI $ffi;
     private ?\FFI\CData $client = null;
+    private ?Renewed $renewed = null;
+    /** Of the access token that it was made with. */
+    private string $given = '';
 
     /**
+     * Options are given in the array or by name, `new Client($portal, access_token: $token, timeout_ms: 5000)`.
+     *
      * @param string $portal `portal.bitrix24.com`, an origin, or a `client_endpoint` URL
      * @param array{
      *     access_token?: string|\Stringable|null,
@@ -45,8 +50,48 @@ final class Client
      * @throws InvalidConfig naming the option and what it takes
      * @throws Exception\LibraryUnavailable if FFI or the shared library is not available
      */
-    public function __construct(private readonly string $portal, #[\SensitiveParameter] array $options = [])
-    {
+    public function __construct(
+        #[\SensitiveParameter] private readonly string $portal,
+        #[\SensitiveParameter] array $options = [],
+        // make generate writes: options by name
+        #[\SensitiveParameter] string|\Stringable|null $access_token = null,
+        #[\SensitiveParameter] string|\Stringable|null $refresh_token = null,
+        #[\SensitiveParameter] string|\Stringable|null $client_id = null,
+        #[\SensitiveParameter] string|\Stringable|null $client_secret = null,
+        #[\SensitiveParameter] string|\Stringable|null $oauth_url = null,
+        #[\SensitiveParameter] int|string|null $timeout_ms = null,
+        #[\SensitiveParameter] int|string|null $connect_timeout_ms = null,
+        #[\SensitiveParameter] int|string|null $max_retries = null,
+        #[\SensitiveParameter] string|\Stringable|null $rate_limit = null,
+        #[\SensitiveParameter] string|\Stringable|null $state_dir = null,
+        #[\SensitiveParameter] string|\Stringable|null $ca_file = null,
+        #[\SensitiveParameter] string|\Stringable|null $proxy = null,
+        #[\SensitiveParameter] string|array|null $resolve = null,
+        #[\SensitiveParameter] string|array|null $redirect_hosts = null,
+        #[\SensitiveParameter] string|\Stringable|null $user_agent = null,
+        #[\SensitiveParameter] bool|string|null $allow_http = null,
+        // end: options by name
+    ) {
+        $options = Options::merged($options, [
+            // make generate writes: options that were named
+            'access_token' => $access_token,
+            'refresh_token' => $refresh_token,
+            'client_id' => $client_id,
+            'client_secret' => $client_secret,
+            'oauth_url' => $oauth_url,
+            'timeout_ms' => $timeout_ms,
+            'connect_timeout_ms' => $connect_timeout_ms,
+            'max_retries' => $max_retries,
+            'rate_limit' => $rate_limit,
+            'state_dir' => $state_dir,
+            'ca_file' => $ca_file,
+            'proxy' => $proxy,
+            'resolve' => $resolve,
+            'redirect_hosts' => $redirect_hosts,
+            'user_agent' => $user_agent,
+            'allow_http' => $allow_http,
+            // end: options that were named
+        ]);
         $this->ffi = Loader::ffi();
         Renewals::waitAtShutdown();
         $this->client = Options::with($this->ffi, ['portal' => $portal] + $options, function ($config): \FFI\CData {
@@ -55,6 +100,8 @@ final class Client
             Failure::check($this->ffi->b24_client_shared($config, \FFI::addr($client), \FFI::addr($error)), $error);
             return $client;
         });
+        $token = $options['access_token'] ?? '';
+        $this->given = Renewed::fingerprint(is_array($token) ? implode(',', $token) : (string) $token);
     }
 
     /**
@@ -81,23 +128,33 @@ final class Client
     public function withTimeout(float $seconds): self
     {
         $milliseconds = Argument::timeout($seconds);
-        $limited = $this->ffi->new('b24_client *');
-        $error = Failure::place($this->ffi);
-        Failure::check(
-            $this->ffi->b24_client_limited(
-                $this->client(),
-                $milliseconds,
-                null,
-                \FFI::addr($limited),
-                \FFI::addr($error)
-            ),
-            $error
-        );
-        return self::ofProvider($this->ffi, $limited, $this->portal);
+        $limited = $this->limited($milliseconds);
+        $made = self::ofProvider($this->ffi, $limited, $this->portal);
+        [$made->renewed, $made->given] = [$this->renewed, $this->given];
+        return $made;
+    }
+
+    /**
+     * Sets who is given the tokens when they were renewed, to store them. It replaces one that was set before.
+     *
+     * After each call in which the client's tokens have become others than those that it was made with or has handed
+     * over last, the callable is called with the present ones, before the call returns or throws. So it is also given
+     * tokens that another process or an earlier web request has renewed, and may be given the same ones more than once.
+     * If it throws, see `Exception\HandlerFailed`; it is then called again after the next call.
+     *
+     * A renewal may take longer than the call that started it. Its tokens are handed over after the next call, by
+     * `renewalsWait`, or on the command line when the program ends.
+     *
+     * @param callable(Tokens): mixed $handler may make calls
+     */
+    public function onRenewal(callable $handler): void
+    {
+        $this->renewed = new Renewed($this->ffi, $this->limited(0), $handler(...), $this->given);
     }
 
     public function __destruct()
     {
+        $this->renewed?->clientIsGone();
         if ($this->client !== null) {
             $this->ffi->b24_client_free($this->client);
             $this->client = null;
@@ -124,10 +181,9 @@ final class Client
         $code = Argument::text('code', $code);
         $messageId = Argument::text('message id', $messageId);
         $status = Argument::text('status', $status);
-        $error = Failure::place($this->ffi);
-        Failure::check(
-            $this->ffi->b24_message_status_update($this->client(), $code, $messageId, $status, \FFI::addr($error)),
-            $error
+        $this->call(
+            fn ($client, $error): int
+                => $this->ffi->b24_message_status_update($client, $code, $messageId, $status, $error)
         );
     }
 
@@ -149,9 +205,28 @@ final class Client
         foreach ($updates as $update) {
             $batch->add($update);
         }
-        return $batch->outcomes(
-            fn ($updates): int => $this->ffi->b24_message_status_update_batch($this->client(), $updates, null)
+        $client = $this->client();
+        return Handover::after(
+            fn (): array => $batch->outcomes(
+                fn ($updates): int => $this->ffi->b24_message_status_update_batch($client, $updates, null)
+            ),
+            $this->tokensTo()
         );
+    }
+
+    /**
+     * As messageStatusUpdateBatch, with an outcome that has the receipt and its key: for receipts that come from a
+     * queue, and are not kept otherwise.
+     *
+     * @template Key
+     * @template Receipt of array{string, string|int, Status|string}
+     * @param iterable<Key, Receipt> $updates code, message id and status
+     *
+     * @return list<Outcome<Key, Receipt>> in their order
+     */
+    public function messageStatusUpdateOutcomes(iterable $updates): array
+    {
+        return Outcome::each($updates, $this->messageStatusUpdateBatch(...));
     }
 
     /**
@@ -242,8 +317,7 @@ final class Client
     public function senderDelete(string $code): void
     {
         $code = Argument::text('code', $code);
-        $error = Failure::place($this->ffi);
-        Failure::check($this->ffi->b24_sender_delete($this->client(), $code, \FFI::addr($error)), $error);
+        $this->call(fn ($client, $error): int => $this->ffi->b24_sender_delete($client, $code, $error));
     }
 
     /**
@@ -267,22 +341,7 @@ final class Client
      */
     public function tokens(): Tokens
     {
-        $tokens = $this->ffi->b24_client_tokens($this->client());
-        if ($tokens === null) {
-            throw new InternalError('the library returned no tokens: please report this');
-        }
-        try {
-            $expires = $this->ffi->b24_tokens_expires($tokens);
-            return new Tokens(
-                $this->ffi->b24_tokens_access_token($tokens),
-                $this->ffi->b24_tokens_refresh_token($tokens),
-                $this->ffi->b24_tokens_client_endpoint($tokens),
-                $this->ffi->b24_tokens_member_id($tokens),
-                $expires === 0 ? null : $expires,
-            );
-        } finally {
-            $this->ffi->b24_tokens_free($tokens);
-        }
+        return Tokens::of($this->ffi, $this->client());
     }
 
     /**
@@ -335,7 +394,8 @@ final class Client
      */
     private function withSender(string $code, array $parts, \Closure $call): void
     {
-        $sender = $this->ffi->b24_sender_new(Argument::text('code', $code));
+        $code = Argument::text('code', $code);
+        $sender = $this->ffi->b24_sender_new($code);
         try {
             foreach ($parts as $name => $given) {
                 if (is_string($given)) {
@@ -345,8 +405,7 @@ final class Client
                     $this->setPart($sender, $name, Argument::text("a language of $name", $language), $text);
                 }
             }
-            $error = Failure::place($this->ffi);
-            Failure::check($call($sender, \FFI::addr($error)), $error);
+            $this->call(static fn ($client, $error): int => $call($sender, $error));
         } finally {
             $this->ffi->b24_sender_free($sender);
         }
@@ -374,6 +433,50 @@ final class Client
      */
     private function listed(string $name, \Closure $call): array
     {
-        return array_column(Rows::of($this->ffi, [$name], $call), $name);
+        return Handover::after(
+            fn (): array => array_column(Rows::of($this->ffi, [$name], $call), $name),
+            $this->tokensTo()
+        );
+    }
+
+    /**
+     * @param \Closure(\FFI\CData, \FFI\CData): int $call takes the client and the place for its error
+     */
+    private function call(\Closure $call): void
+    {
+        $client = $this->client();
+        Handover::after(function () use ($call, $client): void {
+            $error = Failure::place($this->ffi);
+            Failure::check($call($client, \FFI::addr($error)), $error);
+        }, $this->tokensTo());
+    }
+
+    /**
+     * What hands over renewed tokens, if somebody wants them.
+     *
+     * @return (\Closure(): void)|null
+     */
+    private function tokensTo(): ?\Closure
+    {
+        return $this->renewed === null ? null : $this->renewed->handOver(...);
+    }
+
+    /**
+     * Another handle of the same client.
+     *
+     * @param int $milliseconds the timeout of its calls; 0 for that of the options
+     */
+    private function limited(int $milliseconds): \FFI\CData
+    {
+        return Signals::held(function () use ($milliseconds): \FFI\CData {
+            $limited = $this->ffi->new('b24_client *');
+            $error = Failure::place($this->ffi);
+            $client = $this->client();
+            Failure::check(
+                $this->ffi->b24_client_limited($client, $milliseconds, null, \FFI::addr($limited), \FFI::addr($error)),
+                $error
+            );
+            return $limited;
+        });
     }
 }

@@ -26,6 +26,14 @@ final class Options
      */
     public static function with(\FFI $ffi, #[\SensitiveParameter] array $options, \Closure $use): mixed
     {
+        return Signals::held(static fn (): mixed => self::use($ffi, $options, $use));
+    }
+
+    /**
+     * @param array<mixed> $options
+     */
+    private static function use(\FFI $ffi, #[\SensitiveParameter] array $options, \Closure $use): mixed
+    {
         $config = $ffi->b24_config_new();
         try {
             foreach ($options as $name => $value) {
@@ -37,6 +45,27 @@ final class Options
         } finally {
             $ffi->b24_config_free($config);
         }
+    }
+
+    /**
+     * Options that were given in an array and by name, together.
+     *
+     * @param array<mixed> $options
+     * @param array<string, mixed> $named null leaves one out
+     *
+     * @return array<mixed>
+     *
+     * @throws InvalidConfig if one is given twice
+     */
+    public static function merged(#[\SensitiveParameter] array $options, #[\SensitiveParameter] array $named): array
+    {
+        foreach ($named as $name => $value) {
+            if ($value !== null && isset($options[$name])) {
+                throw new InvalidConfig("$name is given in the array of options and by name: give it once");
+            }
+            $options[$name] ??= $value;
+        }
+        return $options;
     }
 
     private static function set(

@@ -25,7 +25,8 @@ final class Provider
     private ?\FFI\CData $provider = null;
 
     /**
-     * Opens the store: checks it, and makes or updates it.
+     * Opens the store: checks it, and makes or updates it. Options are given in the array or by name,
+     * `new Provider(store: 'sqlite:/var/lib/sms/b24.db', client_id: $id, client_secret: $secret)`.
      *
      * @param array{
      *     client_id?: string|\Stringable|null,
@@ -53,8 +54,51 @@ final class Provider
      * @throws Exception\StorageError if the store fails
      * @throws Exception\LibraryUnavailable if FFI or the shared library is not available
      */
-    public function __construct(#[\SensitiveParameter] array $options)
-    {
+    public function __construct(
+        #[\SensitiveParameter] array $options = [],
+        // make generate writes: options by name
+        #[\SensitiveParameter] string|\Stringable|null $client_id = null,
+        #[\SensitiveParameter] string|\Stringable|null $client_secret = null,
+        #[\SensitiveParameter] string|\Stringable|null $oauth_url = null,
+        #[\SensitiveParameter] int|string|null $timeout_ms = null,
+        #[\SensitiveParameter] int|string|null $connect_timeout_ms = null,
+        #[\SensitiveParameter] int|string|null $max_retries = null,
+        #[\SensitiveParameter] string|\Stringable|null $rate_limit = null,
+        #[\SensitiveParameter] string|\Stringable|null $ca_file = null,
+        #[\SensitiveParameter] string|\Stringable|null $proxy = null,
+        #[\SensitiveParameter] string|array|null $resolve = null,
+        #[\SensitiveParameter] string|array|null $redirect_hosts = null,
+        #[\SensitiveParameter] string|\Stringable|null $user_agent = null,
+        #[\SensitiveParameter] bool|string|null $allow_http = null,
+        #[\SensitiveParameter] string|\Stringable|null $store = null,
+        #[\SensitiveParameter] string|\Stringable|null $durability = null,
+        #[\SensitiveParameter] int|string|null $store_max_mb = null,
+        #[\SensitiveParameter] string|\Stringable|null $store_key_file = null,
+        #[\SensitiveParameter] int|string|null $workers = null,
+        // end: options by name
+    ) {
+        $options = Options::merged($options, [
+            // make generate writes: options that were named
+            'client_id' => $client_id,
+            'client_secret' => $client_secret,
+            'oauth_url' => $oauth_url,
+            'timeout_ms' => $timeout_ms,
+            'connect_timeout_ms' => $connect_timeout_ms,
+            'max_retries' => $max_retries,
+            'rate_limit' => $rate_limit,
+            'ca_file' => $ca_file,
+            'proxy' => $proxy,
+            'resolve' => $resolve,
+            'redirect_hosts' => $redirect_hosts,
+            'user_agent' => $user_agent,
+            'allow_http' => $allow_http,
+            'store' => $store,
+            'durability' => $durability,
+            'store_max_mb' => $store_max_mb,
+            'store_key_file' => $store_key_file,
+            'workers' => $workers,
+            // end: options that were named
+        ]);
         $this->ffi = Loader::ffi();
         Renewals::waitAtShutdown();
         $options['workers'] ??= 0;
@@ -330,37 +374,22 @@ final class Provider
      */
     public function reportMany(iterable $receipts): array
     {
-        $outcomes = [];
-        /** @var array<array{Batch, list<int>}> $waiting the batch of each portal, and whose outcomes it has */
-        $waiting = [];
-        $store = function (string $memberId) use (&$outcomes, &$waiting): void {
-            [$batch, $places] = $waiting[$memberId];
-            unset($waiting[$memberId]);
-            foreach ($this->stored($memberId, $batch) as $number => $outcome) {
-                $outcomes[$places[$number]] = $outcome;
-            }
-        };
-        foreach ($receipts as $receipt) {
-            $place = count($outcomes);
-            $outcomes[] = null;
-            try {
-                [$memberId, $update, $at] = self::receipt($receipt);
-                if ($at === null) {
-                    $waiting[$memberId] ??= [new Batch($this->ffi), []];
-                    $waiting[$memberId][0]->add($update);
-                    $waiting[$memberId][1][] = $place;
-                } else {
-                    isset($waiting[$memberId]) && $store($memberId);
-                    $this->report($memberId, ...[...$update, $at]);
-                }
-            } catch (MessageServiceException $fault) {
-                $outcomes[$place] = $fault;
-            }
-        }
-        foreach (array_keys($waiting) as $memberId) {
-            $store((string) $memberId);
-        }
-        return $outcomes;
+        return Handover::after(fn (): array => $this->reportEach($receipts));
+    }
+
+    /**
+     * As reportMany, with an outcome that has the receipt and its key: for receipts that come from a queue, and are
+     * not kept otherwise.
+     *
+     * @template Key
+     * @template Receipt of array{0: string, 1: string, 2: string|int, 3: Status|string, 4?: ?\DateTimeInterface}
+     * @param iterable<Key, Receipt> $receipts as for reportMany
+     *
+     * @return list<Outcome<Key, Receipt>> in their order
+     */
+    public function reportOutcomes(iterable $receipts): array
+    {
+        return Outcome::each($receipts, $this->reportMany(...));
     }
 
     /**
@@ -442,8 +471,7 @@ final class Provider
         $provider = $this->provider();
         return array_map(
             PortalState::fromRow(...),
-            Rows::of(
-                $this->ffi,
+            $this->rows(
                 PortalState::NAMES,
                 fn ($list, $error): int => $this->ffi->b24_provider_inspect($provider, $list, $error)
             )
@@ -533,8 +561,63 @@ final class Provider
     private function call(#[\SensitiveParameter] \Closure $call): void
     {
         $provider = $this->provider();
-        $error = Failure::place($this->ffi);
-        Failure::check($call($provider, \FFI::addr($error)), $error);
+        Handover::after(function () use ($call, $provider): void {
+            $error = Failure::place($this->ffi);
+            Failure::check($call($provider, \FFI::addr($error)), $error);
+        });
+    }
+
+    /**
+     * The rows of the list that a call returns.
+     *
+     * @param list<string> $names of their values
+     * @param \Closure(\FFI\CData, \FFI\CData): int $call takes the places for its list and its error
+     *
+     * @return list<array<string, string>>
+     */
+    private function rows(array $names, \Closure $call): array
+    {
+        return Handover::after(fn (): array => Rows::of($this->ffi, $names, $call));
+    }
+
+    /**
+     * @param iterable<mixed> $receipts
+     *
+     * @return list<?MessageServiceException>
+     */
+    private function reportEach(iterable $receipts): array
+    {
+        $outcomes = [];
+        /** @var array<array{Batch, list<int>}> $waiting the batch of each portal, and whose outcomes it has */
+        $waiting = [];
+        $store = function (string $memberId) use (&$outcomes, &$waiting): void {
+            [$batch, $places] = $waiting[$memberId];
+            unset($waiting[$memberId]);
+            foreach ($this->stored($memberId, $batch) as $number => $outcome) {
+                $outcomes[$places[$number]] = $outcome;
+            }
+        };
+        foreach ($receipts as $receipt) {
+            $place = count($outcomes);
+            $outcomes[] = null;
+            try {
+                [$memberId, $update, $at] = self::receipt($receipt);
+                if ($at === null) {
+                    $waiting[$memberId] ??= [new Batch($this->ffi), []];
+                    $waiting[$memberId][0]->add($update);
+                    $waiting[$memberId][1][] = $place;
+                } else {
+                    isset($waiting[$memberId]) && $store($memberId);
+                    $this->report($memberId, ...[...$update, $at]);
+                }
+            } catch (MessageServiceException $fault) {
+                $outcomes[$place] = $fault;
+            }
+        }
+        foreach (array_keys($waiting) as $memberId) {
+            $store((string) $memberId);
+        }
+        return $outcomes;
     }
 
     /**
@@ -543,9 +626,9 @@ final class Provider
     private function stored(string $memberId, Batch $batch): array
     {
         $provider = $this->provider();
-        return $batch->outcomes(
+        return Handover::after(fn (): array => $batch->outcomes(
             fn ($updates): int => $this->ffi->b24_provider_report_batch($provider, $memberId, $updates, null)
-        );
+        ));
     }
 
     /**
@@ -557,8 +640,7 @@ final class Provider
         $after = Argument::text('after', $after);
         return array_map(
             RefusedReceipt::fromRow(...),
-            Rows::of(
-                $this->ffi,
+            $this->rows(
                 RefusedReceipt::NAMES,
                 fn ($list, $error): int
                     => $this->ffi->b24_provider_refused($provider, $after, self::PAGE, $list, $error)

@@ -26,7 +26,26 @@ final class Renewals
     {
         $ffi = Loader::ffi();
         $error = Failure::place($ffi);
-        Failure::check($ffi->b24_renewals_wait(Argument::milliseconds($seconds), \FFI::addr($error)), $error);
+        $milliseconds = Argument::milliseconds($seconds);
+        Handover::after(static function () use ($ffi, $milliseconds, $error): void {
+            Failure::check($ffi->b24_renewals_wait($milliseconds, \FFI::addr($error)), $error);
+        }, Renewed::areWanted() ? Renewed::handOverAll(...) : null);
+    }
+
+    /**
+     * Whether a renewal is under way in this process.
+     */
+    public static function underWay(): bool
+    {
+        return Loader::ffi()->b24_renewals_wait(0, null) !== 0;
+    }
+
+    /**
+     * Whether they end with this program: not in a worker of FPM, which keeps running after a web request.
+     */
+    public static function endWithTheProgram(): bool
+    {
+        return in_array(PHP_SAPI, ['cli', 'phpdbg'], true);
     }
 
     /**
@@ -34,7 +53,7 @@ final class Renewals
      */
     public static function waitAtShutdown(): void
     {
-        if (self::$waits || !in_array(PHP_SAPI, ['cli', 'phpdbg'], true)) {
+        if (self::$waits || !self::endWithTheProgram()) {
             return;
         }
         self::$waits = true;
@@ -57,10 +76,13 @@ final class Renewals
 
     private static function finish(): void
     {
-        try {
-            self::wait(45.0);
-        } catch (MessageServiceException $late) {
-            error_log("the program ends in the middle of a renewal: {$late->getMessage()}");
-        }
+        Handover::atTheEnd(static function (): void {
+            try {
+                self::wait(45.0);
+            } catch (MessageServiceException $late) {
+                error_log("the program ends in the middle of a renewal: {$late->getMessage()}");
+            }
+            Log::flush();
+        });
     }
 }

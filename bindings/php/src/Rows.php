@@ -24,6 +24,18 @@ final class Rows
         $list = $ffi->new('b24_list *');
         $error = Failure::place($ffi);
         Failure::check($call(\FFI::addr($list), \FFI::addr($error)), $error);
+        return self::read($ffi, $list, $names);
+    }
+
+    /**
+     * The rows of a list, which is freed.
+     *
+     * @param list<string> $names
+     *
+     * @return list<array<string, string>>
+     */
+    public static function read(\FFI $ffi, \FFI\CData $list, array $names): array
+    {
         try {
             $rows = [];
             $count = $ffi->b24_list_len($list);

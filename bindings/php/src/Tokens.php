@@ -4,6 +4,8 @@ declare(strict_types=1);
 
 namespace B24\MessageService;
 
+use B24\MessageService\Exception\InternalError;
+
 /**
  * The tokens of an installation at one moment. Dumps and JSON do not show the two tokens, so that they do
  * not get into logs. The object cannot be serialized, so that they do not get into sessions or queues. To store
@@ -23,6 +25,36 @@ final class Tokens implements \JsonSerializable
         /** When the access token expires, in Unix time; null if unknown. */
         public readonly ?int $expires,
     ) {
+    }
+
+    /**
+     * The tokens of a client.
+     *
+     * @internal
+     */
+    public static function of(\FFI $ffi, \FFI\CData $client): self
+    {
+        return Signals::held(static fn (): self => self::read($ffi, $client));
+    }
+
+    private static function read(\FFI $ffi, \FFI\CData $client): self
+    {
+        $tokens = $ffi->b24_client_tokens($client);
+        if ($tokens === null) {
+            throw new InternalError('the library returned no tokens: please report this');
+        }
+        try {
+            $expires = $ffi->b24_tokens_expires($tokens);
+            return new self(
+                $ffi->b24_tokens_access_token($tokens),
+                $ffi->b24_tokens_refresh_token($tokens),
+                $ffi->b24_tokens_client_endpoint($tokens),
+                $ffi->b24_tokens_member_id($tokens),
+                $expires === 0 ? null : $expires,
+            );
+        } finally {
+            $ffi->b24_tokens_free($tokens);
+        }
     }
 
     /**

@@ -43,6 +43,24 @@ final class ExamplesTest extends TestCase
         self::assertEquals(['provider1|m1' => 'sent', 'provider1|m2' => 'delivered'], $portal->messages());
     }
 
+    public function testTheQueueWorkerTellsWhatBecomesOfEachJob(): void
+    {
+        $portal = Portal::fresh(['messages' => ['provider1|m1', 'provider1|m2']]);
+        $portal->fault('status', ['status' => 503, 'headers' => ['Retry-After' => '7']]);
+        $done = Program::run(
+            [__DIR__ . '/../examples/queue-worker.php'],
+            ['B24_MAX_RETRIES' => '0'] + self::environment($portal),
+            "provider1 m1 sent\nnonsense\nprovider1 m1 sent\nprovider1 m2 arrived\nprovider1 m3 sent\n"
+        );
+        $lines = explode("\n", trim($done->output));
+        self::assertSame(['m1 again in 7 s', 'dropped: not a job', 'm1 done'], array_slice($lines, 0, 3), $done->errors);
+        self::assertStringStartsWith('m2 failed: ', $lines[3]);
+        self::assertStringContainsString('arrived', $lines[3]);
+        self::assertSame('m3 done', $lines[4]);
+        self::assertStringContainsString('provider1 m3: ', $done->errors);
+        self::assertSame(['provider1|m1' => 'sent'], $portal->messages());
+    }
+
     /**
      * @return array<string, array{string, mixed, bool}>
      */

@@ -4,6 +4,7 @@ declare(strict_types=1);
 
 namespace B24\MessageService\Tests;
 
+use B24\MessageService\Loader;
 use PHPUnit\Framework\TestCase;
 
 /**
@@ -48,10 +49,50 @@ final class LoaderTest extends TestCase
         self::assertStringContainsString('set B24_MESSAGESERVICE_LIB', $done->output);
     }
 
+    public function testEachPlaceThatWasTriedIsNamed(): void
+    {
+        mkdir("$this->directory/package/lib", 0700, true);
+        copy(Loader::header(), "$this->directory/package/lib/b24_messageservice.h");
+        $done = $this->copied(self::LOAD, ['B24_MESSAGESERVICE_LIB' => '', 'LD_LIBRARY_PATH' => '']);
+        if ($done->output === 'loaded') {
+            self::markTestSkipped('the library is installed on this system');
+        }
+        $tried = [
+            'ffi.preload: ffi.preload is not set',
+            "$this->directory/package/lib/libb24_messageservice.so.1: there is no such file",
+            "$this->directory/package/lib/libb24_messageservice.so: there is no such file",
+            'target/release/libb24_messageservice.so: there is no such file',
+            'libb24_messageservice.so.1: Failed loading',
+            'vendor/bin/b24 install-library',
+            'vendor/bin/b24 check',
+        ];
+        foreach ($tried as $text) {
+            self::assertStringContainsString($text, $done->output, $done->errors);
+        }
+        // A file that is there and no library is not passed over.
+        file_put_contents("$this->directory/package/lib/libb24_messageservice.so", Elf::of(183));
+        $done = $this->copied(self::LOAD, ['B24_MESSAGESERVICE_LIB' => '']);
+        self::assertStringContainsString('it is for aarch64', $done->output, $done->errors);
+    }
+
+    public function testALibraryOfAnotherVersionIsNotUsed(): void
+    {
+        mkdir("$this->directory/package/lib", 0700, true);
+        copy(Loader::header(), "$this->directory/package/lib/b24_messageservice.h");
+        $this->copied('');
+        $loader = "$this->directory/package/src/Loader.php";
+        $text = (string) file_get_contents($loader);
+        file_put_contents($loader, str_replace("'" . Loader::VERSION . "'", "'2.1.0'", $text));
+        $require = 'require ' . var_export("$this->directory/package/autoload.php", true) . ';';
+        $done = Program::run(['-r', $require . self::LOAD]);
+        self::assertStringContainsString('this package needs version 2', $done->output, $done->errors);
+        self::assertStringContainsString('install-library', $done->output);
+    }
+
     public function testAnotherLibraryIsNotTaken(): void
     {
         $done = Program::code(self::LOAD, [], ['B24_MESSAGESERVICE_LIB' => 'libc.so.6']);
-        self::assertStringContainsString('libc.so.6 cannot be loaded', $done->output, $done->errors);
+        self::assertStringContainsString('libc.so.6 is not this package\'s library', $done->output, $done->errors);
     }
 
     public function testAPackageWithoutItsHeaderIsNamed(): void

@@ -22,9 +22,28 @@ final class Program
      */
     public static function run(array $arguments, array $environment = [], string $input = ''): self
     {
+        return self::start([PHP_BINARY, ...$arguments], $environment, $input);
+    }
+
+    /**
+     * A line for the shell.
+     *
+     * @param array<string, string> $environment besides this process's own
+     */
+    public static function shell(string $line, array $environment = []): self
+    {
+        return self::start(['sh', '-c', $line], $environment, '');
+    }
+
+    /**
+     * @param list<string> $command
+     * @param array<string, string> $environment
+     */
+    private static function start(array $command, array $environment, string $input): self
+    {
         $errors = tmpfile() ?: throw new \RuntimeException('no temporary file');
         $process = proc_open(
-            [PHP_BINARY, ...$arguments],
+            $command,
             [['pipe', 'r'], ['pipe', 'w'], $errors],
             $pipes,
             null,

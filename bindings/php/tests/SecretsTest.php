@@ -122,6 +122,24 @@ final class SecretsTest extends TestCase
         self::assertStringNotContainsString(self::SECRET, $done->output . $done->errors);
     }
 
+    /**
+     * Somebody gives a webhook's address, whose path is a password, in the place of the portal. Without a php.ini PHP
+     * prints the arguments of what was called.
+     */
+    public function testATraceWithoutAPhpIniShowsNoWebhook(): void
+    {
+        $extension = (string) ini_get('extension_dir');
+        $webhook = 'https://portal.bitrix24.test/rest/1/' . self::SECRET . '/';
+        foreach ([[], ['-d', "extension_dir=$extension", '-d', 'extension=ffi']] as $options) {
+            $more = ['-n', '-d', 'display_errors=1', '-d', 'zend.exception_string_param_max_len=1000', '-d', 'log_errors=0'];
+            $given = ['WEBHOOK' => $webhook];
+            $done = Program::code('new B24\MessageService\Client(getenv("WEBHOOK"));', [...$more, ...$options], $given);
+            self::assertStringContainsString('Uncaught B24', $done->output, $done->errors);
+            self::assertStringContainsString('Client->__construct(Object(SensitiveParameterValue)', $done->output);
+            self::assertStringNotContainsString(self::SECRET, $done->output . $done->errors);
+        }
+    }
+
     public function testAnExceptionOfACallShowsNoSecret(): void
     {
         $portal = Portal::fresh(['expired' => true, 'oauth' => ['status' => 400, 'error' => 'invalid_grant']]);

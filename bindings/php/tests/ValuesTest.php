@@ -33,7 +33,7 @@ final class ValuesTest extends TestCase
         ];
         foreach (glob(dirname(__DIR__) . '/src/Exception/*.php') ?: [] as $file) {
             $name = basename($file, '.php');
-            if (!in_array($name, ['Details', 'MessageServiceException'], true)) {
+            if (!in_array($name, ['Details', 'HandlerFailed', 'MessageServiceException'], true)) {
                 $class = "B24\\MessageService\\Exception\\$name";
                 yield $class => [$class, $parents[$name] ?? \RuntimeException::class];
             }

@@ -55,7 +55,7 @@ final class Portal
      * @param array<string, mixed> $settings of the first reset
      * @param string|null $program by default the one that findProgram() finds
      */
-    public function __construct(array $settings = [], ?string $program = null)
+    public function __construct(#[\SensitiveParameter] array $settings = [], ?string $program = null)
     {
         $program ??= self::findProgram();
         if (!is_executable($program)) {
@@ -85,7 +85,7 @@ final class Portal
      *
      * @param array<string, mixed> $settings
      */
-    public static function fresh(array $settings = []): self
+    public static function fresh(#[\SensitiveParameter] array $settings = []): self
     {
         if (self::$running === null || self::$running->process === null) {
             return self::$running = new self($settings);
@@ -147,7 +147,7 @@ final class Portal
      * @param array<string, mixed> $more
      * @return array<string, mixed>
      */
-    public function options(array $more = []): array
+    public function options(#[\SensitiveParameter] array $more = []): array
     {
         return $more + [
             'access_token' => $this->accessToken,
@@ -163,7 +163,7 @@ final class Portal
      * @param array<string, mixed> $more
      * @return array<string, mixed>
      */
-    public function renewable(array $more = []): array
+    public function renewable(#[\SensitiveParameter] array $more = []): array
     {
         return $this->options($more + [
             'refresh_token' => $this->refreshToken,
@@ -180,7 +180,7 @@ final class Portal
      * @param array<string, mixed> $more
      * @return array<string, mixed>
      */
-    public function providerOptions(array $more = []): array
+    public function providerOptions(#[\SensitiveParameter] array $more = []): array
     {
         return $more + [
             'client_id' => $this->clientId,
@@ -197,7 +197,7 @@ final class Portal
      *
      * @param array<string, mixed> $more options
      */
-    public function client(array $more = []): Client
+    public function client(#[\SensitiveParameter] array $more = []): Client
     {
         return new Client($this->host, $this->options($more));
     }
@@ -210,7 +210,7 @@ final class Portal
      *
      * @param array<string, mixed> $settings
      */
-    public function reset(array $settings = []): void
+    public function reset(#[\SensitiveParameter] array $settings = []): void
     {
         // Never given before, not by another process either: a client may keep tokens in a directory.
         $number = sprintf('%08d%08d', getmypid(), ++self::$resets);
@@ -233,7 +233,7 @@ final class Portal
      *
      * @param array<string, mixed> $settings
      */
-    public function set(array $settings): void
+    public function set(#[\SensitiveParameter] array $settings): void
     {
         $this->ask('POST', '/set', (object) $settings);
     }

@@ -10,14 +10,18 @@ declare(strict_types=1);
 use B24\MessageService\Client;
 use B24\MessageService\Drained;
 use B24\MessageService\Exception\MessageServiceException;
+use B24\MessageService\Log;
 use B24\MessageService\PortalState;
 use B24\MessageService\Provider;
 use B24\MessageService\RefusedReceipt;
 use B24\MessageService\Request;
 use B24\MessageService\Status;
+use B24\MessageService\Tests\CallableLogger;
+use B24\MessageService\Tokens;
 use B24\MessageService\Vocabulary;
 
 require __DIR__ . '/../../../bindings/php/autoload.php';
+require __DIR__ . '/../../../bindings/php/tests/psr/CallableLogger.php';
 
 final class Adapter
 {
@@ -33,6 +37,8 @@ final class Adapter
     private ?Throwable $lastError = null;
     /** The timeout of the next call, in milliseconds. */
     private ?int $limit = null;
+    /** How often renewed tokens were handed over. */
+    private int $renewed = 0;
 
     /**
      * Carries out one line, and gives what answers it.
@@ -59,7 +65,8 @@ final class Adapter
             'provider_call' => $this->callProvider(...$arguments),
             'renewals_wait' => Client::renewalsWait($arguments[0] / 1000),
             'tokens' => $this->tokens(),
-            'renewed', 'log' => null, // there are no callbacks
+            'renewed' => $this->renewed,
+            'log' => Log::to(new CallableLogger(self::write(...)), 'debug'),
             'dump' => $this->dump(),
             'reset' => $this->reset(),
         };
@@ -77,6 +84,14 @@ final class Adapter
             $this->options['portal'] ?? '',
             array_diff_key($this->options, ['portal' => true])
         );
+        $this->clients[$this->used]->onRenewal(function (Tokens $tokens): void {
+            $this->renewed++;
+        });
+    }
+
+    private static function write(string $level, string $message): void
+    {
+        fwrite(STDERR, "$level $message\n");
     }
 
     /**
@@ -110,7 +125,7 @@ final class Adapter
     private function reset(): void
     {
         [$this->options, $this->clients, $this->used, $this->lastError] = [[], [], '', null];
-        [$this->providers, $this->requests] = [[], []];
+        [$this->providers, $this->requests, $this->renewed] = [[], [], 0];
     }
 
     /**

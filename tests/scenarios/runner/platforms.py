@@ -71,7 +71,7 @@ PLATFORMS = {
             "rust": ("{target}/debug/b24-adapter",),
             "c": ("{target}/c/bin/adapter",),
             "python": (sys.executable, PYTHON),
-            "php": ("php", "-d", "ffi.enable=true", PHP),
+            "php": (os.environ.get("B24_PHP") or "php", "-d", "ffi.enable=true", PHP),
         },
         environment={"B24_MESSAGESERVICE_LIB": "{target}/release/libb24_messageservice.so"},
     ),

@@ -38,7 +38,7 @@ STEPS = {
     "call": OF_A_CALL | {"times", "cancel_after"},
     "batch": OF_A_CALL,
     "tokens": OF_A_CLIENT,
-    "renewed": OF_A_CLIENT,
+    "renewed": OF_A_CLIENT | {"handed_over"},
     "renewals_wait": OF_A_CLIENT,
     "parallel": set(),
     "set": set(),

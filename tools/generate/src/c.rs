@@ -23,7 +23,10 @@ pub(crate) fn header(files: &mut Files) -> Result<(), Box<dyn Error>> {
     config.after_includes = config.after_includes.map(|text| versioned(&text));
     let mut text = Vec::new();
     cbindgen::generate_with_config(&abi, config)?.write(&mut text);
-    files.whole("include/b24_messageservice.h", String::from_utf8(text)?)?;
+    let text = String::from_utf8(text)?;
+    // PHP's package has it at run time, and may be installed without anything else of the project.
+    files.whole("bindings/php/lib/b24_messageservice.h", text.clone())?;
+    files.whole("include/b24_messageservice.h", text)?;
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use std::error::Error;
 
 const CLIENT: &str = "bindings/php/src/Client.php";
 const FAILURE: &str = "bindings/php/src/Failure.php";
+const LOADER: &str = "bindings/php/src/Loader.php";
 const PROVIDER: &str = "bindings/php/src/Provider.php";
 
 pub(crate) fn write(files: &mut Files) -> Result<(), Box<dyn Error>> {
@@ -25,17 +26,47 @@ pub(crate) fn write(files: &mut Files) -> Result<(), Box<dyn Error>> {
         })
         .collect();
     files.section(FAILURE, "exceptions", &classes)?;
+    let version = format!("        '{}'", env!("CARGO_PKG_VERSION"));
+    files.section(LOADER, "version", &[version])?;
     for (path, other) in [(CLIENT, UsedBy::Provider), (PROVIDER, UsedBy::Client)] {
         files.between(path, "@param array{", "} $options", &shape(other))?;
+        files.section(path, "options by name", &parameters(other))?;
+        files.section(path, "options that were named", &named(other))?;
     }
     Ok(())
 }
 
 /// The options that are not only for the `other` class.
-fn shape(other: UsedBy) -> Vec<String> {
+fn options(other: UsedBy) -> impl Iterator<Item = &'static OptionRow> {
     OPTIONS
         .iter()
-        .filter(|row| row.name != "portal" && row.used_by != other)
+        .filter(move |row| row.name != "portal" && row.used_by != other)
+}
+
+/// The parameters of a constructor that are options. A trace shows none of them: a secret may stand
+/// in the place of any.
+fn parameters(other: UsedBy) -> Vec<String> {
+    options(other)
+        .map(|row| {
+            let list = type_of(row.kind).replace("list<string>", "array");
+            format!(
+                "        #[\\SensitiveParameter] {list} ${} = null,",
+                row.name
+            )
+        })
+        .collect()
+}
+
+/// The same, as an array of a constructor's body.
+fn named(other: UsedBy) -> Vec<String> {
+    options(other)
+        .map(|row| format!("            '{0}' => ${0},", row.name))
+        .collect()
+}
+
+/// The types of the options in an array.
+fn shape(other: UsedBy) -> Vec<String> {
+    options(other)
         .map(|row| format!("     *     {}?: {},", row.name, type_of(row.kind)))
         .collect()
 }

@@ -100,6 +100,18 @@ def test_where_no_token_is_known_an_empty_one_proves_nothing(
             assert fetch(f"{base}/message", {**unknown, **given})[0] == 403
 
 
+def test_a_web_request_is_given_its_own_log_records(
+    b24_portal: Portal, ini: dict[str, str]
+) -> None:
+    """A worker goes on without a logger: what it does then waits for no later web request."""
+    with web_server(ini, environment(b24_portal.options())) as base:
+        for number in range(4 * WORKERS):
+            status, silent = fetch(f"{base}/status?id=m{number}")
+            assert (status, "method=" in silent) == (200, False)
+            status, logged = fetch(f"{base}/status?id=m{number}&log=1")
+            assert (status, logged.count("method=")) == (200, 1), logged
+
+
 @pytest.mark.parametrize("with_header", [False, True])
 def test_without_ffi_it_says_what_to_set(
     b24_portal: Portal, header: str, with_header: bool
@@ -110,4 +122,6 @@ def test_without_ffi_it_says_what_to_set(
         status, text = fetch(f"{base}/status?id=m1")
     assert status == 500
     assert "LibraryUnavailable" in text
-    assert "set ffi.enable=true" in text
+    assert "ffi.enable=preload, which is PHP's default" in text
+    assert "set ffi.enable=true in the php.ini of fpm-fcgi" in text
+    assert ("ffi.preload is not set" in text) is not with_header

@@ -1,0 +1,106 @@
+<?php
+
+declare(strict_types=1);
+
+namespace B24\MessageService;
+
+/**
+ * Who is given a client's renewed tokens, and which ones he has.
+ *
+ * @internal
+ */
+final class Renewed
+{
+    /** @var array<int, self> whose client is gone while a renewal was under way, which may be its own */
+    private static array $late = [];
+    /** @var \WeakMap<self, true>|null all that there are */
+    private static ?\WeakMap $all = null;
+
+    /**
+     * @param \FFI\CData $client a handle of its own, which outlives the client
+     * @param \Closure(Tokens): mixed $handler
+     * @param string $known of the access token that he has, `fingerprint()`
+     */
+    public function __construct(
+        private readonly \FFI $ffi,
+        private readonly \FFI\CData $client,
+        private readonly \Closure $handler,
+        private string $known,
+    ) {
+        self::$all ??= new \WeakMap();
+        self::$all[$this] = true;
+    }
+
+    public function __destruct()
+    {
+        $this->ffi->b24_client_free($this->client);
+    }
+
+    /**
+     * What tells tokens apart: a dump of an object may show it.
+     */
+    public static function fingerprint(#[\SensitiveParameter] string $accessToken): string
+    {
+        return hash('sha256', $accessToken, true);
+    }
+
+    /**
+     * Gives him the tokens, unless he has them. If he throws, he is given them again the next time.
+     */
+    public function handOver(): void
+    {
+        $tokens = Tokens::of($this->ffi, $this->client);
+        $now = self::fingerprint($tokens->accessToken);
+        if ($now !== $this->known) {
+            ($this->handler)($tokens);
+            $this->known = $now;
+        }
+    }
+
+    /**
+     * The client is gone. If a renewal is under way, its tokens are handed over when it has ended.
+     */
+    public function clientIsGone(): void
+    {
+        if (Renewals::underWay()) {
+            self::$late[spl_object_id($this)] = $this;
+        }
+    }
+
+    /**
+     * Whether anybody wants renewed tokens.
+     */
+    public static function areWanted(): bool
+    {
+        return self::$all !== null && count(self::$all) > 0;
+    }
+
+    /**
+     * Gives each his tokens. If one throws, the others are given theirs nevertheless.
+     */
+    public static function handOverAll(): void
+    {
+        $failure = null;
+        foreach (self::$all ?? [] as $renewed => $_) {
+            try {
+                $renewed->handOver();
+            } catch (\Throwable $fault) {
+                $failure ??= $fault;
+            }
+        }
+        if (!Renewals::underWay()) {
+            self::$late = [];
+        }
+        if ($failure !== null) {
+            throw $failure;
+        }
+    }
+
+    /**
+     * @return array<string, mixed>
+     */
+    public function __debugInfo(): array
+    {
+        return [];
+    }
+}

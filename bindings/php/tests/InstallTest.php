@@ -1,0 +1,265 @@
+<?php
+
+declare(strict_types=1);
+
+namespace B24\MessageService\Tests;
+
+use B24\MessageService\Loader;
+use PHPUnit\Framework\TestCase;
+
+/**
+ * `b24 install-library` and `b24 check`, in a copy of the package that lies outside of any checkout.
+ */
+final class InstallTest extends TestCase
+{
+    use InDirectory {
+        setUp as makeDirectory;
+    }
+
+    private const NAME = 'b24-messageservice-1.0.0-x86_64-linux';
+
+    private string $package;
+
+    protected function setUp(): void
+    {
+        $this->makeDirectory();
+        $this->package = "$this->directory/package";
+        Package::copied($this->package);
+    }
+
+    /**
+     * @param array<string, string> $environment
+     */
+    private function b24(string $arguments, array $environment = [], string $before = ''): Program
+    {
+        $php = escapeshellarg(PHP_BINARY);
+        $code = "$before cd " . escapeshellarg($this->directory) . " && exec $php package/bin/b24 $arguments";
+        return Program::shell($code, $environment + ['B24_MESSAGESERVICE_LIB' => '', 'PATH' => '/usr/bin:/bin']);
+    }
+
+    /**
+     * An archive with these files, and the checksum of it beside.
+     *
+     * @param array<string, string> $files
+     */
+    private function archive(array $files, string $name = self::NAME . '.tar.gz'): string
+    {
+        $tar = '';
+        foreach ($files as $path => $bytes) {
+            $head = pack('a100a8a8a8a12a12', self::NAME . "/$path", '0000755', '0000000', '0000000', sprintf('%011o', strlen($bytes)), '0');
+            $head = str_pad($head . str_repeat(' ', 8) . '0', 512, "\0");
+            $sum = array_sum(array_map('ord', str_split($head)));
+            $tar .= substr_replace($head, sprintf("%06o\0 ", $sum), 148, 8) . $bytes . str_repeat("\0", (512 - strlen($bytes) % 512) % 512);
+        }
+        $bytes = (string) gzencode($tar . str_repeat("\0", 1024), 1);
+        file_put_contents("$this->directory/$name", $bytes);
+        file_put_contents("$this->directory/SHA256SUMS", hash('sha256', 'x') . "  other\n" . hash('sha256', $bytes) . "  $name\n");
+        return $name;
+    }
+
+    private static function library(): string
+    {
+        return (string) file_get_contents(Loader::library());
+    }
+
+    private function release(): string
+    {
+        return $this->archive([
+            'README.md' => 'text',
+            'lib/libb24_messageservice.a' => 'not this',
+            'php/lib/libb24_messageservice.so' => self::library(),
+            'bin/b24-messageservice' => "#!/bin/sh\necho the program \"\$@\"\n",
+        ]);
+    }
+
+    /**
+     * @return list<string>
+     */
+    private function installed(): array
+    {
+        $names = scandir("$this->package/lib") ?: [];
+        return array_values(array_diff($names, ['.', '..', '.lock', 'b24_messageservice.h']));
+    }
+
+    private function refused(Program $done, string ...$why): void
+    {
+        self::assertSame(1, $done->exit, $done->output . $done->errors);
+        foreach ($why as $text) {
+            self::assertStringContainsString($text, $done->errors);
+        }
+    }
+
+    public function testAReleaseIsInstalledAndUsed(): void
+    {
+        $missing = $this->b24('check');
+        self::assertSame(1, $missing->exit);
+        self::assertStringContainsString('install-library', $missing->output);
+
+        // One of an earlier version, under the name that another way of installing gave it.
+        touch("$this->package/lib/libb24_messageservice.so");
+        $done = $this->b24('install-library ' . $this->release());
+        self::assertSame([0, ''], [$done->exit, $done->errors]);
+        self::assertStringContainsString('libb24_messageservice.so.1 ' . Loader::VERSION, $done->output);
+        self::assertSame(['b24-messageservice', 'libb24_messageservice.so.1'], $this->installed());
+        self::assertSame("the program drain 50\n", $this->b24('drain 50')->output);
+
+        $check = $this->b24('check');
+        self::assertSame([0, ''], [$check->exit, $check->errors], $check->output);
+        self::assertStringContainsString('libb24_messageservice.so.1, version', $check->output);
+        // The program's own command follows, and its output is not mixed with anything.
+        self::assertSame("the program check --json\n", $this->b24('check --json')->output);
+        self::assertSame("the program check\n", $this->b24('check', ['B24_STORE' => 'sqlite:x.db'])->output);
+    }
+
+    public function testTheChecksumDecides(): void
+    {
+        $archive = $this->release();
+        $sum = (string) hash_file('sha256', "$this->directory/$archive");
+        $this->refused($this->b24("install-library $archive --sha256 " . hash('sha256', '')), 'has the SHA-256 ' . $sum);
+        $this->refused($this->b24("install-library $archive --sha256 12"), '64 hexadecimal digits');
+        file_put_contents("$this->directory/SHA256SUMS", "$sum  another-name\n");
+        $this->refused($this->b24("install-library $archive"), 'no line for ' . $archive, '--sha256');
+        unlink("$this->directory/SHA256SUMS");
+        $this->refused($this->b24("install-library $archive"), '--sha256');
+        self::assertSame([], $this->installed());
+        self::assertSame(0, $this->b24("install-library $archive --sha256 " . strtoupper($sum))->exit);
+        self::assertSame(2, $this->b24('install-library')->exit);
+        $this->refused($this->b24("install-library nowhere.tar.gz --sha256 $sum"), 'nowhere.tar.gz is no file');
+    }
+
+    /**
+     * @return array<string, array{array<string, string>, string}>
+     */
+    public static function wrongArchives(): array
+    {
+        $library = 'php/lib/libb24_messageservice.so';
+        return [
+            'another machine' => [[$library => Elf::of(183)], 'it is for aarch64'],
+            'another C library' => [[$library => Elf::of(62, 'libc.so')], 'with musl'],
+            'another system' => [['bin/b24_messageservice.dll' => 'MZ'], 'no shared library'],
+            'no library' => [['README.md' => 'x'], 'no library of this package in it'],
+            'a static one' => [['lib/libb24_messageservice.a' => 'x'], 'no library of this package in it'],
+            'a damaged one' => [[$library => Elf::of(62)], 'cannot be loaded here'],
+        ];
+    }
+
+    /**
+     * @dataProvider wrongArchives
+     * @param array<string, string> $files
+     */
+    public function testWhatIsNotForThisPhpIsRefused(array $files, string $why): void
+    {
+        if (php_uname('m') !== 'x86_64') {
+            self::markTestSkipped('the archives of this test are for x86-64 or name what is not');
+        }
+        file_put_contents("$this->package/lib/libb24_messageservice.so.1", 'the former one');
+        $this->refused($this->b24('install-library ' . $this->archive($files)), $why);
+        self::assertSame(['libb24_messageservice.so.1'], $this->installed());
+        self::assertStringEqualsFile("$this->package/lib/libb24_messageservice.so.1", 'the former one');
+    }
+
+    public function testAZipArchiveIsWindowsOwn(): void
+    {
+        $zip = "$this->directory/b24-messageservice-1.0.0-x86_64-windows.zip";
+        if (extension_loaded('zip')) {
+            $made = new \ZipArchive();
+            $made->open($zip, \ZipArchive::CREATE);
+            $made->addFromString('b24/bin/b24_messageservice.dll', str_pad('MZ', 60, "\0") . pack('V', 64) . "PE\0\0" . pack('v', 0x8664) . "\0\0");
+            $made->close();
+        } else {
+            file_put_contents($zip, 'PK');
+        }
+        $this->refused(
+            $this->b24("install-library $zip --sha256 " . hash_file('sha256', $zip)),
+            extension_loaded('zip') ? 'it is for Windows, and this PHP runs on Linux' : 'set extension=zip'
+        );
+        self::assertSame([], $this->installed());
+    }
+
+    public function testAnotherVersionIsRefused(): void
+    {
+        $archive = $this->release();
+        $source = (string) file_get_contents("$this->package/src/Loader.php");
+        foreach (['1.99.0' => 'is older than this package', '2.0.0' => 'needs version 2'] as $version => $why) {
+            file_put_contents(
+                "$this->package/src/Loader.php",
+                str_replace("'" . Loader::VERSION . "'", "'$version'", $source)
+            );
+            $this->refused($this->b24("install-library $archive"), $why);
+            self::assertSame([], $this->installed());
+        }
+        // One that lies there already is not used either.
+        copy(Loader::library(), "$this->package/lib/libb24_messageservice.so.1");
+        $check = $this->b24('check');
+        self::assertSame(1, $check->exit);
+        self::assertStringContainsString('needs version 2', $check->output);
+    }
+
+    public function testWhatIsNoWholeArchiveIsRefused(): void
+    {
+        $bytes = (string) file_get_contents("$this->directory/" . $this->release());
+        foreach (['cut off' => substr($bytes, 0, 20000), 'no archive' => str_repeat('text ', 1000)] as $name => $part) {
+            file_put_contents("$this->directory/part", $part);
+            $done = $this->b24('install-library part --sha256 ' . hash('sha256', $part));
+            $this->refused($done, 'archive');
+            self::assertSame([], $this->installed(), $name);
+        }
+    }
+
+    /**
+     * A limit on the size of files takes the place of a full disk. If the signal for it is not ignored, it ends the
+     * process in the middle of writing.
+     */
+    public function testWithoutSpaceOrKilledTheFormerLibraryStays(): void
+    {
+        $archive = $this->release();
+        file_put_contents("$this->package/lib/libb24_messageservice.so.1", 'the former one');
+        foreach (["trap '' XFSZ; ulimit -f 100;" => 1, 'ulimit -f 100;' => null] as $limits => $exit) {
+            $done = $this->b24("install-library $archive", [], $limits);
+            if ($exit === null) {
+                self::assertNotSame(0, $done->exit);
+            } else {
+                $this->refused($done, 'is the disk full?');
+                self::assertSame(['libb24_messageservice.so.1'], $this->installed());
+            }
+            self::assertStringEqualsFile("$this->package/lib/libb24_messageservice.so.1", 'the former one');
+        }
+        // What a killed one has left is gone after the next.
+        self::assertSame(0, $this->b24("install-library $archive")->exit);
+        self::assertSame(['b24-messageservice', 'libb24_messageservice.so.1'], $this->installed());
+    }
+
+    public function testAnAddressIsReadWithAChecksum(): void
+    {
+        $archive = $this->release();
+        $sum = (string) hash_file('sha256', "$this->directory/$archive");
+        $server = proc_open([PHP_BINARY, '-r', <<<'PHP'
+            $socket = stream_socket_server('tcp://127.0.0.1:0');
+            echo stream_socket_get_name($socket, false), "\n";
+            while ($peer = stream_socket_accept($socket, 60)) {
+                $path = explode(' ', (string) fgets($peer))[1] ?? '';
+                while (trim((string) fgets($peer)) !== '');
+                $file = $argv[1] . '/' . basename($path);
+                fwrite($peer, match (true) {
+                    $path === '/latest' => "HTTP/1.1 302 Found\r\nLocation: http://" . stream_socket_get_name($socket, false) . "/$argv[2]\r\n\r\n",
+                    is_file($file) => "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" . file_get_contents($file),
+                    default => "HTTP/1.1 404 Not Found\r\n\r\n",
+                });
+                fclose($peer);
+            }
+            PHP, '--', $this->directory, $archive], [['pipe', 'r'], ['pipe', 'w'], STDERR], $pipes);
+        self::assertNotFalse($server);
+        try {
+            $origin = 'http://' . trim((string) fgets($pipes[1]));
+            $this->refused($this->b24("install-library $origin/$archive"), 'is not https: give --sha256');
+            $this->refused($this->b24("install-library $origin/none --sha256 $sum"), 'answers 404');
+            self::assertSame([], $this->installed());
+            $done = $this->b24("install-library $origin/latest --sha256 $sum");
+            self::assertSame([0, ''], [$done->exit, $done->errors]);
+            self::assertSame(['b24-messageservice', 'libb24_messageservice.so.1'], $this->installed());
+        } finally {
+            proc_terminate($server);
+            proc_close($server);
+        }
+    }
+}
