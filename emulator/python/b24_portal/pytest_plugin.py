@@ -36,7 +36,8 @@ def _b24_portal_process(pytestconfig: pytest.Config) -> Iterator[Portal]:
     except ProgramMissing as missing:
         if pytestconfig.getini(SETTING) == "skip":
             pytest.skip(f"{REASON}{missing}")
-        pytest.fail(f"{REASON}{missing}. To skip these tests, set {SETTING} = skip", pytrace=False)
+        advice = f"{REASON}{missing}. To skip these tests, set {SETTING} = skip"
+        raise pytest.fail.Exception(advice, pytrace=False) from None
     with portal:
         yield portal
 

@@ -44,6 +44,7 @@ def test_without_the_program_tests_fail_and_say_how_to_install_it(tmp_path: Path
     assert "b24_portal_missing = skip" in ended.stdout
     # A message, and no trace of the plugin's own code.
     assert "pytest_plugin.py" not in ended.stdout
+    assert "another exception" not in ended.stdout
 
 
 def test_tests_that_are_skipped_are_told_of(tmp_path: Path) -> None:
