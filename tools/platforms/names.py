@@ -16,6 +16,8 @@ HEADER = Path(__file__).resolve().parents[2] / "include" / "b24_messageservice.h
 # From Mach-O's format: commands, and the bits of a symbol's type.
 ID_DYLIB, SYMTAB = 0xD, 0x2
 EXTERNAL, PRIVATE, KIND, IN_SECTION = 0x01, 0x10, 0x0E, 0x0E
+# What zig's linker adds.
+ADDED = {"_mh_dylib_header", "__dso_handle"}
 
 
 def declared() -> set[str]:
@@ -48,7 +50,7 @@ def mach_o(data: bytes) -> tuple[str, set[str]]:
                 if kind & EXTERNAL and not kind & PRIVATE and kind & KIND == IN_SECTION:
                     symbols.add(text_at(data, texts + text).removeprefix("_"))
         at += size
-    return name, symbols
+    return name, symbols - ADDED
 
 
 def elf(path: Path) -> tuple[str, set[str]]:
