@@ -136,7 +136,7 @@ impl Drop for Signals {
 #[cfg(unix)]
 mod system {
     use super::Stop;
-    use nix::sys::pthread::pthread_kill;
+    use nix::sys::pthread::{Pthread, pthread_kill};
     use nix::sys::signal::{SigSet, SigmaskHow, Signal};
     use std::os::unix::thread::JoinHandleExt as _;
     use std::sync::Arc;
@@ -182,7 +182,12 @@ mod system {
         pub(super) fn end(self) {
             self.ends.store(true, Ordering::SeqCst);
             // It goes to that thread alone, which waits for it.
-            if pthread_kill(self.thread.as_pthread_t(), Signal::SIGTERM).is_ok() {
+            #[allow(
+                clippy::unnecessary_cast,
+                reason = "for musl, std and libc have two types"
+            )]
+            let thread = self.thread.as_pthread_t() as Pthread;
+            if pthread_kill(thread, Signal::SIGTERM).is_ok() {
                 let _ = self.thread.join();
             }
             let _ = self.before.thread_set_mask();
