@@ -21,8 +21,12 @@ from pathlib import Path
 
 Name = tuple[str, ...]
 
-#: Where a module may have a file of its own.
-SYSTEMS = ("unix", "windows")
+#: Where a module may have a file of its own, and how the names of those files end.
+SYSTEMS = {
+    "linux": ("unix", "linux"),
+    "macos": ("unix", "not_linux"),
+    "windows": ("windows", "not_linux"),
+}
 
 #: What could hide a brace or look like a path. Lines stay what they are.
 HIDDEN = re.compile(
@@ -150,11 +154,18 @@ def check(source: Path, system: str) -> bool:
     """Whether a crate has no circle on a system, for which a module may have a file of its own,
     `NAME_SYSTEM.rs`; else one is shown."""
     modules: dict[Name, Module] = {}
+    endings = {ending for several in SYSTEMS.values() for ending in several}
     for file in sorted(source.rglob("*.rs")):
         name = file.relative_to(source).with_suffix("").parts
-        if any(name[-1].endswith(f"_{other}") for other in SYSTEMS if other != system):
+        # The longest first: `not_linux` ends with `linux`, too.
+        for ending in sorted(endings, key=len, reverse=True):
+            if name[-1].endswith(f"_{ending}"):
+                break
+        else:
+            ending = ""
+        if ending and ending not in SYSTEMS[system]:
             continue
-        name = (*name[:-1], name[-1].removesuffix(f"_{system}"))
+        name = (*name[:-1], name[-1].removesuffix(f"_{ending}"))
         name = name[:-1] if name[-1] in ("lib", "mod", "main") else name
         modules[name] = Module(name, file)
     if () not in modules:

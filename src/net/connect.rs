@@ -251,7 +251,7 @@ mod tests {
         });
         let (stream, _other) = connection();
         let write = end_while(&stream, |timeouts| {
-            stream.write(&[0; 65536], minute, timeouts)
+            stream.write(&vec![0; 65536], minute, timeouts)
         });
         // Where a wait is woken it may look once more, and then finds the connection closed.
         assert!(read <= 1 && write <= 1, "{read} and {write}");

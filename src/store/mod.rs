@@ -46,9 +46,19 @@ pub(crate) mod sqlite;
 #[cfg(feature = "provider")]
 mod sqlite_file;
 #[cfg(feature = "provider")]
-#[cfg_attr(unix, path = "sqlite_locks_unix.rs")]
-#[cfg_attr(windows, path = "sqlite_locks_windows.rs")]
-mod sqlite_locks;
+#[cfg_attr(unix, path = "sqlite_turn_unix.rs")]
+#[cfg_attr(windows, path = "sqlite_turn_windows.rs")]
+mod sqlite_turn;
+#[cfg(feature = "provider")]
+#[cfg_attr(
+    any(target_os = "linux", target_os = "android"),
+    path = "sqlite_user_linux.rs"
+)]
+#[cfg_attr(
+    not(any(target_os = "linux", target_os = "android")),
+    path = "sqlite_user_not_linux.rs"
+)]
+mod sqlite_user;
 mod state_dir;
 #[cfg(feature = "provider")]
 mod store_clock;

@@ -12,7 +12,8 @@ use super::schema::{SchemaFault, migrate};
 use super::sqlite_file::{
     Pauses, beside, check, check_room, create, id_of, refuse_network, system_error,
 };
-use super::sqlite_locks::{Turnstile, User};
+use super::sqlite_turn::Turnstile;
+use super::sqlite_user::User;
 use super::store_clock::StoreClock;
 use super::system::{FileId, NOTHING, boot_id, full_name};
 use super::token_store::{LockError, StoreError};

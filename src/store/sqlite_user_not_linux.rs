@@ -1,0 +1,144 @@
+//! Who uses a SQLite store: each process locks a file whose name has its number. Only Linux has locks of
+//! single bytes that belong to an open file and not to the process.
+
+use super::sqlite_file::{beside, id_of, system_error};
+use super::system::{FileId, Use, open};
+use super::token_store::StoreError;
+use crate::values::tokens::fingerprint;
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The one user of the store in this process. Others can see that the process lives.
+#[derive(Debug)]
+pub(super) struct User {
+    /// None while it is being dropped.
+    file: Option<File>,
+    id: FileId,
+    path: PathBuf,
+    number: i64,
+}
+
+/// How the names of these files go on after that of the store.
+const USER: &str = "-user-";
+
+impl User {
+    /// A second copy of this library is refused, as on Linux: two copies of SQLite in one process do
+    /// not know of each other's locks everywhere.
+    pub(super) fn enter(store: &Path) -> Result<Self, StoreError> {
+        let failed = |e: io::Error| system_error(store, "cannot be locked for this process", &e);
+        remove_left(store);
+        let number = process_number().map_err(failed)?;
+        let path = beside(store, &format!("{USER}{number:x}"));
+        loop {
+            let file = open(&path, Use::Lock).map_err(failed)?;
+            if !try_lock(&file).map_err(failed)? {
+                return Err(StoreError::of_database(
+                    store,
+                    "is open in this process already, by another copy of this library; use one copy",
+                ));
+            }
+            let id = FileId::of(&file).map_err(failed)?;
+            // Another process may have removed it before it was locked.
+            if id_of(&path) == Some(id) {
+                return Ok(Self {
+                    file: Some(file),
+                    id,
+                    path,
+                    number,
+                });
+            }
+        }
+    }
+
+    pub(super) fn number(&self) -> i64 {
+        self.number
+    }
+
+    /// Whether others see the lock, because the file has not been removed.
+    pub(super) fn is_seen(&self, _: &Path) -> bool {
+        id_of(&self.path) == Some(self.id)
+    }
+
+    /// Whether the process with this number has ended.
+    pub(super) fn has_ended(&self, store: &Path, number: i64) -> bool {
+        if number == self.number || number <= 0 {
+            return false;
+        }
+        let path = beside(store, &format!("{USER}{number:x}"));
+        match File::open(path) {
+            Ok(file) => matches!(try_lock(&file), Ok(true)),
+            Err(e) => e.kind() == io::ErrorKind::NotFound,
+        }
+    }
+}
+
+impl Drop for User {
+    fn drop(&mut self) {
+        // Windows removes no file that is open. Elsewhere it is removed while it is locked, as another
+        // process does it. If it cannot be removed, the next process does it.
+        if cfg!(windows) {
+            self.file = None;
+        }
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Removes the files of processes that have ended: those that can be locked.
+fn remove_left(store: &Path) {
+    let name = beside(store, USER);
+    let (Some(directory), Some(name)) = (store.parent(), name.file_name()) else {
+        return;
+    };
+    let name = name.to_string_lossy();
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&*name) {
+            remove_if_left(&entry.path());
+        }
+    }
+}
+
+/// Windows removes no file that is open, so its user has ended if it can be removed.
+#[cfg(windows)]
+fn remove_if_left(path: &Path) {
+    let _ = std::fs::remove_file(path);
+}
+
+#[cfg(not(windows))]
+fn remove_if_left(path: &Path) {
+    if let Ok(file) = File::open(path)
+        && matches!(try_lock(&file), Ok(true))
+    {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+/// A number that no other process of this machine has or had.
+#[cfg(windows)]
+fn process_number() -> io::Result<i64> {
+    let failed = |e: winsafe::co::ERROR| io::Error::from_raw_os_error(e.raw().cast_signed());
+    let (started, ..) = winsafe::HPROCESS::GetCurrentProcess()
+        .GetProcessTimes()
+        .map_err(failed)?;
+    let started = format!("{}.{}", started.dwHighDateTime, started.dwLowDateTime);
+    let number = fingerprint(&std::process::id().to_string(), &started) >> 2;
+    Ok(number.cast_signed().max(1))
+}
+
+/// A number that no other process of this machine has. One that comes later may have it again: what the
+/// former one held then ends when its lease does.
+#[cfg(not(windows))]
+#[allow(clippy::unnecessary_wraps, reason = "it can fail on Windows")]
+fn process_number() -> io::Result<i64> {
+    let number = fingerprint(&std::process::id().to_string(), "") >> 2;
+    Ok(number.cast_signed().max(1))
+}
+
+/// Whether the lock of the whole file was obtained.
+pub(super) fn try_lock(file: &File) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
