@@ -233,9 +233,7 @@ def test_an_open_transaction_delays_no_other_portal(portal: Portal, database: Da
     """What is reported for the same portal meanwhile waits for it, at most to the deadline."""
     portal.reset(portals=1)
     other = f"{1:032x}"
-    options = portal.provider_options(
-        store=database.store, rate_limit="off", workers=1, timeout_ms=2000
-    )
+    options = portal.provider_options(store=database.store, rate_limit="off", workers=1, timeout=2)
     with Provider(**options) as provider, database.connect() as host:
         for order in ({}, {"host": "p1.bitrix24.test"}):
             posted = portal.install(**order)
