@@ -63,7 +63,7 @@ ARM64_ROOT = "{root}/linux-arm64"
 WINDOWS = "{target}/x86_64-pc-windows-gnu"
 MUSL = "{target}/x86_64-unknown-linux-musl"
 
-#: By name: `native` is this machine, the others are of tools/platforms/table.json.
+#: By name: `native` is this machine, the others are of tools/platforms/table.
 PLATFORMS = {
     "native": Platform(
         start=(),
