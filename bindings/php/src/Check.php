@@ -98,6 +98,7 @@ final class Check
      */
     private static function library(): array
     {
+        // Of no interest once a library is found and fits.
         $found = [];
         foreach (Loader::places() as $place => $isThere) {
             if (!$isThere) {
@@ -116,7 +117,7 @@ final class Check
         }
         try {
             $version = Loader::ffi()->b24_version();
-            return [...$found, ['ok', "$library, version $version, for this package " . Loader::VERSION]];
+            return [['ok', "$library, version $version, for this package " . Loader::VERSION]];
         } catch (LibraryUnavailable $fault) {
             return [...$found, ['fault', $fault->getMessage()]];
         }

@@ -17,6 +17,9 @@ final class Handover
     /** Whether a call is under way, or the host's code: calls that these make hand nothing over. */
     private static bool $busy = false;
 
+    /** @var array<string, true> what was told at the end: it is thrown again if the same is handed over again */
+    private static array $told = [];
+
     /**
      * Makes a call, and hands over what came about during it.
      *
@@ -60,9 +63,20 @@ final class Handover
         try {
             $handOver();
         } catch (\Throwable $failure) {
-            // Not its message, which may quote what it was given.
-            $class = get_class($failure);
-            error_log("$class in {$failure->getFile()}:{$failure->getLine()}, in a handler of b24/messageservice");
+            while ($failure instanceof HandlerFailed && $failure->getPrevious() !== null) {
+                $failure = $failure->getPrevious();
+            }
+            [$class, $place] = [get_class($failure), "{$failure->getFile()}:{$failure->getLine()}"];
+            if (isset(self::$told["$class $place"])) {
+                return;
+            }
+            self::$told["$class $place"] = true;
+            $message = Renewed::isQuotedIn($failure->getMessage())
+                ? '(its message is not shown, as it quotes a token)'
+                : strtr($failure->getMessage(), "\r\n", '  ');
+            error_log(
+                "b24/messageservice: the logger or the handler of renewed tokens has thrown $class: $message in $place"
+            );
         }
     }
 

@@ -5,7 +5,7 @@ declare(strict_types=1);
 namespace B24\MessageService;
 
 /**
- * Puts the library and the program from a release archive into the package's lib directory, for
+ * Puts the library, its header and the program from a release archive into the package's lib directory, for
  * `bin/b24 install-library`. Each file is whole or not there: it is written under another name, and renamed.
  *
  * @internal
@@ -14,6 +14,8 @@ final class Installer
 {
     /** More than a release has in one file. */
     private const MOST = 200_000_000;
+
+    private const HEADER = 'b24_messageservice.h';
 
     /** The names of files that are being written; they stay if this is killed. */
     private const PART = '.installing-';
@@ -42,13 +44,15 @@ final class Installer
         try {
             $this->clear();
             $isAddress = preg_match('#^https?://#i', $source) === 1;
+            if (!$isAddress && !is_file($source)) {
+                throw new \RuntimeException((is_dir($source) ? "$source is a directory" : "there is no file $source")
+                    . ': name an archive b24-messageservice-VERSION-PLATFORM.tar.gz');
+            }
             $expected = $this->expected($source, $isAddress, $sha256);
             $archive = $source;
             if ($isAddress) {
                 $archive = $this->part('archive');
                 self::save(self::open($source, $sha256 !== null), $archive);
-            } elseif (!is_file($source)) {
-                throw new \RuntimeException("$source is no file: name an archive b24-messageservice-VERSION-PLATFORM.tar.gz");
             }
             $sum = (string) hash_file('sha256', $archive);
             if (!hash_equals($expected, $sum)) {
@@ -70,6 +74,7 @@ final class Installer
             $kind = match (true) {
                 preg_match('#(^|/)(lib)?b24_messageservice(\.so[.\d]*|[.\d]*\.dylib|\.dll)$#', $name) === 1 => 'library',
                 basename($name) === $program => 'program',
+                basename($name) === self::HEADER => 'header',
                 default => '',
             };
             if ($kind === '' || isset($found[$kind])) {
@@ -85,17 +90,27 @@ final class Installer
                 $bytes = $read();
             }
             $found[$kind] = $this->part($kind);
-            self::write($found[$kind], $bytes, 0755);
+            self::write($found[$kind], $bytes, $kind === 'header' ? 0644 : 0755);
         }
         if (!isset($found['library'])) {
             $why = $others === [] ? 'there is no library of this package in it' : (string) end($others);
             throw new \RuntimeException("$source: $why: it was not installed");
         }
-        $version = $this->tried($found['library'], $source);
+        $header = "$this->directory/" . self::HEADER;
+        if (!isset($found['header']) && !is_file($header)) {
+            throw new \RuntimeException(
+                "$source: there is no header " . self::HEADER . " in it, nor in $this->directory: it was not installed"
+            );
+        }
+        $version = $this->tried($found['library'], $found['header'] ?? $header, $source);
         if (isset($found['program'])) {
             self::rename($found['program'], "$this->directory/$program");
         }
         self::rename($found['library'], "$this->directory/$library");
+        // After the library: if this is killed in between, a later library fits the earlier header, not the other way round.
+        if (isset($found['header'])) {
+            self::rename($found['header'], $header);
+        }
         // Under another name that is looked for later, there may be an older one.
         foreach (array_slice(Platform::libraries(PHP_OS_FAMILY), 1) as $other) {
             @unlink("$this->directory/$other");
@@ -104,11 +119,11 @@ final class Installer
     }
 
     /**
-     * Loads the library with the header of this package in a process of its own, which a wrong one may end.
+     * Loads the library with the header that it will have, in a process of its own, which a wrong one may end.
      *
      * @return string its version
      */
-    private function tried(string $library, string $source): string
+    private function tried(string $library, string $header, string $source): string
     {
         if (!extension_loaded('ffi')) {
             throw new \RuntimeException(
@@ -116,9 +131,9 @@ final class Installer
                 . '`b24 check` says what to do'
             );
         }
-        $code = 'error_reporting(0); try { echo "version ", FFI::cdef(file_get_contents($argv[1]), $argv[2])'
+        $code = 'error_reporting(0); try { echo "version " . FFI::cdef(file_get_contents($argv[1]), $argv[2])'
             . '->b24_version(); } catch (FFI\Exception $fault) { echo $fault->getMessage(); }';
-        $command = [PHP_BINARY, '-d', 'ffi.enable=true', '-r', $code, '--', Loader::header(), $library];
+        $command = [PHP_BINARY, '-d', 'ffi.enable=true', '-r', $code, '--', $header, $library];
         $process = proc_open($command, [1 => ['pipe', 'w']], $pipes);
         $told = $process === false ? '' : (string) stream_get_contents($pipes[1]);
         $status = $process === false ? -1 : proc_close($process);
@@ -147,6 +162,12 @@ final class Installer
         if ($isAddress) {
             $text = (string) stream_get_contents(self::open($sums, false), 1_000_000);
         } else {
+            if (!is_file($sums)) {
+                throw new \RuntimeException(
+                    "there is no file SHA256SUMS beside $source: put that file of the release there, or give the "
+                    . 'archive\'s SHA-256 with --sha256'
+                );
+            }
             $text = (string) @file_get_contents($sums);
         }
         if (preg_match('/^([0-9a-f]{64}) [ *]' . preg_quote($name, '/') . '\r?$/mi', $text, $match) !== 1) {

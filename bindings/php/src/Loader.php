@@ -38,7 +38,7 @@ final class Loader
         return self::$ffi ??= self::load();
     }
 
-    /** The C header, which is part of the package. */
+    /** The C header, which is part of the package and comes with a library too. */
     public static function header(): string
     {
         $header = self::DIRECTORY . '/b24_messageservice.h';
@@ -46,7 +46,8 @@ final class Loader
             return $header;
         }
         throw new LibraryUnavailable(
-            self::shown($header) . ' is missing: install the whole package b24/messageservice, with its lib directory'
+            self::shown($header) . ' is missing: `vendor/bin/b24 install-library` brings it with the library; or '
+            . 'install the whole package b24/messageservice, with its lib directory'
         );
     }
 

@@ -15,6 +15,8 @@ final class Renewed
     private static array $late = [];
     /** @var \WeakMap<self, true>|null all that there are */
     private static ?\WeakMap $all = null;
+    /** @var list<string> the tokens that a handler was given last and has thrown at, which its message may quote */
+    private static array $refused = [];
 
     /**
      * @param \FFI\CData $client a handle of its own, which outlives the client
@@ -52,9 +54,29 @@ final class Renewed
         $tokens = Tokens::of($this->ffi, $this->client);
         $now = self::fingerprint($tokens->accessToken);
         if ($now !== $this->known) {
-            ($this->handler)($tokens);
+            try {
+                ($this->handler)($tokens);
+            } catch (\Throwable $fault) {
+                self::$refused = array_values(array_filter([$tokens->accessToken, (string) $tokens->refreshToken]));
+                throw $fault;
+            }
             $this->known = $now;
         }
+    }
+
+    /**
+     * Whether a text quotes tokens that were given to a handler, if only a part, as databases cut values off.
+     */
+    public static function isQuotedIn(string $text): bool
+    {
+        foreach (self::$refused as $token) {
+            for ($at = 0; $at === 0 || $at + 8 <= strlen($token); $at++) {
+                if (str_contains($text, substr($token, $at, 8))) {
+                    return true;
+                }
+            }
+        }
+        return false;
     }
 
     /**

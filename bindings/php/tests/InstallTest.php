@@ -62,9 +62,12 @@ final class InstallTest extends TestCase
         return (string) file_get_contents(Loader::library());
     }
 
-    private function release(): string
+    /**
+     * @param array<string, string> $more files
+     */
+    private function release(array $more = []): string
     {
-        return $this->archive([
+        return $this->archive($more + [
             'README.md' => 'text',
             'lib/libb24_messageservice.a' => 'not this',
             'php/lib/libb24_messageservice.so' => self::library(),
@@ -83,7 +86,8 @@ final class InstallTest extends TestCase
 
     private function refused(Program $done, string ...$why): void
     {
-        self::assertSame(1, $done->exit, $done->output . $done->errors);
+        self::assertSame([1, ''], [$done->exit, $done->output], $done->errors);
+        self::assertStringStartsWith('b24: ', $done->errors);
         foreach ($why as $text) {
             self::assertStringContainsString($text, $done->errors);
         }
@@ -99,16 +103,24 @@ final class InstallTest extends TestCase
         touch("$this->package/lib/libb24_messageservice.so");
         $done = $this->b24('install-library ' . $this->release());
         self::assertSame([0, ''], [$done->exit, $done->errors]);
-        self::assertStringContainsString('libb24_messageservice.so.1 ' . Loader::VERSION, $done->output);
+        self::assertStringStartsWith('installed libb24_messageservice.so.1 ' . Loader::VERSION, $done->output);
         self::assertSame(['b24-messageservice', 'libb24_messageservice.so.1'], $this->installed());
         self::assertSame("the program drain 50\n", $this->b24('drain 50')->output);
 
         $check = $this->b24('check');
         self::assertSame([0, ''], [$check->exit, $check->errors], $check->output);
         self::assertStringContainsString('libb24_messageservice.so.1, version', $check->output);
+        self::assertStringNotContainsString('no library in', $check->output);
         // The program's own command follows, and its output is not mixed with anything.
-        self::assertSame("the program check --json\n", $this->b24('check --json')->output);
-        self::assertSame("the program check\n", $this->b24('check', ['B24_STORE' => 'sqlite:x.db'])->output);
+        $json = $this->b24('check --json');
+        self::assertSame(["the program check --json\n", ''], [$json->output, $json->errors]);
+        foreach ([['check', ['B24_PORTAL' => 'portal.example']], ['check --token', []]] as [$arguments, $environment]) {
+            $both = $this->b24($arguments, $environment);
+            self::assertSame("the program $arguments\n", $both->output);
+            self::assertStringStartsWith('ok    PHP ', $both->errors);
+        }
+        $fpm = $this->b24('check --fpm', ['B24_PORTAL' => 'portal.example']);
+        self::assertStringStartsWith('ok    PHP ', $fpm->output);
     }
 
     public function testTheChecksumDecides(): void
@@ -120,11 +132,41 @@ final class InstallTest extends TestCase
         file_put_contents("$this->directory/SHA256SUMS", "$sum  another-name\n");
         $this->refused($this->b24("install-library $archive"), 'no line for ' . $archive, '--sha256');
         unlink("$this->directory/SHA256SUMS");
-        $this->refused($this->b24("install-library $archive"), '--sha256');
+        $this->refused($this->b24("install-library $archive"), "no file SHA256SUMS beside $archive", '--sha256');
         self::assertSame([], $this->installed());
         self::assertSame(0, $this->b24("install-library $archive --sha256 " . strtoupper($sum))->exit);
         self::assertSame(2, $this->b24('install-library')->exit);
-        $this->refused($this->b24("install-library nowhere.tar.gz --sha256 $sum"), 'nowhere.tar.gz is no file');
+        foreach (['', " --sha256 $sum"] as $options) {
+            $this->refused($this->b24("install-library nowhere.tar.gz$options"), 'there is no file nowhere.tar.gz');
+        }
+        $this->refused($this->b24('install-library package'), 'package is a directory');
+    }
+
+    /**
+     * The header lies beside the library, and goes with it if somebody removes the directory.
+     */
+    public function testARemovedDirectoryIsMadeAgainWithTheHeader(): void
+    {
+        $header = "$this->package/lib/b24_messageservice.h";
+        $text = (string) file_get_contents($header);
+        unlink($header);
+        rmdir("$this->package/lib");
+        self::assertMatchesRegularExpression('/^fault .*\.h is missing: .*install-library/m', $this->b24('check')->output);
+        $this->refused($this->b24('install-library ' . $this->release()), 'there is no header b24_messageservice.h in it');
+        self::assertSame([], $this->installed());
+
+        // The two belong together: what lies there is replaced too.
+        foreach (['missing' => null, 'another' => 'int b24_version(void);'] as $what => $former) {
+            $former === null || file_put_contents($header, $former);
+            $done = $this->b24('install-library ' . $this->release(['include/b24_messageservice.h' => $text]));
+            self::assertSame([0, ''], [$done->exit, $done->errors], $what);
+            self::assertStringEqualsFile($header, $text, $what);
+            self::assertSame(0, $this->b24('check')->exit, $what);
+        }
+        // A header that the library does not fit is not installed.
+        $wrong = $this->release(['include/b24_messageservice.h' => 'int b24_not_there(void);']);
+        $this->refused($this->b24("install-library $wrong"), 'cannot be loaded here');
+        self::assertStringEqualsFile($header, $text);
     }
 
     /**

@@ -233,4 +233,38 @@ final class LogTest extends TestCase
         );
         self::assertMatchesRegularExpression('/^late given \S+$/', $done->output, $done->errors);
     }
+
+    /**
+     * Nobody can catch it then, and what is handed over again may fail again.
+     */
+    public function testWhatIsThrownAsTheProgramEndsIsToldOnce(): void
+    {
+        $thrown = ['\'the database is away\'' => 'the database is away', '"no row for $tokens->accessToken"' => 'quotes a token'];
+        foreach ($thrown as $message => $told) {
+            $portal = Portal::fresh(['expired' => true]);
+            $options = $portal->renewable();
+            $done = Program::code(
+                '$options = ' . var_export($options, true) . '; $host = ' . var_export($portal->host, true) . ';' . <<<PHP
+                \$client = new B24\MessageService\Client(\$host, \$options);
+                \$client->onRenewal(function (\$tokens): void {
+                    echo \$tokens->accessToken, "\n";
+                    throw new DomainException($message);
+                });
+                try {
+                    \$client->messageStatusUpdate('provider1', 'm1', 'sent');
+                } catch (B24\MessageService\Exception\HandlerFailed) {
+                }
+                PHP,
+                ['-d', 'error_log=', '-d', 'log_errors=1']
+            );
+            self::assertSame(0, $done->exit, $done->errors);
+            self::assertSame(1, substr_count($done->errors, 'DomainException'), $done->errors);
+            self::assertMatchesRegularExpression('/DomainException.* in Command line code:\d+/', $done->errors);
+            self::assertStringContainsString($told, $done->errors);
+            self::assertStringNotContainsString('HandlerFailed', $done->errors);
+            $token = explode("\n", $done->output)[0];
+            self::assertNotSame('', $token);
+            self::assertStringNotContainsString($token, $done->errors);
+        }
+    }
 }
