@@ -18,6 +18,10 @@
 #ifndef B24_MESSAGESERVICE_HPP
 #define B24_MESSAGESERVICE_HPP
 
+#if (defined(_MSVC_LANG) ? _MSVC_LANG : __cplusplus) < 201703L
+#error "b24_messageservice.hpp needs C++17: compile with -std=c++17 or later"
+#else
+
 #include "b24_messageservice.h"
 
 #include <chrono>
@@ -1292,4 +1296,5 @@ inline void log_off() noexcept { b24_log_set(nullptr, nullptr, 0); }
 
 }  // namespace b24
 
+#endif
 #endif

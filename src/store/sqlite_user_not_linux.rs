@@ -1,8 +1,8 @@
 //! Who uses a SQLite store: each process locks a file whose name has its number. Only Linux has locks of
 //! single bytes that belong to an open file and not to the process.
 
-use super::sqlite_file::{beside, id_of, system_error};
-use super::system::{FileId, Use, open};
+use super::sqlite_file::{beside, system_error};
+use super::system::{Use, has_name, open};
 use super::token_store::StoreError;
 use crate::values::tokens::fingerprint;
 use std::fs::{File, TryLockError};
@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 pub(super) struct User {
     /// None while it is being dropped.
     file: Option<File>,
-    id: FileId,
     path: PathBuf,
     number: i64,
 }
@@ -38,12 +37,10 @@ impl User {
                     "is open in this process already, by another copy of this library; use one copy",
                 ));
             }
-            let id = FileId::of(&file).map_err(failed)?;
             // Another process may have removed it before it was locked.
-            if id_of(&path) == Some(id) {
+            if has_name(&file, &path).map_err(failed)? {
                 return Ok(Self {
                     file: Some(file),
-                    id,
                     path,
                     number,
                 });
@@ -57,7 +54,9 @@ impl User {
 
     /// Whether others see the lock, because the file has not been removed.
     pub(super) fn is_seen(&self, _: &Path) -> bool {
-        id_of(&self.path) == Some(self.id)
+        self.file
+            .as_ref()
+            .is_some_and(|file| matches!(has_name(file, &self.path), Ok(true)))
     }
 
     /// Whether the process with this number has ended.

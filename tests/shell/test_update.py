@@ -149,6 +149,21 @@ def test_a_batch_stops_when_nothing_can_get_through(direct: Shell, portal: Porta
     assert "stopped: nothing from line 2 on was applied" in done.err
 
 
+def test_a_row_with_a_fault_does_not_hide_that_nothing_can_get_through(
+    direct: Shell, portal: Portal
+) -> None:
+    """With the code of rows that will never be accepted, the good ones would be thrown away."""
+    rows = "provider1,m1,sentt\nprovider1,m2,sent\nprovider1,m3,sentt\nprovider1,m4,sent\n"
+    wrong = {"B24_ACCESS_TOKEN": "another"}
+    done = direct("batch", "--json", text="code,message_id,status\n" + rows, env=wrong)
+    assert done.code == 5
+    failed, stopped, counts = done.lines()
+    assert (failed["line"], failed["error"]["kind"]) == (2, "INVALID_ARGUMENT")
+    assert (stopped["stopped_at_line"], stopped["error"]["kind"]) == (3, "AUTH")
+    assert counts == {"done": 0, "failed": 1}
+    assert portal.messages() == {}
+
+
 def test_a_signal_says_where_to_go_on(direct: Shell, portal: Portal) -> None:
     """Somebody who starts it again must not send everything once more, and leave nothing out."""
     portal.set(latency_ms=500)

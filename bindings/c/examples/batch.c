@@ -13,7 +13,7 @@ int main(int argc, char **argv)
     b24_error *error = NULL;
     b24_code code = b24_client_new(config, &client, &error);
     b24_config_free(config);
-    check(code, error);
+    check(code, &error);
 
     b24_batch *batch = b24_batch_new();
     char line[1024];

@@ -12,12 +12,13 @@
  * call that started it, and only its answer has tokens that work. */
 enum { RENEWALS_MS = 45000 };
 
-/* Ends the program if the call failed. */
-static void check(b24_code code, b24_error *error)
+/* Ends the program if the call failed. It takes the address of the error, because C does not say which
+ * argument is evaluated first: the call, which sets the error, or the error. */
+static void check(b24_code code, b24_error **error)
 {
     if (code != B24_OK) {
-        fprintf(stderr, "%s: %s\n", b24_code_name(code), b24_error_message(error));
-        b24_error_free(error);
+        fprintf(stderr, "%s: %s\n", b24_code_name(code), b24_error_message(*error));
+        b24_error_free(*error);
         exit(EXIT_FAILURE);
     }
 }
@@ -34,11 +35,11 @@ static b24_config *read_options(int argc, char **argv, int *next)
     };
     b24_config *config = b24_config_new();
     b24_error *error = NULL;
-    check(b24_version_check(B24_VERSION_NUMBER, &error), error);
+    check(b24_version_check(B24_VERSION_NUMBER, &error), &error);
     for (size_t i = 0; i < sizeof secrets / sizeof secrets[0]; i++) {
         const char *secret = getenv(secrets[i][0]);
         if (secret != NULL) {
-            check(b24_config_set(config, secrets[i][1], secret, &error), error);
+            check(b24_config_set(config, secrets[i][1], secret, &error), &error);
         }
     }
     for (*next = 1; *next < argc; ++*next) {
@@ -47,7 +48,7 @@ static b24_config *read_options(int argc, char **argv, int *next)
             break;
         }
         *value++ = '\0';
-        check(b24_config_set(config, argv[*next], value, &error), error);
+        check(b24_config_set(config, argv[*next], value, &error), &error);
     }
     return config;
 }

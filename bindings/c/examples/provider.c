@@ -36,11 +36,11 @@ static void send_message(b24_provider *provider, const b24_request *request)
            b24_request_get(request, "message_body"));
 
     /* Receipts may come in any order: `sent` does not replace `delivered`. 0 stands for now. */
-    check(b24_provider_report(provider, member_id, code, message_id, "delivered", 0, &error), error);
-    check(b24_provider_report(provider, member_id, code, message_id, "sent", 0, &error), error);
+    check(b24_provider_report(provider, member_id, code, message_id, "delivered", 0, &error), &error);
+    check(b24_provider_report(provider, member_id, code, message_id, "sent", 0, &error), &error);
 
     b24_drained *drained = NULL;
-    check(b24_provider_drain(provider, DRAIN_MS, &drained, &error), error);
+    check(b24_provider_drain(provider, DRAIN_MS, &drained, &error), &error);
     printf("%llu sent, %llu refused, %llu held, %llu waiting\n",
            (unsigned long long)b24_drained_sent(drained),
            (unsigned long long)b24_drained_refused(drained),
@@ -58,7 +58,7 @@ int main(int argc, char **argv)
     b24_error *error = NULL;
     b24_code code = b24_provider_open(config, &provider, &error);
     b24_config_free(config);
-    check(code, error);
+    check(code, &error);
 
     static char body[BODY_MAX];
     size_t length = fread(body, 1, sizeof body, stdin);

@@ -69,8 +69,8 @@ int main(int argc, char **argv)
     work.provider = argv[next];
     work.count = strtol(argv[next + 2], NULL, 10);
     b24_error *error = NULL;
-    check(b24_config_on_renewal(config, store, NULL, &error), error);
-    check(b24_client_new(config, &work.client, &error), error);
+    check(b24_config_on_renewal(config, store, NULL, &error), &error);
+    check(b24_client_new(config, &work.client, &error), &error);
     b24_config_free(config);
 
     pthread_t running[THREADS_MAX];

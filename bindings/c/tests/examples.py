@@ -140,6 +140,10 @@ def main(examples: Path) -> int:
         checks.equal("single, unknown", output, "1 the portal does not know this message\n")
         output = run("single", "provider1", "m1", "lost")
         checks.equal("single, refused", output.split(":")[0], "1 B24_INVALID_ARGUMENT")
+        # Which compiler evaluates which argument first must make no difference to what is told.
+        for name in ("single", "provider"):
+            output = run(name, "portl=x", "provider1", "m1", "sent")
+            checks.equal(f"{name}, the wrong option is named", "portl" in output, True)
 
         # The call gives up before the renewal is answered; the program must not.
         with tempfile.TemporaryDirectory() as state:

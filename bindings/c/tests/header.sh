@@ -42,6 +42,13 @@ for standard in c++17 c++20 c++2b; do
     done
 done
 
+# One error, and not a thousand of what C++14 does not know.
+says_c17() {
+    [ "$(echo '#include <b24_messageservice.hpp>' | g++ -std=c++14 -Iinclude -fsyntax-only -xc++ - 2>&1 |
+        grep -c 'error:')" = 1 ]
+}
+try "C++14 is told that it is too old" says_c17
+
 # Without a library PHP parses the header, then misses the first function: that it got so far is what
 # is asked here.
 php_takes_it() {

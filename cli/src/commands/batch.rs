@@ -272,13 +272,24 @@ impl Batch<'_> {
         }
         let fields: Vec<_> = sent.iter().map(|(_, fields)| *fields).collect();
         let outcomes = target.send(&fields, self.stop);
-        let got_none = outcomes
-            .iter()
-            .all(|outcome| outcome.as_ref().is_err_and(concerns_all));
-        if let (true, Some((line, _)), Some(Err(error))) =
-            (got_none, sent.first(), outcomes.first())
-        {
-            self.tell_stopped(*line, Some(error))?;
+        // Rows with faults of their own, which were not sent, say nothing about the others.
+        let got_none = outcomes.iter().all(|outcome| {
+            outcome.as_ref().is_err_and(|error| {
+                concerns_all(error) || error.kind() == ErrorKind::InvalidArgument
+            })
+        });
+        let first = sent.iter().zip(&outcomes).find_map(|((line, _), outcome)| {
+            let error = outcome.as_ref().err().filter(|error| concerns_all(error))?;
+            Some((*line, error))
+        });
+        if let (true, Some((stopped_at, error))) = (got_none, first) {
+            for ((line, fields), outcome) in sent.iter().zip(&outcomes) {
+                match outcome {
+                    Err(error) if *line < stopped_at => self.failed(*line, Some(fields), error)?,
+                    _ => {}
+                }
+            }
+            self.tell_stopped(stopped_at, Some(error))?;
             return Err(error.clone().into());
         }
         for ((line, fields), outcome) in sent.iter().zip(&outcomes) {
