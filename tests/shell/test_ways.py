@@ -87,7 +87,7 @@ def test_php_says_where_the_program_belongs(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 127
-    assert "put it, which is in the release archive under bin" in done.stderr
+    assert "bin/b24 install-library installs both" in done.stderr
     program = tmp_path / "b24-messageservice"
     program.write_text('#!/bin/sh\n/bin/echo "$@"\n')
     program.chmod(0o755)
