@@ -57,15 +57,17 @@ class Adapter:
             reader.start()
 
     def _read_answers(self, stream: IO[bytes]) -> None:
-        for line in stream:
-            self.answers.put(line)
+        with stream:
+            for line in stream:
+                self.answers.put(line)
         self.answers.put(None)
 
     def _read_records(self, stream: IO[bytes]) -> None:
-        for line in stream:
-            with self.told:
-                self.shown.append(line.decode("utf-8", "replace").rstrip("\n"))
-                self.told.notify_all()
+        with stream:
+            for line in stream:
+                with self.told:
+                    self.shown.append(line.decode("utf-8", "replace").rstrip("\n"))
+                    self.told.notify_all()
 
     def has_recorded(self, texts: list[str]) -> bool:
         """Whether there is a log record with all these texts, or one comes soon."""
@@ -149,9 +151,8 @@ class Adapter:
         code = self.process.wait(timeout=ANSWER_SECONDS)
         for reader in self.readers:
             reader.join(timeout=5)
-        for stream in (self.process.stdout, self.process.stderr):
-            assert stream is not None
-            stream.close()
+        # A reader closes its stream. One may go on here: wine's services, which outlive the first adapter
+        # and serve the others, keep the output that they were given.
         return code
 
 

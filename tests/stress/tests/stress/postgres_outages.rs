@@ -2,7 +2,7 @@
 //! is lost, and all goes on by itself.
 
 use super::postgres_kills::{end_leases, machines};
-use super::provider_kills::{Fleet, number_of};
+use super::provider_kills::{ENOUGH, Fleet, number_of};
 use super::provider_time::assert_all_delivered;
 use super::{Directory, HAND};
 use b24_stress::postgres::{Network, Server, Way};
@@ -28,7 +28,8 @@ fn acknowledged(journals: &Directory) -> Vec<usize> {
     files.into_iter().map(count).collect()
 }
 
-/// Waits until every reporter goes on, and the drains. Returns how long that took.
+/// Waits until every reporter goes on, and the drains, and so much was acknowledged that something could
+/// be lost. Returns how long that took.
 fn until_all_go_on(stage: &Stage, journals: &Directory, what: &str) -> Duration {
     let began = Instant::now();
     let before = acknowledged(journals);
@@ -36,7 +37,8 @@ fn until_all_go_on(stage: &Stage, journals: &Directory, what: &str) -> Duration 
     loop {
         let now = acknowledged(journals);
         let reported = before.iter().zip(&now).all(|(before, now)| now > before);
-        if reported && stage.portal.seen().batches > batches + 2 {
+        let much = now.iter().sum::<usize>() > ENOUGH;
+        if reported && much && stage.portal.seen().batches > batches + 2 {
             return began.elapsed();
         }
         assert!(

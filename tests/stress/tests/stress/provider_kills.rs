@@ -224,6 +224,9 @@ pub(super) fn install_again(stage: &Stage, hand: &mut Hand) -> Vec<String> {
     reasons
 }
 
+/// A check of fewer receipts than these shows little.
+pub(super) const ENOUGH: usize = 100;
+
 /// What became of what reporters were acknowledged.
 pub(super) struct Checked {
     pub(super) acknowledged: usize,
@@ -241,7 +244,11 @@ impl Checked {
     pub(super) fn assert_none_lost(&self) {
         let lost = &self.lost;
         assert_eq!(lost.len(), 0, "{:#?}", &lost[..lost.len().min(5)]);
-        assert!(self.acknowledged > 100, "nothing was reported");
+        let acknowledged = self.acknowledged;
+        assert!(
+            acknowledged > ENOUGH,
+            "only {acknowledged} reports were acknowledged"
+        );
     }
 }
 
