@@ -44,6 +44,9 @@ final class Installer
         try {
             $this->clear();
             $isAddress = preg_match('#^https?://#i', $source) === 1;
+            if (!$isAddress && preg_match('#^[a-z][a-z0-9+.-]*://#i', $source) === 1) {
+                throw new \RuntimeException(self::shown($source) . ' is neither a file nor an address of http or https');
+            }
             if (!$isAddress && !is_file($source)) {
                 throw new \RuntimeException((is_dir($source) ? "$source is a directory" : "there is no file $source")
                     . ': name an archive b24-messageservice-VERSION-PLATFORM.tar.gz');
@@ -56,15 +59,20 @@ final class Installer
             }
             $sum = (string) hash_file('sha256', $archive);
             if (!hash_equals($expected, $sum)) {
-                throw new \RuntimeException("$source has the SHA-256 $sum instead of $expected: it was not installed");
+                throw new \RuntimeException(
+                    self::shown($source) . " has the SHA-256 $sum instead of $expected: it was not installed"
+                );
             }
-            return $this->unpack($archive, $source);
+            return $this->unpack($archive, self::shown($source));
         } finally {
             $this->clear();
             flock($lock, LOCK_UN);
         }
     }
 
+    /**
+     * @param string $source how messages name the archive
+     */
     private function unpack(string $archive, string $source): string
     {
         [$library, $program] = [Platform::libraries(PHP_OS_FAMILY)[0], Platform::program(PHP_OS_FAMILY)];
@@ -131,6 +139,12 @@ final class Installer
                 . '`b24 check` says what to do'
             );
         }
+        if (!function_exists('proc_open')) {
+            throw new \RuntimeException(
+                'the library is tried in a process of its own, and disable_functions in php.ini forbids proc_open: run '
+                . '`php -d disable_functions= vendor/bin/b24 install-library ...`'
+            );
+        }
         $code = 'error_reporting(0); try { echo "version " . FFI::cdef(file_get_contents($argv[1]), $argv[2])'
             . '->b24_version(); } catch (FFI\Exception $fault) { echo $fault->getMessage(); }';
         $command = [PHP_BINARY, '-d', 'ffi.enable=true', '-r', $code, '--', $header, $library];
@@ -172,7 +186,7 @@ final class Installer
         }
         if (preg_match('/^([0-9a-f]{64}) [ *]' . preg_quote($name, '/') . '\r?$/mi', $text, $match) !== 1) {
             throw new \RuntimeException(
-                "$sums has no line for $name: keep that file of the release beside the archive, or give --sha256"
+                self::shown($sums) . " has no line for $name: keep that file of the release beside the archive, or give --sha256"
             );
         }
         return strtolower($match[1]);
@@ -186,16 +200,24 @@ final class Installer
     private static function open(string $address, bool $isChecked)
     {
         for ($redirects = 0; $redirects < 6; $redirects++) {
+            $shown = self::shown($address);
             if (!$isChecked && preg_match('#^https://#i', $address) !== 1) {
-                throw new \RuntimeException("$address is not https: give --sha256 too, or an https address");
+                throw new \RuntimeException("$shown is not https: give --sha256 too, or an https address");
+            }
+            if (!filter_var(ini_get('allow_url_fopen'), FILTER_VALIDATE_BOOL)) {
+                throw new \RuntimeException(
+                    "$shown cannot be read, as allow_url_fopen is off in php.ini: run `php -d allow_url_fopen=1 "
+                    . 'vendor/bin/b24 install-library ...`, or fetch it in another way, and name the file'
+                );
             }
             $options = ['follow_location' => 0, 'ignore_errors' => true, 'timeout' => 60];
             error_clear_last();
             $stream = @fopen($address, 'r', false, stream_context_create(['http' => $options]));
             if ($stream === false) {
-                $why = error_get_last()['message'] ?? 'unknown';
+                // PHP begins with the address, secrets included.
+                $why = preg_replace('/^fopen\(.*\): /s', '', error_get_last()['message'] ?? 'unknown');
                 throw new \RuntimeException(
-                    "$address cannot be read: $why. Fetch it in another way, and name the file"
+                    "$shown cannot be read: $why. Fetch it in another way, and name the file"
                 );
             }
             $headers = (array) (stream_get_meta_data($stream)['wrapper_data'] ?? []);
@@ -205,14 +227,26 @@ final class Installer
             }
             $to = preg_grep('/^location:/i', array_map('strval', $headers)) ?: [];
             if ($status < 300 || $status > 399 || $to === []) {
-                throw new \RuntimeException("$address answers $status instead of the file");
+                throw new \RuntimeException("$shown answers $status instead of the file");
             }
             $address = trim(substr((string) reset($to), strlen('location:')));
             if (preg_match('#^https?://#i', $address) !== 1) {
-                throw new \RuntimeException("the server leads to $address, which is no whole address");
+                throw new \RuntimeException('the server leads to ' . self::shown($address) . ', which is no whole address');
             }
         }
-        throw new \RuntimeException("$address: the server leads from one address to the next");
+        throw new \RuntimeException(self::shown($address) . ': the server leads from one address to the next');
+    }
+
+    /**
+     * An address, or a file, as messages show it: without what may be a secret, a user's name and password and the
+     * query, with which stores of files sign addresses.
+     */
+    private static function shown(string $source): string
+    {
+        if (!str_contains($source, '//')) {
+            return $source;
+        }
+        return (string) preg_replace(['#//[^?\#]*@#', '/[?#].*$/s'], ['//', ''], $source);
     }
 
     /**
@@ -333,8 +367,9 @@ final class Installer
      */
     private function clear(): void
     {
-        foreach (glob("$this->directory/" . self::PART . '*') ?: [] as $file) {
-            @unlink($file);
+        // Not glob(): the directory's own name may have what that takes for a pattern.
+        foreach (preg_grep('/^' . preg_quote(self::PART, '/') . '/', @scandir($this->directory) ?: []) ?: [] as $file) {
+            @unlink("$this->directory/$file");
         }
     }
 }

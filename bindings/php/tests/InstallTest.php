@@ -33,7 +33,7 @@ final class InstallTest extends TestCase
     private function b24(string $arguments, array $environment = [], string $before = ''): Program
     {
         $php = escapeshellarg(PHP_BINARY);
-        $code = "$before cd " . escapeshellarg($this->directory) . " && exec $php package/bin/b24 $arguments";
+        $code = "$before cd " . escapeshellarg($this->directory) . " && exec $php " . escapeshellarg(basename($this->package)) . "/bin/b24 $arguments";
         return Program::shell($code, $environment + ['B24_MESSAGESERVICE_LIB' => '', 'PATH' => '/usr/bin:/bin']);
     }
 
@@ -140,6 +140,42 @@ final class InstallTest extends TestCase
             $this->refused($this->b24("install-library nowhere.tar.gz$options"), 'there is no file nowhere.tar.gz');
         }
         $this->refused($this->b24('install-library package'), 'package is a directory');
+        foreach (['ftp://u:hidden@127.0.0.1:1/a.tar.gz', 'phar://a.tar.gz/b?hidden'] as $other) {
+            $done = $this->b24("install-library '$other' --sha256 $sum");
+            $this->refused($done, 'neither a file nor an address of http or https');
+            self::assertStringNotContainsString('hidden', $done->errors);
+            self::assertStringNotContainsString('Warning', $done->errors);
+        }
+    }
+
+    public function testAPhpThatForbidsWhatIsNeededIsToldSo(): void
+    {
+        $archive = $this->release();
+        $settings = [
+            'disable_functions=proc_open' => [$archive, 'php -d disable_functions='],
+            'allow_url_fopen=0' => ['https://127.0.0.1:1/a.tar.gz', 'php -d allow_url_fopen=1'],
+        ];
+        foreach ($settings as $setting => [$source, $advice]) {
+            $done = Program::run(
+                ['-d', $setting, "$this->package/bin/b24", 'install-library', str_replace(self::NAME, "$this->directory/" . self::NAME, $source)],
+                ['B24_MESSAGESERVICE_LIB' => '']
+            );
+            $this->refused($done, $advice);
+            self::assertSame([], $this->installed());
+        }
+    }
+
+    /**
+     * Where the package's directory has a name that is a pattern, too.
+     */
+    public function testWhatAKilledInstallationHasLeftIsRemoved(): void
+    {
+        rename($this->package, "$this->directory/package[1]");
+        $this->package = "$this->directory/package[1]";
+        file_put_contents("$this->package/lib/.installing-library", 'a part');
+        $done = $this->b24('install-library ' . $this->release());
+        self::assertSame([0, ''], [$done->exit, $done->errors]);
+        self::assertSame(['b24-messageservice', 'libb24_messageservice.so.1'], $this->installed());
     }
 
     /**
@@ -279,10 +315,11 @@ final class InstallTest extends TestCase
             $socket = stream_socket_server('tcp://127.0.0.1:0');
             echo stream_socket_get_name($socket, false), "\n";
             while ($peer = stream_socket_accept($socket, 60)) {
-                $path = explode(' ', (string) fgets($peer))[1] ?? '';
+                $path = preg_split('/[ ?]/', (string) fgets($peer))[1] ?? '';
                 while (trim((string) fgets($peer)) !== '');
                 $file = $argv[1] . '/' . basename($path);
                 fwrite($peer, match (true) {
+                    str_starts_with($path, '/nowhere') => "HTTP/1.1 302 Found\r\nLocation: ftp://u:hidden@h/a?hidden\r\n\r\n",
                     $path === '/latest' => "HTTP/1.1 302 Found\r\nLocation: http://" . stream_socket_get_name($socket, false) . "/$argv[2]\r\n\r\n",
                     is_file($file) => "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" . file_get_contents($file),
                     default => "HTTP/1.1 404 Not Found\r\n\r\n",
@@ -295,6 +332,22 @@ final class InstallTest extends TestCase
             $origin = 'http://' . trim((string) fgets($pipes[1]));
             $this->refused($this->b24("install-library $origin/$archive"), 'is not https: give --sha256');
             $this->refused($this->b24("install-library $origin/none --sha256 $sum"), 'answers 404');
+            // Addresses may have secrets: a password, or the signature of a store of files.
+            $signed = str_replace('http://', 'http://user:hidden@', $origin);
+            $other = str_repeat('0', 64);
+            $refusals = [
+                "$signed/none?key=hidden#hidden --sha256 $sum" => '/none answers 404',
+                "$signed/$archive?key=hidden --sha256 $other" => "/$archive has the SHA-256 $sum",
+                "$signed/nowhere?key=hidden --sha256 $sum" => 'leads to ftp://h/a, which',
+                "$signed/$archive?key=hidden" => 'is not https',
+                "https://user:hidden@127.0.0.1:1/a?key=hidden" => 'cannot be read: Failed to open stream',
+                "https://user:hidden@127.0.0.1:1/a?key=hidden --sha256 $sum" => 'cannot be read: Failed to open stream',
+            ];
+            foreach ($refusals as $arguments => $why) {
+                $done = $this->b24('install-library ' . strtr($arguments, ['?' => '\\?', '#' => '\\#']));
+                $this->refused($done, $why);
+                self::assertStringNotContainsString('hidden', $done->errors);
+            }
             self::assertSame([], $this->installed());
             $done = $this->b24("install-library $origin/latest --sha256 $sum");
             self::assertSame([0, ''], [$done->exit, $done->errors]);
