@@ -21,25 +21,39 @@ final class Handover
     private static array $told = [];
 
     /**
+     * The program is ending. If it was ended by `exit` in the middle of a call, in a handler of signals or in the host's
+     * code, that has not come to its end, and what came about is handed over now.
+     */
+    public static function abandoned(): void
+    {
+        self::$busy = false;
+        Log::abandoned();
+    }
+
+    /**
      * Makes a call, and hands over what came about during it.
      *
      * @template Outcome
      * @param \Closure(): Outcome $call a dump of it shows the values that it uses
      * @param (\Closure(): mixed)|null $tokens hands over renewed tokens, if somebody wants them
+     * @param bool $held whether handlers of signals are held back: not while the call reads what the host's code makes
      *
      * @return Outcome
      *
      * @throws HandlerFailed with the outcome, if the call was carried out and the host's code has failed
      * @throws MessageServiceException what the call throws; if the host's code has failed too, with that as the previous
      */
-    public static function after(#[\SensitiveParameter] \Closure $call, ?\Closure $tokens = null): mixed
-    {
+    public static function after(
+        #[\SensitiveParameter] \Closure $call,
+        ?\Closure $tokens = null,
+        bool $held = true
+    ): mixed {
         if (self::$busy || ($tokens === null && !Log::isOn())) {
-            return Signals::held($call);
+            return $held ? Signals::held($call) : $call();
         }
         self::$busy = true;
         try {
-            $outcome = Signals::held($call);
+            $outcome = $held ? Signals::held($call) : $call();
         } catch (MessageServiceException $fault) {
             self::chain($fault, self::handOver($tokens));
             throw $fault;

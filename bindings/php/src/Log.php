@@ -34,6 +34,7 @@ final class Log
 
     private static ?LoggerInterface $logger = null;
     private static bool $ends = false;
+    private static bool $busy = false;
     /** @var list<array<string, string>> taken from the library, and not handed over yet, as the logger has failed */
     private static array $pending = [];
 
@@ -43,7 +44,8 @@ final class Log
      *
      * A record is one line. Its context has `target`, which begins with `b24_messageservice`, and `at`, a
      * `DateTimeImmutable`: when it came about, which is before it is handed over. If the logger throws, so does the
-     * call: see `Exception\HandlerFailed`.
+     * call: see `Exception\HandlerFailed`. If the former logger throws when it is given what waits, so does this, when
+     * the new one is set.
      *
      * @param string $level the least level that is logged, by its name in PSR-3: of calls that were repeated and tokens
      *     that were renewed `info` tells, and of each attempt `debug`
@@ -59,15 +61,22 @@ final class Log
         if (self::$logger === null) {
             // What another web request has left there is not this one's.
             self::take();
-        } else {
-            self::flush();
+            self::$pending = [];
         }
-        self::$logger = $logger;
-        Loader::ffi()->b24_log_queue($logger === null ? 0 : $upTo, self::CAPACITY);
-        if ($logger !== null && !self::$ends) {
-            self::$ends = true;
-            // Registered from within, so that it runs after the program's own functions, which may make calls.
-            register_shutdown_function(static fn () => register_shutdown_function(self::end(...)));
+        try {
+            self::flush();
+        } finally {
+            self::$logger = $logger;
+            self::$pending = $logger === null ? [] : self::$pending;
+            Loader::ffi()->b24_log_queue($logger === null ? 0 : $upTo, self::CAPACITY);
+            if ($logger !== null && !self::$ends) {
+                self::$ends = true;
+                // Registered from within, so that it runs after the program's own functions, which may make calls.
+                register_shutdown_function(static function (): void {
+                    Handover::abandoned();
+                    register_shutdown_function(self::end(...));
+                });
+            }
         }
     }
 
@@ -76,16 +85,40 @@ final class Log
      */
     public static function flush(): void
     {
-        if (self::$logger === null) {
+        // What comes about while a logger runs waits until it has returned.
+        if (self::$logger === null || self::$busy) {
             return;
         }
-        array_push(self::$pending, ...self::take());
-        while (($row = array_shift(self::$pending)) !== null) {
+        self::$busy = true;
+        try {
+            // First what waits here: if the logger fails at each call, what comes later stays in the library, which
+            // bounds it.
+            self::handOver();
+            self::$pending = self::take();
+            self::handOver();
+        } finally {
+            self::$busy = false;
+        }
+    }
+
+    private static function handOver(): void
+    {
+        while (self::$logger !== null && ($row = array_shift(self::$pending)) !== null) {
             self::$logger->log(self::LEVELS[$row['level']] ?? 'error', $row['message'], [
                 'target' => $row['target'],
                 'at' => self::moment((int) $row['at_ms']),
             ]);
         }
+    }
+
+    /**
+     * No logger is running, whatever it was in the middle of.
+     *
+     * @internal
+     */
+    public static function abandoned(): void
+    {
+        self::$busy = false;
     }
 
     /**

@@ -374,7 +374,7 @@ final class Provider
      */
     public function reportMany(iterable $receipts): array
     {
-        return Handover::after(fn (): array => $this->reportEach($receipts));
+        return Handover::after(fn (): array => $this->reportEach($receipts), held: false);
     }
 
     /**

@@ -60,6 +60,7 @@ final class Renewals
         // Registered from within, so that it runs after the program's own functions, which may make calls.
         register_shutdown_function(static function (): void {
             self::$ends = true;
+            Handover::abandoned();
             register_shutdown_function(self::finish(...));
         });
     }

@@ -11,7 +11,10 @@ namespace B24\MessageService;
  */
 final class Renewed
 {
-    /** @var array<int, self> whose client is gone while a renewal was under way, which may be its own */
+    /**
+     * @var array<int|string, self> whose client is gone: by its own id while a renewal was under way, which may be its
+     *     own; by the fingerprint of the tokens if these could not be handed over, so that a worker keeps few of them
+     */
     private static array $late = [];
     /** @var \WeakMap<self, true>|null all that there are */
     private static ?\WeakMap $all = null;
@@ -61,6 +64,9 @@ final class Renewed
                 throw $fault;
             }
             $this->known = $now;
+            if ((self::$late[$now] ?? null) === $this) {
+                unset(self::$late[$now]);
+            }
         }
     }
 
@@ -80,12 +86,18 @@ final class Renewed
     }
 
     /**
-     * The client is gone. If a renewal is under way, its tokens are handed over when it has ended.
+     * The client is gone. If a renewal is under way, its tokens are handed over when it has ended; and tokens that were
+     * not handed over, as the handler has thrown or the call was left by `exit`, when the program ends.
      */
     public function clientIsGone(): void
     {
         if (Renewals::underWay()) {
             self::$late[spl_object_id($this)] = $this;
+            return;
+        }
+        $now = self::fingerprint(Tokens::of($this->ffi, $this->client)->accessToken);
+        if ($now !== $this->known) {
+            self::$late[$now] = $this;
         }
     }
 
@@ -103,15 +115,17 @@ final class Renewed
     public static function handOverAll(): void
     {
         $failure = null;
+        $failed = [];
         foreach (self::$all ?? [] as $renewed => $_) {
             try {
                 $renewed->handOver();
             } catch (\Throwable $fault) {
                 $failure ??= $fault;
+                $failed[spl_object_id($renewed)] = true;
             }
         }
         if (!Renewals::underWay()) {
-            self::$late = [];
+            self::$late = array_filter(self::$late, static fn ($late) => isset($failed[spl_object_id($late)]));
         }
         if ($failure !== null) {
             throw $failure;

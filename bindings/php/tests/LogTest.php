@@ -152,6 +152,69 @@ final class LogTest extends TestCase
         self::assertLessThan(10, $calls, 'records of the logger\'s own calls were handed over in the middle of it');
     }
 
+    public function testALoggerMayFlushAndMakeCallsItself(): void
+    {
+        $client = Portal::fresh()->client();
+        [$depth, $most] = [0, 0];
+        Log::to(new CallableLogger(static function () use ($client, &$depth, &$most): void {
+            $most = max($most, ++$depth);
+            if ($depth < 5) {
+                $client->messageStatusUpdate('provider1', 'log', 'sent');
+                Log::flush();
+            }
+            $depth--;
+        }), 'debug');
+        $client->messageStatusUpdate('provider1', 'm1', 'sent');
+        self::assertSame(1, $most, 'the logger was called while it ran');
+    }
+
+    /**
+     * The library bounds what waits there, and counts what is dropped.
+     */
+    public function testWhatABrokenLoggerIsNotGivenDoesNotGrow(): void
+    {
+        $client = Portal::fresh()->client();
+        Log::to(new CallableLogger(static fn () => throw new \LogicException('no space left')), 'debug');
+        $updates = array_map(static fn ($number) => ['provider1', "m$number", 'sent'], range(1, 200));
+        $waiting = new \ReflectionProperty(Log::class, 'pending');
+        $counts = [];
+        for ($calls = 0; $calls < 3; $calls++) {
+            try {
+                $client->messageStatusUpdateBatch($updates);
+                self::fail('the logger did not throw');
+            } catch (HandlerFailed) {
+                $counts[] = count($waiting->getValue());
+            }
+        }
+        self::assertLessThanOrEqual($counts[0], max($counts), implode(' ', $counts));
+        try {
+            Log::to(null);
+        } catch (\LogicException) {
+            self::assertSame([], $waiting->getValue());
+        }
+    }
+
+    public function testALoggerThatThrowsCanBeReplaced(): void
+    {
+        $client = Portal::fresh()->client();
+        $updates = array_map(static fn ($number) => ['provider1', "m$number", 'sent'], range(1, 200));
+        foreach ([false, true] as $isReplaced) {
+            Log::to(new CallableLogger(static fn () => throw new \LogicException('no space left')), 'debug');
+            try {
+                $client->messageStatusUpdateBatch($updates);
+                self::fail('the logger did not throw');
+            } catch (HandlerFailed) {
+            }
+            try {
+                Log::to($isReplaced ? new CallableLogger(static fn () => null) : null);
+                self::fail('the former logger did not throw');
+            } catch (\LogicException $failure) {
+                $client->messageStatusUpdate('provider1', 'm1', 'sent');
+                self::assertSame('no space left', $failure->getMessage());
+            }
+        }
+    }
+
     public function testAProviderHandsOverTheRecordsOfADrain(): void
     {
         $portal = Portal::fresh();
@@ -232,6 +295,91 @@ final class LogTest extends TestCase
             PHP
         );
         self::assertMatchesRegularExpression('/^late given \S+$/', $done->output, $done->errors);
+    }
+
+    /**
+     * @return array<string, array{string, string}>
+     */
+    public static function endsOfACall(): array
+    {
+        return [
+            'exit in a handler of signals' => [
+                'posix_kill(posix_getpid(), SIGTERM);',
+                '',
+            ],
+            'exit in the logger' => ['', 'exit;'],
+        ];
+    }
+
+    /**
+     * The host's code ends the program in the middle of a call, in a function whose client goes with it. PHP runs no
+     * `finally` then.
+     *
+     * @dataProvider endsOfACall
+     */
+    public function testRenewedTokensAreHandedOverIfTheProgramIsEndedInACall(string $inCall, string $inLog): void
+    {
+        $portal = Portal::fresh(['expired' => true]);
+        $options = $portal->renewable();
+        $tests = var_export(__DIR__, true);
+        $done = Program::code(
+            '$options = ' . var_export($options, true) . '; $host = ' . var_export($portal->host, true) . ';' . <<<PHP
+            require $tests . '/psr/CallableLogger.php';
+            use B24\MessageService\Log;
+            use B24\MessageService\Tests\CallableLogger;
+            pcntl_async_signals(true);
+            pcntl_signal(SIGTERM, static fn () => exit('ended '));
+            (function () use (\$host, \$options): void {
+                \$client = new B24\MessageService\Client(\$host, \$options);
+                \$given = 0;
+                \$client->onRenewal(static function (\$tokens) use (\$client, &\$given): void {
+                    echo "given ", ++\$given, " ";
+                });
+                Log::to(new CallableLogger(static function () { $inLog }), 'debug');
+                B24\MessageService\Handover::after(static function () use (\$client): void {
+                    \$client->messageStatusUpdate('provider1', 'm1', 'sent');
+                    $inCall
+                });
+                echo 'not ended';
+            })();
+            PHP
+        );
+        self::assertSame(0, $done->exit, $done->errors);
+        self::assertSame($inCall === '' ? 'given 1 ' : 'ended given 1 ', $done->output, $done->errors);
+    }
+
+    /**
+     * A worker has a client for each job.
+     */
+    public function testTokensThatAHandlerHasThrownAtAreGivenAgainIfItsClientIsGone(): void
+    {
+        $portal = Portal::fresh(['expired' => true]);
+        $given = [];
+        $job = static function () use ($portal, &$given): void {
+            $client = new Client($portal->host, $portal->renewable());
+            $client->onRenewal(static function (Tokens $tokens) use (&$given): void {
+                $given[] = $tokens->accessToken;
+                if (count($given) < 3) {
+                    throw new \RuntimeException('the database is away');
+                }
+            });
+            $client->messageStatusUpdate('provider1', 'm1', 'sent');
+        };
+        try {
+            $job();
+            self::fail('the handler did not throw');
+        } catch (HandlerFailed) {
+            self::assertCount(1, $given);
+        }
+        try {
+            Client::renewalsWait(5.0);
+            self::fail('the handler did not throw');
+        } catch (HandlerFailed) {
+            self::assertCount(2, $given);
+        }
+        Client::renewalsWait(5.0);
+        Client::renewalsWait(5.0);
+        self::assertSame(array_fill(0, 3, $given[0]), $given);
     }
 
     /**

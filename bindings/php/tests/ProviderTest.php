@@ -258,6 +258,35 @@ final class ProviderTest extends TestCase
         self::assertSame([], $provider->reportMany([]));
     }
 
+    /**
+     * So that a generator that reads a queue ends when the program is told to.
+     */
+    public function testHandlersOfSignalsRunWhileReceiptsAreMade(): void
+    {
+        if (!extension_loaded('pcntl')) {
+            self::markTestSkipped('needs the pcntl extension');
+        }
+        [$provider, $memberId] = $this->installed(Portal::fresh());
+        $isEnded = false;
+        $async = pcntl_async_signals(true);
+        pcntl_signal(SIGUSR1, static function () use (&$isEnded): void {
+            $isEnded = true;
+        });
+        $receipts = static function () use ($memberId, &$isEnded): \Generator {
+            for ($number = 1; $number < 10 && !$isEnded; $number++) {
+                yield [$memberId, 'provider1', "m$number", 'sent'];
+                posix_kill(posix_getpid(), SIGUSR1);
+            }
+        };
+        try {
+            self::assertSame([null], $provider->reportMany($receipts()));
+            self::assertTrue(pcntl_async_signals());
+        } finally {
+            pcntl_signal(SIGUSR1, SIG_DFL);
+            pcntl_async_signals($async);
+        }
+    }
+
     public function testABatchHasItsOutcomes(): void
     {
         $portal = Portal::fresh();
