@@ -578,12 +578,11 @@ impl Config {
 
 fn unknown(name: &str) -> Error {
     let mut names: Vec<_> = OPTIONS.iter().map(|row| row.name).collect();
-    let advice = match nearest(name, &names) {
-        Some(nearest) => format!("did you mean {nearest}?"),
-        None => {
-            let last = names.pop().unwrap_or_default();
-            format!("the options are {} and {last}", names.join(", "))
-        }
+    let advice = if let Some(nearest) = nearest(name, &names) {
+        format!("did you mean {nearest}?")
+    } else {
+        let last = names.pop().unwrap_or_default();
+        format!("the options are {} and {last}", names.join(", "))
     };
     invalid(
         &shown(name),

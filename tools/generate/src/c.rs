@@ -71,7 +71,7 @@ fn setters() -> Vec<String> {
         };
         let mut documentation = plain(row.documentation);
         if row.kind == OptionKind::Milliseconds {
-            documentation.push_str(&format!(" Errors name it {option}."));
+            documentation = format!("{documentation} Errors name it {option}.");
         }
         lines.extend(wrap(&documentation, "    /// ", 100));
         let head = format!("    config &{name}({parameter}) {{");
