@@ -113,7 +113,7 @@ class Tried:
         subprocess.run(words, check=True)
         before = self.start()
         if self.name == "musl-x86_64" and thing == "c":
-            before = ["{root}/musl-x86_64/lib/ld-musl-x86_64.so.1", "--library-path", str(self.lib)]
+            before = ["{root}/musl-x86_64/usr/lib/ld-musl-x86_64.so.1", "--library-path", str(self.lib)]
         if self.name.startswith("windows"):
             # Windows looks beside the program.
             for library in self.lib.glob("*.dll"):
