@@ -201,7 +201,7 @@ mod of_a_database {
     use super::read_clock;
     use rustix::fs as sys;
     use rustix::time::ClockId;
-    use std::fs::{File, OpenOptions};
+    use std::fs::OpenOptions;
     use std::io;
     use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
     use std::path::{Path, PathBuf};
@@ -217,8 +217,9 @@ mod of_a_database {
         inode: u64,
     }
 
+    #[cfg(target_os = "linux")]
     impl FileId {
-        pub(in crate::store) fn of(file: &File) -> io::Result<Self> {
+        pub(in crate::store) fn of(file: &std::fs::File) -> io::Result<Self> {
             let metadata = file.metadata()?;
             Ok(Self {
                 device: metadata.dev(),
