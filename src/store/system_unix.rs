@@ -217,7 +217,7 @@ mod of_a_database {
         inode: u64,
     }
 
-    #[cfg(target_os = "linux")]
+    #[cfg(any(target_os = "linux", target_os = "android"))]
     impl FileId {
         pub(in crate::store) fn of(file: &std::fs::File) -> io::Result<Self> {
             let metadata = file.metadata()?;
@@ -323,7 +323,7 @@ mod of_a_database {
 
     /// Makes sure that the names in a directory are on the disk.
     pub(in crate::store) fn sync_directory(directory: &Path) -> io::Result<()> {
-        File::open(directory)?.sync_all()
+        std::fs::File::open(directory)?.sync_all()
     }
 
     /// How much of the disk is free for this user.
