@@ -32,7 +32,8 @@ names = ("portal", "access_token", "ca_file", "resolve", "proxy")
 client = Client(**{name: os.environ["B24_" + name.upper()] for name in names})
 client.message_status_update("provider1", "python", "delivered")
 """
-#: How C is compiled for a platform, and what more a static program needs than pkg-config's file says.
+#: How C is compiled for a platform, and what more a static program needs than pkg-config's file
+#: says.
 COMPILERS = {
     "linux-x86_64": ("cc", ""),
     "linux-arm64": ("python-zig cc -target aarch64-linux-gnu.2.36", "-lunwind"),
@@ -113,7 +114,11 @@ class Tried:
         subprocess.run(words, check=True)
         before = self.start()
         if self.name == "musl-x86_64" and thing == "c":
-            before = ["{root}/musl-x86_64/usr/lib/ld-musl-x86_64.so.1", "--library-path", str(self.lib)]
+            before = [
+                "{root}/musl-x86_64/usr/lib/ld-musl-x86_64.so.1",
+                "--library-path",
+                str(self.lib),
+            ]
         if self.name.startswith("windows"):
             # Windows looks beside the program.
             for library in self.lib.glob("*.dll"):
