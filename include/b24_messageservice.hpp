@@ -375,9 +375,10 @@ public:
     /// The authorization server, https only.
     config &oauth_url(std::string_view value) { return put("oauth_url", value); }
     /// The deadline of a whole call, from 1 ms to 7 days: waiting, renewal, redirects and retries
-    /// included.
+    /// included. Errors name it timeout_ms.
     config &timeout(std::chrono::milliseconds value) { return put("timeout_ms", value); }
-    /// The deadline of one attempt to connect: DNS, TCP, proxy and TLS.
+    /// The deadline of one attempt to connect: DNS, TCP, proxy and TLS. Errors name it
+    /// connect_timeout_ms.
     config &connect_timeout(std::chrono::milliseconds value) {
         return put("connect_timeout_ms", value);
     }

@@ -544,6 +544,20 @@ impl Config {
         Ok(settings)
     }
 
+    /// Whether a client or a provider could be made from this, as far as the options alone say:
+    /// no file is read.
+    ///
+    /// # Errors
+    /// What the constructor would say of the options.
+    #[doc(hidden)]
+    pub fn check_for(&self, taker: UsedBy) -> Result<(), Error> {
+        match taker {
+            #[cfg(feature = "provider")]
+            UsedBy::Provider => self.check_provider().map(drop),
+            _ => self.check().map(drop),
+        }
+    }
+
     fn refuse_options_of(&self, other: UsedBy) -> Result<(), Error> {
         let wrong = OPTIONS
             .iter()
@@ -564,14 +578,53 @@ impl Config {
 
 fn unknown(name: &str) -> Error {
     let mut names: Vec<_> = OPTIONS.iter().map(|row| row.name).collect();
-    let last = names.pop().unwrap_or_default();
+    let advice = if let Some(nearest) = nearest(name, &names) {
+        format!("did you mean {nearest}?")
+    } else {
+        let last = names.pop().unwrap_or_default();
+        format!("the options are {} and {last}", names.join(", "))
+    };
     invalid(
         &shown(name),
-        &format!(
-            "is not an option of this library; the options are {} and {last}",
-            names.join(", ")
-        ),
+        &format!("is not an option of this library; {advice}"),
     )
+}
+
+/// Which of these names somebody probably meant by another one. Upper and lower case do not matter.
+pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    const LONGEST: usize = 64;
+    if name.len() > LONGEST {
+        return None;
+    }
+    // What both have in common is to be at least three fifths of them. The first of equal ones counts.
+    let mut found = None;
+    let mut best = 599;
+    for candidate in known {
+        let common = in_common(name.as_bytes(), candidate.as_bytes());
+        let share = 2000 * common / (name.len() + candidate.len()).max(1);
+        if share > best {
+            (found, best) = (Some(*candidate), share);
+        }
+    }
+    found
+}
+
+/// How many letters two words have in common, in the same order.
+fn in_common(one: &[u8], other: &[u8]) -> usize {
+    let mut row = vec![0; other.len()];
+    for letter in one {
+        let (mut before_both, mut before) = (0, 0);
+        for (same, cell) in other.iter().zip(&mut row) {
+            let above = *cell;
+            *cell = if letter.eq_ignore_ascii_case(same) {
+                before_both + 1
+            } else {
+                above.max(before)
+            };
+            (before_both, before) = (above, *cell);
+        }
+    }
+    row.last().copied().unwrap_or(0)
 }
 
 /// `InvalidConfig` for an option.

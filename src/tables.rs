@@ -5,7 +5,7 @@ use crate::methods;
 use crate::protocol::error_table::{self, CodeRow, RetryAction};
 use crate::values::error::ErrorKind;
 
-pub use crate::options::{CALLBACKS, CallbackRow, OPTIONS, OptionKind, OptionRow, UsedBy};
+pub use crate::options::{CALLBACKS, CallbackRow, OPTIONS, OptionKind, OptionRow, UsedBy, nearest};
 pub use crate::values::error::{KINDS, KindRow};
 
 /// The error codes of some methods.
@@ -100,6 +100,28 @@ mod tests {
             config.set(row.name, default).unwrap();
             assert!(config.settings == Config::new().settings, "{}", row.name);
         }
+    }
+
+    #[test]
+    fn the_nearest_name_is_one_that_somebody_may_have_meant() {
+        let names: Vec<_> = OPTIONS.iter().map(|row| row.name).collect();
+        for (wrong, meant) in [
+            ("tiemout", Some("timeout_ms")),
+            ("timeout", Some("timeout_ms")),
+            ("Conect-Timeout", Some("connect_timeout_ms")),
+            ("refresh", Some("refresh_token")),
+            ("state", Some("state_dir")),
+            ("PORTAL", Some("portal")),
+            ("stroe", Some("store")),
+            ("", None),
+            ("host", None),
+            ("zzz", None),
+            ("порта", None),
+        ] {
+            assert_eq!(nearest(wrong, &names), meant, "{wrong}");
+        }
+        assert_eq!(nearest(&"portal".repeat(20), &names), None);
+        assert_eq!(nearest("x", &[]), None);
     }
 
     #[test]

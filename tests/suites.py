@@ -106,7 +106,10 @@ SUITES = (
     Suite("php-fpm", (*C, *PORTAL, "bindings/php"), (*PYTEST, "bindings/php/tests/fpm")),
     Suite(
         "docs",
-        (*C, *PORTAL, "cli", "bindings", "docs", "tests", "README.md", "CONTRIBUTING.md"),
+        (
+            *(*C, *PORTAL, "cli", "bindings", "docs", "tests", "README.md", "CONTRIBUTING.md"),
+            *("pyproject.toml", "tools/dist_documents.py"),
+        ),
         (*PYTEST, "tests/docs", "-rs"),
     ),
     Suite("shell", (*C, *PORTAL, *SHELL, "bindings"), (*PYTEST, "tests/shell", "-rs")),

@@ -2,9 +2,10 @@
 
 use crate::exit::Failure;
 use crate::stop::Stop;
-use b24_messageservice::tables::{OPTIONS, OptionRow, UsedBy};
+use b24_messageservice::tables::{OPTIONS, OptionRow, UsedBy, nearest};
 use b24_messageservice::{Config, Error, ErrorKind};
 use clap::ArgMatches;
+use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use std::collections::BTreeMap;
 use std::env;
@@ -210,9 +211,13 @@ impl Options {
                 }
                 (None, Some(row)) => (row, read_secret(Path::new(value), name)?, false),
                 (None, None) => {
+                    let names: Vec<_> = OPTIONS.iter().map(|row| row.name).collect();
+                    let meant = nearest(name, &names)
+                        .map(|meant| format!("did you mean {meant}? "))
+                        .unwrap_or_default();
                     return Err(invalid(format!(
-                        "config: {shown}, line {number}: {} is no option; --help lists them, with _ instead of \
-                         - here",
+                        "config: {shown}, line {number}: {} is no option; {meant}--help lists them, with _ instead \
+                         of - here",
                         shown_name(name)
                     )));
                 }
@@ -273,12 +278,40 @@ pub(crate) fn other_store(url: &str, flag: &str) -> Result<String, Failure> {
 }
 
 fn not_by_flag(name: &str) -> Failure {
-    let variable = variable_name(name);
     Failure::Usage(format!(
-        "--{} was given with a secret, which every user of this machine can see: change the secret, and set \
-         {variable}, or {variable}_FILE to the path of a file with it, or write it into the file of --config",
-        dashed(name)
+        "--{} was given with a secret, which every user of this machine can see: change the secret, and {}",
+        dashed(name),
+        instead_of_flag(name)
     ))
+}
+
+/// How a secret is given.
+fn instead_of_flag(name: &str) -> String {
+    let variable = variable_name(name);
+    format!(
+        "set {variable}, or {variable}_FILE to the path of a file with it, or write it into the file of --config"
+    )
+}
+
+/// Instead of the flag of a secret, which would be refused, a tip says how a secret is given.
+pub(crate) fn mend_tip(error: &mut clap::Error) {
+    let Some(ContextValue::String(flag)) = error.get(ContextKind::SuggestedArg) else {
+        return;
+    };
+    let secret = SECRETS
+        .iter()
+        .find(|name| flag.strip_prefix("--") == Some(dashed(name).as_str()));
+    if let Some(name) = secret {
+        let tip = format!(
+            "{name} is a secret and has no flag: {}",
+            instead_of_flag(name)
+        );
+        error.remove(ContextKind::SuggestedArg);
+        error.insert(
+            ContextKind::Suggested,
+            ContextValue::StyledStrs(vec![tip.into()]),
+        );
+    }
 }
 
 /// The variable of an option.

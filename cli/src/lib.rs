@@ -34,7 +34,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let words = iter::once(OsString::from(COMMAND)).chain(arguments);
     let matches = match command().try_get_matches_from(words) {
         Ok(matches) => matches,
-        Err(error) => {
+        Err(mut error) => {
+            configuration::mend_tip(&mut error);
             // Nothing can be done if it cannot be shown.
             let _ = error.print();
             return if error.use_stderr() {

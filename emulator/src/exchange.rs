@@ -9,13 +9,15 @@ use crate::answer::{Answer, Problem, Success, Time};
 use crate::batch;
 use crate::fault::{At, Kind};
 use crate::http::Request;
-use crate::listener;
 use crate::methods::{self, Caller};
 use crate::oauth;
 use crate::php::{Array, Key, Value, parse_str};
 use crate::settings::AppInfo;
 use crate::state::{LogEntry, Shared, State};
 use crate::tokens::Access;
+
+/// What a thread needs that answers: enough for a handshake and for JSON as deeply nested as is accepted.
+pub(crate) const STACK_SIZE: usize = 512 * 1024;
 
 /// The connection that a request came on.
 #[derive(Clone, Copy, Debug)]
@@ -206,7 +208,7 @@ fn execute_late(shared: &Arc<Shared>, request: &Request, origin: Origin, millise
     // Without a thread the request is lost, as on an overloaded server.
     let _ = thread::Builder::new()
         .name("late".into())
-        .stack_size(listener::STACK_SIZE)
+        .stack_size(STACK_SIZE)
         .spawn(late);
 }
 

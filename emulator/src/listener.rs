@@ -7,10 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
 use crate::connection::{self, Role};
+use crate::exchange::STACK_SIZE;
 use crate::state::Shared;
-
-/// Enough for a handshake and for JSON as deeply nested as is accepted.
-pub(crate) const STACK_SIZE: usize = 512 * 1024;
 
 static CONNECTIONS: AtomicU64 = AtomicU64::new(0);
 

@@ -57,6 +57,9 @@ pub(crate) const fn row(
 
 use ErrorKind::{AccessDenied, Auth, InvalidArgument, Portal, RateLimited};
 
+const FOREIGN_TOKEN: &str = "This portal does not know the token: give as access_token the one that it sent \
+                             last, or install the application again for a new one";
+
 /// The codes of all methods; those of one method are with the method. Upper and lower case do not
 /// matter. An unknown code is judged by its HTTP status.
 pub(crate) const COMMON: &[CodeRow] = &[
@@ -104,18 +107,8 @@ pub(crate) const COMMON: &[CodeRow] = &[
         "Set refresh_token, client_id and client_secret so that it is renewed, or give a fresh \
          access_token",
     ),
-    row(
-        "invalid_token",
-        Auth,
-        RetryAction::Never,
-        "Use an access token that this portal issued",
-    ),
-    row(
-        "NO_AUTH_FOUND",
-        Auth,
-        RetryAction::Never,
-        "Use an access token that this portal issued",
-    ),
+    row("invalid_token", Auth, RetryAction::Never, FOREIGN_TOKEN),
+    row("NO_AUTH_FOUND", Auth, RetryAction::Never, FOREIGN_TOKEN),
     row(
         "APPLICATION_NOT_FOUND",
         Auth,

@@ -715,7 +715,9 @@ fn set_durability(connection: &Connection, durability: Durability) -> rusqlite::
         Durability::Disk => "FULL",
         Durability::Process => "NORMAL",
     };
-    connection.pragma_update(None, "synchronous", synchronous)
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    // macOS's plain flush leaves data in the memory of the disk. Other systems know one kind only.
+    connection.pragma_update(None, "fullfsync", durability == Durability::Disk)
 }
 
 fn is_busy(error: &rusqlite::Error) -> bool {
@@ -732,4 +734,23 @@ fn is_busy(error: &rusqlite::Error) -> bool {
 
 fn no_descriptor_left() -> bool {
     std::fs::File::open(NOTHING).is_err()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What only macOS heeds is asked for everywhere, so that it can be seen here.
+    #[test]
+    fn what_must_survive_the_machine_is_flushed_to_the_disk_itself() {
+        let connection = Connection::open_in_memory().expect("a database");
+        let asked = |name: &str| -> i64 {
+            let value = connection.pragma_query_value(None, name, |row| row.get(0));
+            value.expect("a pragma")
+        };
+        for (durability, expected) in [(Durability::Disk, (2, 1)), (Durability::Process, (1, 0))] {
+            set_durability(&connection, durability).expect("pragmas");
+            assert_eq!((asked("synchronous"), asked("fullfsync")), expected);
+        }
+    }
 }

@@ -201,7 +201,7 @@ mod of_a_database {
     use super::read_clock;
     use rustix::fs as sys;
     use rustix::time::ClockId;
-    use std::fs::{File, OpenOptions};
+    use std::fs::OpenOptions;
     use std::io;
     use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
     use std::path::{Path, PathBuf};
@@ -217,8 +217,9 @@ mod of_a_database {
         inode: u64,
     }
 
+    #[cfg(any(target_os = "linux", target_os = "android"))]
     impl FileId {
-        pub(in crate::store) fn of(file: &File) -> io::Result<Self> {
+        pub(in crate::store) fn of(file: &std::fs::File) -> io::Result<Self> {
             let metadata = file.metadata()?;
             Ok(Self {
                 device: metadata.dev(),
@@ -322,7 +323,7 @@ mod of_a_database {
 
     /// Makes sure that the names in a directory are on the disk.
     pub(in crate::store) fn sync_directory(directory: &Path) -> io::Result<()> {
-        File::open(directory)?.sync_all()
+        std::fs::File::open(directory)?.sync_all()
     }
 
     /// How much of the disk is free for this user.

@@ -69,7 +69,8 @@ def test_secrets_come_from_the_environment_or_from_files(
     [
         ("access_token=hush\n", 0o604, "may be read by every user"),
         ("proxy=http://user:hush@proxy\n", 0o644, "may be read by every user"),
-        ("timeout=1\n", 0o600, '"timeout" is no option'),
+        ("timeout=1\n", 0o600, '"timeout" is no option; did you mean timeout_ms?'),
+        ("zzz=1\n", 0o600, '"zzz" is no option; --help lists them'),
         ("timeout_ms\n", 0o600, "line 1 has no ="),
         ("timeout_ms=1\ntimeout_ms=2\n", 0o600, "in line 1 and in line 2"),
         ("timeout_ms=never\n", 0o600, "options, line 1"),
@@ -114,6 +115,26 @@ def test_a_secret_by_flag_is_refused_and_not_shown(
     assert "hush" not in done.out + done.err
     assert "_FILE to the path of a file" in done.err
     assert portal.seen()["requests"] == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "variable"),
+    [
+        ("--acess-token", "B24_ACCESS_TOKEN"),
+        ("--refresh-tokn", "B24_REFRESH_TOKEN"),
+        ("--client-secert", "B24_CLIENT_SECRET"),
+    ],
+)
+def test_the_tip_for_a_misspelled_secret_is_no_flag_that_is_refused(
+    direct: Shell, wrong: str, variable: str
+) -> None:
+    for words in ([wrong, "hush"], [f"{wrong}=hush"]):
+        done = direct(*UPDATE, *words)
+        assert done.code == 2
+        assert f"set {variable}, or {variable}_FILE to the path of a file" in done.err
+        assert "similar argument" not in done.err
+        assert "hush" not in done.err
+    assert "a similar argument exists: '--portal'" in direct(*UPDATE, "--portl", "x").err
 
 
 def test_a_move_takes_the_new_address_without_a_password(shell: Shell, tmp_path: Path) -> None:

@@ -32,12 +32,13 @@ names = ("portal", "access_token", "ca_file", "resolve", "proxy")
 client = Client(**{name: os.environ["B24_" + name.upper()] for name in names})
 client.message_status_update("provider1", "python", "delivered")
 """
-#: How C is compiled for a platform, and where it is run; and what more a static program needs.
+#: How C is compiled for a platform, and what more a static program needs than pkg-config's file
+#: says.
 COMPILERS = {
-    "linux-x86_64": ("cc", "-pthread -lm -ldl"),
+    "linux-x86_64": ("cc", ""),
     "linux-arm64": ("python-zig cc -target aarch64-linux-gnu.2.36", "-lunwind"),
     "musl-x86_64": ("python-zig cc -target x86_64-linux-musl", "-static -lunwind"),
-    "windows-x86_64": ("x86_64-w64-mingw32-gcc", "-lkernel32 -lntdll -luserenv -lws2_32 -ldbghelp"),
+    "windows-x86_64": ("x86_64-w64-mingw32-gcc", ""),
 }
 
 
@@ -109,11 +110,15 @@ class Tried:
         if thing == "c":
             words += [f"-L{self.tree}/lib", "-lb24_messageservice"]
         else:
-            words += [f"{self.tree}/lib/libb24_messageservice.a", *static.split()]
+            words += [f"{self.tree}/lib/libb24_messageservice.a", *self.private(), *static.split()]
         subprocess.run(words, check=True)
         before = self.start()
         if self.name == "musl-x86_64" and thing == "c":
-            before = ["{root}/musl-x86_64/lib/ld-musl-x86_64.so.1", "--library-path", str(self.lib)]
+            before = [
+                "{root}/musl-x86_64/usr/lib/ld-musl-x86_64.so.1",
+                "--library-path",
+                str(self.lib),
+            ]
         if self.name.startswith("windows"):
             # Windows looks beside the program.
             for library in self.lib.glob("*.dll"):
@@ -123,6 +128,13 @@ class Tried:
         given = [f"{name}={flat(value)}" for name, value in options.items()]
         arguments = [*given, "provider1", thing, "delivered"]
         self.run(thing, [*before, str(program), *arguments], LD_LIBRARY_PATH=str(self.lib))
+
+    def private(self) -> list[str]:
+        """What a static program needs of the system, as pkg-config's file has it."""
+        file = self.tree / "lib" / "pkgconfig" / "b24_messageservice.pc"
+        lines = file.read_text(encoding="utf-8").splitlines()
+        (needed,) = (line for line in lines if line.startswith("Libs.private:"))
+        return needed.partition(":")[2].split()
 
     def c_static(self) -> None:
         self.c("c-static")

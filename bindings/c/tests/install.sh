@@ -24,6 +24,11 @@ try() { # NAME COMMAND...
     fi
 }
 
+prints_without_warnings() {
+    # It warns, and succeeds all the same.
+    ! groff -ww -mandoc -Tutf8 "$stage$prefix"/share/man/man3/*.3 2>&1 >/dev/null | grep .
+}
+
 # pkg-config as one uses it on a staged installation.
 config() {
     PKG_CONFIG_PATH=$lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$stage pkg-config "$@" b24_messageservice
@@ -182,6 +187,11 @@ done
 try "cmake, static alone" uses_no_library_of_ours "$root/cmake/build/user_static"
 try "cmake, another major version" refuses_another_major
 try "man pages" mandoc -T lint -W warning "$stage$prefix"/share/man/man3/*.3
+if command -v groff >/dev/null; then
+    try "man pages, as groff prints them" prints_without_warnings
+else
+    echo "C install: no groff, so no page is printed with it"
+fi
 try "a man page for each function" every_function_has_a_page
 try uninstall make uninstall
 try "nothing left" nothing_left

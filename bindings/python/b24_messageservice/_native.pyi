@@ -27,7 +27,7 @@ __all__ = [
     "__version__",
     "after_fork",
     "before_fork",
-    "check_keywords",
+    "check_options",
     "renewals_wait",
     "run_shell",
 ]
@@ -45,9 +45,9 @@ def before_fork() -> None:
     A thread that uses one may need the interpreter before it is done, so this waits detached.
     """
 
-def check_keywords(owner: str, options: Options | ProviderOptions) -> None:
-    """Refuses keywords that the constructors of the classes for asyncio do not take, before those of the
-    others are called, which is when they are opened.
+def check_options(owner: str, portal: str | None, options: Options | ProviderOptions) -> None:
+    """What the constructors of the classes for asyncio refuse at once, since the others are made only when
+    those are opened. What an environment says is read then as well.
     """
 
 def renewals_wait(timeout: float) -> None:

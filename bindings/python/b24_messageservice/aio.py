@@ -33,7 +33,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from b24_messageservice._errors import B24Error, InvalidArgument, InvalidConfig
-from b24_messageservice._native import CancelToken, Client, Provider, Request, check_keywords
+from b24_messageservice._native import CancelToken, Client, Provider, Request, check_options
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -408,8 +408,9 @@ class AsyncClient(_Opened[Client]):
     """A client of one Bitrix24 portal for asyncio: ``async with AsyncClient(...) as client``.
 
     The arguments are those of :class:`Client`, and ``max_threads``: how many calls may be under way
-    at a time, from 1 to 256. Further calls wait in their order. The threads are started when they
-    are needed, and end when the client is closed. Any number of loops and tasks may use one client.
+    at a time, from 1 to 256. Wrong ones are refused at once; files are opened, and threads started,
+    only when they are needed. Further calls wait in their order. The threads end when the client is
+    closed. Any number of loops and tasks may use one client.
 
     Every method is the one of :class:`Client`, and takes its ``timeout``, in seconds, which counts
     from when a thread begins the call. Cancel the task instead of giving a token.
@@ -420,28 +421,35 @@ class AsyncClient(_Opened[Client]):
     """
 
     def __init__(self, portal: str, *, max_threads: int = 8, **options: Unpack[Options]) -> None:
-        self._prepare("AsyncClient", lambda: Client(portal, **options), max_threads, options)
+        make = lambda: Client(portal, **options)  # noqa: E731
+        self._prepare("AsyncClient", make, max_threads, portal, options)
 
     @classmethod
     def from_env(
         cls, portal: str | None = None, *, max_threads: int = 8, **options: Unpack[Options]
     ) -> Self:
-        """One whose options are in the environment, as those of ``Client.from_env``, which is
-        called when it is opened."""
+        """One whose options are in the environment, as those of ``Client.from_env``. That is
+        read when it is opened."""
         self = cls.__new__(cls)
         make = lambda: Client.from_env(portal, **options)  # noqa: E731
-        self._prepare("AsyncClient.from_env", make, max_threads, options)
+        self._prepare("AsyncClient.from_env", make, max_threads, portal, options)
         return self
 
     def _prepare(
-        self, owner: str, make: Callable[[], Client], max_threads: int, options: Options
+        self,
+        owner: str,
+        make: Callable[[], Client],
+        max_threads: int,
+        portal: str | None,
+        options: Options,
     ) -> None:
-        check_keywords(owner, options)
         if inspect.iscoroutinefunction(options.get("on_renewal")):
             raise TypeError(
                 "on_renewal must be a plain function: it runs on a thread, not in a loop"
             )
-        _Opened.__init__(self, make, _Threads(_most(max_threads), "b24-client"), "client")
+        most = _most(max_threads)
+        check_options(owner, portal, options)
+        _Opened.__init__(self, make, _Threads(most, "b24-client"), "client")
 
     @classmethod
     def _of(cls, client: Client, threads: _Threads) -> AsyncClient:
@@ -528,8 +536,9 @@ class AsyncProvider(_Opened[Provider]):
     """A provider for asyncio: ``async with AsyncProvider(...) as provider``.
 
     The arguments are those of :class:`Provider`, and ``max_threads``: how many calls may be under
-    way at a time, from 1 to 256. Further calls wait in their order. The threads are started when
-    they are needed, and end when the provider is closed. Each drain has one more, beside its
+    way at a time, from 1 to 256. Wrong ones are refused at once; the store is opened, and threads
+    are started, only when they are needed. Further calls wait in their order. The threads end when
+    the provider is closed. Each drain has one more, beside its
     ``workers``, so that no drain delays other calls. Any number of loops and tasks may use one
     provider.
 
@@ -542,8 +551,8 @@ class AsyncProvider(_Opened[Provider]):
 
     @classmethod
     def from_env(cls, *, max_threads: int = 8, **options: Unpack[ProviderOptions]) -> Self:
-        """One whose options are in the environment, as those of ``Provider.from_env``, which is
-        called when it is opened."""
+        """One whose options are in the environment, as those of ``Provider.from_env``. That is
+        read when it is opened."""
         self = cls.__new__(cls)
         make = lambda: Provider.from_env(**options)  # noqa: E731
         self._prepare("AsyncProvider.from_env", make, max_threads, options)
@@ -552,9 +561,10 @@ class AsyncProvider(_Opened[Provider]):
     def _prepare(
         self, owner: str, make: Callable[[], Provider], max_threads: int, options: ProviderOptions
     ) -> None:
-        check_keywords(owner, options)
+        most = _most(max_threads)
+        check_options(owner, None, options)
         self._drains = _Threads(256, "b24-drain")
-        _Opened.__init__(self, make, _Threads(_most(max_threads), "b24-provider"), "provider")
+        _Opened.__init__(self, make, _Threads(most, "b24-provider"), "provider")
 
     def _end(self, handle: Provider) -> None:
         # Drains go on until the provider is closed, and others can use it only until then.

@@ -53,7 +53,7 @@ mod _native {
     use super::fork::{after_fork, before_fork};
 
     #[pymodule_export]
-    use super::names::check_keywords;
+    use super::options::check_options;
 
     #[pymodule_export]
     use super::renewal::renewals_wait;

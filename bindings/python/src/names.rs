@@ -1,6 +1,6 @@
 //! The names of options as Python has them: keywords, of which times are in seconds.
 
-use b24_messageservice::tables::{CALLBACKS, OPTIONS, OptionKind, OptionRow, UsedBy};
+use b24_messageservice::tables::{CALLBACKS, OPTIONS, OptionKind, OptionRow, UsedBy, nearest};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
@@ -30,7 +30,6 @@ pub(crate) fn refuse_unknown(
             continue;
         }
         let advice = advice(
-            options.py(),
             &name,
             |keyword| {
                 let row = OPTIONS.iter().find(|row| row.keyword() == keyword);
@@ -40,7 +39,7 @@ pub(crate) fn refuse_unknown(
                 }
             },
             &known,
-        )?;
+        );
         return Err(PyTypeError::new_err(format!(
             "{owner}() got an unexpected keyword argument '{name}'. {advice}"
         )));
@@ -49,35 +48,22 @@ pub(crate) fn refuse_unknown(
 }
 
 /// What to give instead of a keyword that nothing takes.
-fn advice(
-    py: Python<'_>,
-    name: &str,
-    is_taken: impl Fn(&str) -> bool,
-    known: &[&str],
-) -> PyResult<String> {
-    let name = name.to_lowercase();
+fn advice(name: &str, is_taken: impl Fn(&str) -> bool, known: &[&str]) -> String {
     let in_seconds = OPTIONS
         .iter()
-        .find(|row| row.name == name && row.kind == OptionKind::Milliseconds);
+        .find(|row| row.name.eq_ignore_ascii_case(name) && row.kind == OptionKind::Milliseconds);
     if let Some(row) = in_seconds {
-        return Ok(format!(
-            "Did you mean '{}', which takes seconds?",
-            row.keyword()
-        ));
+        return format!("Did you mean '{}', which takes seconds?", row.keyword());
     }
     let candidates: Vec<&str> = known
         .iter()
         .copied()
         .filter(|name| is_taken(name))
         .collect();
-    let nearest: Vec<String> = py
-        .import("difflib")?
-        .call_method1("get_close_matches", (name, &candidates, 1))?
-        .extract()?;
-    Ok(match nearest.first() {
+    match nearest(name, &candidates) {
         Some(nearest) => format!("Did you mean '{nearest}'?"),
         None => format!("The options are {}", candidates.join(", ")),
-    })
+    }
 }
 
 /// A text of the core with the names that options have in Python, where times are seconds.
@@ -118,16 +104,4 @@ fn replaced(text: &str, word: &str, by: &str) -> Option<String> {
     let mut made: String = made?;
     made.push_str(text.get(done..)?);
     Some(made)
-}
-
-/// Refuses keywords that the constructors of the classes for asyncio do not take, before those of the
-/// others are called, which is when they are opened.
-#[pyfunction]
-pub(crate) fn check_keywords(owner: &str, options: &Bound<'_, PyDict>) -> PyResult<()> {
-    let takes = if owner.starts_with("AsyncProvider") {
-        UsedBy::Provider
-    } else {
-        UsedBy::Client
-    };
-    refuse_unknown(owner, takes, options, &["max_threads"])
 }

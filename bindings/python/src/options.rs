@@ -151,6 +151,43 @@ impl Settings {
     }
 }
 
+/// What the constructors of the classes for asyncio refuse at once, since the others are made only when
+/// those are opened. What an environment says is read then as well.
+#[pyfunction]
+pub(crate) fn check_options(
+    owner: &str,
+    portal: Option<&Bound<'_, PyAny>>,
+    options: &Bound<'_, PyDict>,
+) -> PyResult<()> {
+    let is_provider = owner.starts_with("AsyncProvider");
+    let takes = if is_provider {
+        UsedBy::Provider
+    } else {
+        UsedBy::Client
+    };
+    refuse_unknown(owner, takes, options, &["max_threads"])?;
+    // They are needed once more.
+    let options = options.copy()?;
+    let has_on_renewal = take_callback(Some(&options))?.is_some();
+    let mut settings = Settings::of_keywords(owner, takes, Some(&options))?;
+    if let Some(portal) = portal {
+        settings.add("portal", portal)?;
+    }
+    let config = if is_provider {
+        settings.of_provider(has_on_renewal)
+    } else {
+        settings.of_client()
+    };
+    let checked = config.and_then(|config| {
+        if owner.ends_with("from_env") {
+            Ok(())
+        } else {
+            config.check_for(takes)
+        }
+    });
+    checked.map_err(|error| errors::exception(options.py(), &error))
+}
+
 /// Removes the option `on_renewal`, which is no text, from the others.
 pub(crate) fn take_callback(options: Option<&Bound<'_, PyDict>>) -> PyResult<Option<Py<PyAny>>> {
     let Some(options) = options else {

@@ -175,6 +175,68 @@ def test_it_is_used_only_while_it_is_open(portal: Portal) -> None:
     assert portal.seen()["requests"] == 2
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"timeout": 0}, "timeout is "),
+        ({"portal": "https://portal.test/rest/1/secret/"}, "portal is "),
+        ({"access_token": None}, "access_token is missing"),
+        ({"refresh_token": "x"}, "client_id is missing"),
+        ({"workers": 2}, "workers is an option of a provider"),
+    ],
+)
+def test_a_client_with_wrong_options_is_not_made(options: dict[str, Any], told: str) -> None:
+    given = {"portal": "portal.test", "access_token": "x", **options}
+    refused = []
+    for make in (Client, AsyncClient):
+        with pytest.raises(InvalidConfig, match=told) as error:
+            make(**given)
+        refused.append(str(error.value))
+    assert refused[0] == refused[1]
+    assert threads() == 0
+
+
+def test_a_provider_with_wrong_options_is_not_made(tmp_path: Path) -> None:
+    needed: dict[str, Any] = {"client_id": "x", "client_secret": "x"}
+    for given, told in (
+        (needed, "store is missing"),
+        ({"store": f"sqlite:{tmp_path}/b24.db"}, "client_id is missing"),
+        ({**needed, "store": "file.db"}, "store "),
+        ({**needed, "store": f"sqlite:{tmp_path}/b24.db", "on_renewal": print}, "on_renewal is"),
+    ):
+        with pytest.raises(InvalidConfig, match=told):
+            AsyncProvider(**given)
+    AsyncProvider(**needed, store=f"sqlite:{tmp_path}/b24.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_environment_lacks_is_told_when_it_is_opened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("B24_ACCESS_TOKEN", raising=False)
+    with pytest.raises(InvalidConfig, match="timeout is "):
+        AsyncClient.from_env("portal.test", timeout=0)
+    client = AsyncClient.from_env("portal.test")
+    with pytest.raises(InvalidConfig, match="access_token is missing"):
+        asyncio.run(client.open())
+    monkeypatch.setenv("B24_ACCESS_TOKEN", "x")
+    asyncio.run(client.open())
+    asyncio.run(client.close())
+
+
+def test_options_stay_as_they_were_given(portal: Portal) -> None:
+    renewed: list[Tokens] = []
+    portal.set(expired=True)
+
+    async def main() -> None:
+        options = portal.renewable(on_renewal=renewed.append)
+        async with AsyncClient(**options) as client:
+            await sent(client, "m1")
+
+    asyncio.run(main())
+    assert len(renewed) == 1
+
+
 @pytest.mark.parametrize("max_threads", [0, -1, 257])
 def test_the_number_of_threads_is_bounded(portal: Portal, max_threads: int) -> None:
     with pytest.raises(InvalidConfig, match="max_threads must be from 1 to 256"):

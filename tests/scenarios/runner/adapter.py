@@ -151,8 +151,8 @@ class Adapter:
         code = self.process.wait(timeout=ANSWER_SECONDS)
         for reader in self.readers:
             reader.join(timeout=5)
-        # A reader closes its stream. One may go on here: wine's services, which outlive the first adapter
-        # and serve the others, keep the output that they were given.
+        # A reader closes its stream. One may go on here: wine's services, which outlive the first
+        # adapter and serve the others, keep the output that they were given.
         return code
 
 

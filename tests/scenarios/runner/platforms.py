@@ -101,7 +101,7 @@ PLATFORMS = {
         programs={
             "rust": (f"{MUSL}/debug/b24-adapter",),
             "c": (
-                "{root}/musl-x86_64/lib/ld-musl-x86_64.so.1",
+                "{root}/musl-x86_64/usr/lib/ld-musl-x86_64.so.1",
                 *("--library-path", f"{MUSL}/c/lib", f"{MUSL}/c/bin/adapter"),
             ),
         },

@@ -69,7 +69,11 @@ fn setters() -> Vec<String> {
             OptionKind::List => ("const std::vector<std::string> &value", "put_list"),
             OptionKind::Flag => ("bool value", "put_flag"),
         };
-        lines.extend(wrap(&plain(row.documentation), "    /// ", 100));
+        let mut documentation = plain(row.documentation);
+        if row.kind == OptionKind::Milliseconds {
+            documentation = format!("{documentation} Errors name it {option}.");
+        }
+        lines.extend(wrap(&documentation, "    /// ", 100));
         let head = format!("    config &{name}({parameter}) {{");
         let body = format!("return {put}(\"{option}\", value);");
         if head.len() + body.len() + 3 <= 100 {

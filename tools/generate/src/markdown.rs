@@ -45,6 +45,18 @@ pub(crate) fn wrap(text: &str, indent: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// A long word of a manual page, which may then be broken where an address has its parts. troff
+/// warns of a word that does not fit into a line.
+fn breakable(code: &str) -> String {
+    const FITS: usize = 50;
+    if code.len() <= FITS || code.contains(' ') {
+        return code.to_owned();
+    }
+    code.split_inclusive(['/', '@', '?'])
+        .collect::<Vec<_>>()
+        .join("\\:")
+}
+
 /// As a manual page in mdoc: code stands on lines of its own, with the punctuation that follows it.
 /// `macro_of` tells the macro for a piece of code.
 pub(crate) fn mdoc(text: &str, macro_of: impl Fn(&str) -> &'static str) -> Vec<String> {
@@ -52,7 +64,7 @@ pub(crate) fn mdoc(text: &str, macro_of: impl Fn(&str) -> &'static str) -> Vec<S
     let mut lines: Vec<String> = Vec::new();
     for (index, part) in text.split('`').enumerate() {
         if index % 2 == 1 {
-            lines.push(format!(".{} {part}", macro_of(part)));
+            lines.push(format!(".{} {}", macro_of(part), breakable(part)));
             continue;
         }
         let rest = part.trim_start_matches(['.', ',', ':', ';', ')']);
