@@ -19,6 +19,7 @@ use B24\MessageService\Exception\MessageServiceException;
 final class Client
 {
     private readonly \FFI $ffi;
+    private readonly string $portal;
     private ?\FFI\CData $client = null;
     private ?Renewed $renewed = null;
     /** Of the access token that it was made with. */
@@ -51,7 +52,7 @@ final class Client
      * @throws Exception\LibraryUnavailable if FFI or the shared library is not available
      */
     public function __construct(
-        #[\SensitiveParameter] private readonly string $portal,
+        #[\SensitiveParameter] string $portal,
         #[\SensitiveParameter] array $options = [],
         // make generate writes: options by name
         #[\SensitiveParameter] string|\Stringable|null $access_token = null,
@@ -100,6 +101,8 @@ final class Client
             Failure::check($this->ffi->b24_client_shared($config, \FFI::addr($client), \FFI::addr($error)), $error);
             return $client;
         });
+        // Only now: this object is in the trace of what is thrown above, and the portal may be an address with a secret.
+        $this->portal = $portal;
         $token = $options['access_token'] ?? '';
         $this->given = Renewed::fingerprint(is_array($token) ? implode(',', $token) : (string) $token);
     }
@@ -365,7 +368,7 @@ final class Client
      */
     public function __debugInfo(): array
     {
-        return ['portal' => $this->portal];
+        return ['portal' => $this->portal ?? ''];
     }
 
     public function __serialize(): array

@@ -24,16 +24,22 @@ final class Options
      *
      * @throws InvalidConfig naming the option and what it takes
      */
-    public static function with(\FFI $ffi, #[\SensitiveParameter] array $options, \Closure $use): mixed
-    {
+    public static function with(
+        \FFI $ffi,
+        #[\SensitiveParameter] array $options,
+        #[\SensitiveParameter] \Closure $use
+    ): mixed {
         return Signals::held(static fn (): mixed => self::use($ffi, $options, $use));
     }
 
     /**
      * @param array<mixed> $options
      */
-    private static function use(\FFI $ffi, #[\SensitiveParameter] array $options, \Closure $use): mixed
-    {
+    private static function use(
+        \FFI $ffi,
+        #[\SensitiveParameter] array $options,
+        #[\SensitiveParameter] \Closure $use
+    ): mixed {
         $config = $ffi->b24_config_new();
         try {
             foreach ($options as $name => $value) {

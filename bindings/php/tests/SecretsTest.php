@@ -140,6 +140,21 @@ final class SecretsTest extends TestCase
         }
     }
 
+    /**
+     * As what reports errors to a server dumps a trace, with the objects that are in it.
+     */
+    public function testADumpedTraceShowsNoWebhook(): void
+    {
+        $done = Program::code(
+            'try { new B24\MessageService\Client(getenv("WEBHOOK"), access_token: "x"); }'
+            . 'catch (B24\MessageService\Exception\InvalidConfig $error) { var_dump($error, $error->getTrace()); }',
+            ['-d', 'zend.exception_ignore_args=0', '-d', 'zend.exception_string_param_max_len=1000'],
+            ['WEBHOOK' => 'https://portal.bitrix24.test/rest/1/' . self::SECRET . '/']
+        );
+        self::assertStringContainsString('SensitiveParameterValue', $done->output, $done->errors);
+        self::assertStringNotContainsString(self::SECRET, $done->output . $done->errors);
+    }
+
     public function testAnExceptionOfACallShowsNoSecret(): void
     {
         $portal = Portal::fresh(['expired' => true, 'oauth' => ['status' => 400, 'error' => 'invalid_grant']]);
