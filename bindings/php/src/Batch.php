@@ -20,12 +20,12 @@ final class Batch
 
     public function __construct(private readonly \FFI $ffi)
     {
-        $this->batch = $ffi->b24_batch_new();
+        $this->batch = Signals::held(static fn () => $ffi->b24_batch_new());
     }
 
     public function __destruct()
     {
-        $this->ffi->b24_batch_free($this->batch);
+        Signals::held(fn () => $this->ffi->b24_batch_free($this->batch));
     }
 
     /**

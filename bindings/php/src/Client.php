@@ -159,7 +159,7 @@ final class Client
     {
         $this->renewed?->clientIsGone();
         if ($this->client !== null) {
-            $this->ffi->b24_client_free($this->client);
+            Signals::held(fn () => $this->ffi->b24_client_free($this->client));
             $this->client = null;
         }
         Renewals::destroyed();
@@ -398,20 +398,22 @@ final class Client
     private function withSender(string $code, array $parts, \Closure $call): void
     {
         $code = Argument::text('code', $code);
-        $sender = $this->ffi->b24_sender_new($code);
-        try {
-            foreach ($parts as $name => $given) {
-                if (is_string($given)) {
-                    $this->setPart($sender, $name, null, $given);
+        $this->call(function ($client, $error) use ($code, $parts, $call): int {
+            $sender = $this->ffi->b24_sender_new($code);
+            try {
+                foreach ($parts as $name => $given) {
+                    if (is_string($given)) {
+                        $this->setPart($sender, $name, null, $given);
+                    }
+                    foreach (is_array($given) ? $given : [] as $language => $text) {
+                        $this->setPart($sender, $name, Argument::text("a language of $name", $language), $text);
+                    }
                 }
-                foreach (is_array($given) ? $given : [] as $language => $text) {
-                    $this->setPart($sender, $name, Argument::text("a language of $name", $language), $text);
-                }
+                return $call($sender, $error);
+            } finally {
+                $this->ffi->b24_sender_free($sender);
             }
-            $this->call(static fn ($client, $error): int => $call($sender, $error));
-        } finally {
-            $this->ffi->b24_sender_free($sender);
-        }
+        });
     }
 
     private function setPart(\FFI\CData $sender, string $name, ?string $language, mixed $text): void

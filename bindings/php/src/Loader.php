@@ -159,7 +159,7 @@ final class Loader
      */
     private static function fitting(\FFI $ffi, string $library, bool $preloaded): \FFI
     {
-        $unfit = Platform::unfit($ffi->b24_version(), self::VERSION);
+        $unfit = Platform::unfit(Signals::held(static fn () => $ffi->b24_version()), self::VERSION);
         if ($unfit === null) {
             return $ffi;
         }

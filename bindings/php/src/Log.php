@@ -68,7 +68,7 @@ final class Log
         } finally {
             self::$logger = $logger;
             self::$pending = $logger === null ? [] : self::$pending;
-            Loader::ffi()->b24_log_queue($logger === null ? 0 : $upTo, self::CAPACITY);
+            self::queue($logger === null ? 0 : $upTo, self::CAPACITY);
             if ($logger !== null && !self::$ends) {
                 self::$ends = true;
                 // Registered from within, so that it runs after the program's own functions, which may make calls.
@@ -141,6 +141,11 @@ final class Log
         });
     }
 
+    private static function queue(int $upTo, int $capacity): void
+    {
+        Signals::held(static fn () => Loader::ffi()->b24_log_queue($upTo, $capacity));
+    }
+
     private static function moment(int $milliseconds): \DateTimeImmutable
     {
         $at = new \DateTimeImmutable('@' . intdiv($milliseconds, 1000));
@@ -154,7 +159,7 @@ final class Log
     {
         Handover::atTheEnd(self::flush(...));
         if (!Renewals::endWithTheProgram()) {
-            Loader::ffi()->b24_log_queue(0, 0);
+            self::queue(0, 0);
             self::$logger = null;
         }
     }

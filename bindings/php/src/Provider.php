@@ -144,7 +144,7 @@ final class Provider
     public function close(): void
     {
         if ($this->provider !== null) {
-            $this->ffi->b24_provider_close($this->provider);
+            Signals::held(fn () => $this->ffi->b24_provider_close($this->provider));
             $this->provider = null;
         }
     }
@@ -157,7 +157,8 @@ final class Provider
      */
     public function cancel(): void
     {
-        $this->ffi->b24_provider_cancel($this->provider());
+        $provider = $this->provider();
+        Signals::held(fn () => $this->ffi->b24_provider_cancel($provider));
     }
 
     /**
@@ -188,7 +189,7 @@ final class Provider
             \FFI::addr($request),
             $error
         ));
-        return new Request($this->ffi, $request);
+        return Signals::held(fn (): Request => new Request($this->ffi, $request));
     }
 
     /**
@@ -445,18 +446,20 @@ final class Provider
             fn ($provider, $error): int
                 => $this->ffi->b24_provider_drain($provider, $milliseconds, \FFI::addr($drained), $error)
         );
-        try {
-            $nextDue = $this->ffi->b24_drained_next_due_ms($drained);
-            return new Drained(
-                $this->ffi->b24_drained_sent($drained),
-                $this->ffi->b24_drained_refused($drained),
-                $this->ffi->b24_drained_held($drained),
-                $this->ffi->b24_drained_waiting($drained),
-                $nextDue < 0 ? null : $nextDue / 1000,
-            );
-        } finally {
-            $this->ffi->b24_drained_free($drained);
-        }
+        return Signals::held(function () use ($drained): Drained {
+            try {
+                $nextDue = $this->ffi->b24_drained_next_due_ms($drained);
+                return new Drained(
+                    $this->ffi->b24_drained_sent($drained),
+                    $this->ffi->b24_drained_refused($drained),
+                    $this->ffi->b24_drained_held($drained),
+                    $this->ffi->b24_drained_waiting($drained),
+                    $nextDue < 0 ? null : $nextDue / 1000,
+                );
+            } finally {
+                $this->ffi->b24_drained_free($drained);
+            }
+        });
     }
 
     /**

@@ -37,7 +37,7 @@ final class Renewals
      */
     public static function underWay(): bool
     {
-        return Loader::ffi()->b24_renewals_wait(0, null) !== 0;
+        return Signals::held(static fn (): bool => Loader::ffi()->b24_renewals_wait(0, null) !== 0);
     }
 
     /**

@@ -38,7 +38,7 @@ final class Renewed
 
     public function __destruct()
     {
-        $this->ffi->b24_client_free($this->client);
+        Signals::held(fn () => $this->ffi->b24_client_free($this->client));
     }
 
     /**

@@ -60,7 +60,7 @@ final class Request implements \JsonSerializable
 
     public function __destruct()
     {
-        $this->ffi->b24_request_free($this->request);
+        Signals::held(fn () => $this->ffi->b24_request_free($this->request));
     }
 
     /**
@@ -69,7 +69,8 @@ final class Request implements \JsonSerializable
      */
     public function get(string $name): string
     {
-        return $this->ffi->b24_request_get($this->request, Argument::text('name', $name));
+        $name = Argument::text('name', $name);
+        return Signals::held(fn (): string => $this->ffi->b24_request_get($this->request, $name));
     }
 
     /**

@@ -28,12 +28,14 @@ final class Vocabulary
     {
         $this->ffi = Loader::ffi();
         $name = Argument::text('name', $name);
-        $this->vocabulary = $table === null ? $this->named($name) : $this->ofTable($name, $table);
+        $this->vocabulary = Signals::held(
+            fn (): \FFI\CData => $table === null ? $this->named($name) : $this->ofTable($name, $table)
+        );
     }
 
     public function __destruct()
     {
-        $this->ffi->b24_vocabulary_free($this->vocabulary);
+        Signals::held(fn () => $this->ffi->b24_vocabulary_free($this->vocabulary));
     }
 
     /**
@@ -46,10 +48,10 @@ final class Vocabulary
         $word = Argument::text('word', $word);
         $status = $this->ffi->new('const char *');
         $error = Failure::place($this->ffi);
-        Failure::check(
+        Signals::held(fn () => Failure::check(
             $this->ffi->b24_vocabulary_status($this->vocabulary, $word, \FFI::addr($status), \FFI::addr($error)),
             $error
-        );
+        ));
         return Status::from(\FFI::string($status));
     }
 

@@ -473,6 +473,54 @@ final class CallsTest extends TestCase
         self::assertCount(3, $portal->messages());
     }
 
+    /**
+     * PHP 8.4 and later crash if an exception is made in a handler that runs as an FFI call returns. So signals come all
+     * the time here, and each function of the library that is called without `Signals::held` would soon be hit.
+     */
+    public function testSignalsMayComeAtAnyTime(): void
+    {
+        if (!function_exists('pcntl_fork') || !function_exists('posix_kill')) {
+            self::markTestSkipped('PHP has no pcntl or no posix here');
+        }
+        $done = Program::code(<<<'PHP'
+            use B24\MessageService\{Client, Log, Vocabulary};
+            $signals = 0;
+            pcntl_async_signals(true);
+            pcntl_signal(SIGUSR1, static function () use (&$signals): void {
+                $signals++;
+                (new Exception())->getTraceAsString();
+            });
+            $parent = getmypid();
+            $child = pcntl_fork();
+            if ($child === 0) {
+                while (posix_kill($parent, SIGUSR1) && posix_getppid() === $parent) {
+                    usleep(20);
+                }
+                posix_kill(posix_getpid(), SIGKILL);
+            }
+            $tried = static function (Closure $call): void {
+                try {
+                    $call();
+                } catch (B24\MessageService\Exception\InvalidArgument) {
+                }
+            };
+            while ($signals < 5000) {
+                $client = new Client('portal.bitrix24.test', access_token: 'token');
+                $client->withTimeout(1.0)->tokens();
+                $client->onRenewal(static fn () => null);
+                $tried(static fn () => $client->senderAdd('no code!', 'https://handler.test/', ['en' => 'a', 'de' => 'b']));
+                $tried(static fn () => $client->messageStatusUpdateBatch([['no code!', 'm1', 'sent']]));
+                Client::renewalsWait(0.0);
+                (new Vocabulary('smpp'))->status('DELIVRD');
+                Log::to(null);
+            }
+            pcntl_signal(SIGUSR1, SIG_IGN);
+            posix_kill($child, SIGKILL);
+            echo 'ended';
+            PHP);
+        self::assertSame([0, 'ended'], [$done->exit, $done->output], $done->errors);
+    }
+
     public function testASignalHandlerMayCallTheClientThatIsInACall(): void
     {
         if (!function_exists('pcntl_fork') || !function_exists('posix_kill')) {
