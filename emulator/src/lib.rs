@@ -33,6 +33,7 @@ pub mod php;
 mod portal;
 mod portals;
 mod requests;
+mod senders;
 mod settings;
 mod state;
 mod tls;

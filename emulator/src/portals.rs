@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use crate::fault::At;
 use crate::limits::OperatingTime;
 use crate::messages::Messages;
-use crate::methods::Senders;
+use crate::senders::Senders;
 use crate::settings::Settings;
 
 /// What follows `pI` in the name of the portal of number I.

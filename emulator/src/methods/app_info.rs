@@ -7,7 +7,7 @@ use crate::php::{Array, Key, Value};
 use crate::settings::{AppInfo, Told};
 use crate::state::State;
 
-use super::Method;
+use super::method::Method;
 
 pub(super) const METHOD: Method = Method {
     name: "app.info",

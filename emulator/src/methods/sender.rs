@@ -1,16 +1,13 @@
 //! `messageservice.sender.add`, `.update`, `.delete` and `.list`: the message providers of an
 //! application.
 
-use std::collections::BTreeMap;
-
-use serde::Serialize;
-
 use crate::answer::Problem;
 use crate::fault::At;
 use crate::php::{Array, Key, Value};
+use crate::senders::Sender;
 use crate::state::State;
 
-use super::{Method, invalid_sender, is_empty, sender_code, text};
+use super::method::{Method, invalid_sender, is_empty, sender_code, text};
 
 pub(super) const ADD: Method = Method {
     name: "messageservice.sender.add",
@@ -48,63 +45,6 @@ pub(super) const LIST: Method = Method {
 const MAX_CODE: usize = 128;
 const MAX_HANDLER: usize = 1000;
 
-/// A message provider, with its name and description as they were given.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Sender {
-    /// The application that it belongs to.
-    #[serde(skip)]
-    pub(crate) application: String,
-    #[serde(skip)]
-    pub(crate) code: String,
-    #[serde(rename = "type")]
-    kind: String,
-    handler: String,
-    name: Value,
-    description: Value,
-}
-
-impl Sender {
-    /// One that was there before the test began.
-    fn preset(code: &str) -> Self {
-        Self {
-            application: String::new(),
-            code: code.to_owned(),
-            kind: "SMS".into(),
-            handler: "https://handler.test/".into(),
-            name: Value::Str(code.to_owned()),
-            description: Value::Str(String::new()),
-        }
-    }
-}
-
-/// The message providers of all applications, in the order in which they were added.
-#[derive(Debug, Default)]
-pub(crate) struct Senders(Vec<Sender>);
-
-impl Senders {
-    pub(crate) fn preset(codes: &[String]) -> Self {
-        Self(codes.iter().map(|code| Sender::preset(code)).collect())
-    }
-
-    fn position(&self, application: &str, code: &str) -> Option<usize> {
-        self.0
-            .iter()
-            .position(|sender| sender.application == application && sender.code == code)
-    }
-
-    /// Each provider by its code, or by `APPLICATION|CODE` where applications are told apart.
-    pub(crate) fn by_code(&self) -> BTreeMap<String, &Sender> {
-        let named = self.0.iter().map(|sender| {
-            let name = match sender.application.as_str() {
-                "" => sender.code.clone(),
-                application => format!("{application}|{}", sender.code),
-            };
-            (name, sender)
-        });
-        named.collect()
-    }
-}
-
 fn add(state: &mut State, params: &Array<Value>) -> Result<Value, Problem> {
     if params
         .iter()
@@ -123,13 +63,7 @@ fn add(state: &mut State, params: &Array<Value>) -> Result<Value, Problem> {
         _ => return Err(invalid_sender("Unknown sender message TYPE!")),
     }
     note_bad_texts(state, params);
-    if state
-        .portals
-        .here()
-        .senders
-        .position(&state.application, &code)
-        .is_some()
-    {
+    if state.portals.here().senders.has(&state.application, &code) {
         return Err(Problem::new(
             400,
             "ERROR_SENDER_ALREADY_INSTALLED",
@@ -145,7 +79,7 @@ fn add(state: &mut State, params: &Array<Value>) -> Result<Value, Problem> {
     }
     let description = params.get_any_case("DESCRIPTION").cloned();
     let senders = &mut state.portals.here_mut().senders;
-    senders.0.push(Sender {
+    senders.add(Sender {
         application: state.application.clone(),
         code,
         kind: "SMS".into(),
@@ -174,13 +108,10 @@ fn update(state: &mut State, params: &Array<Value>) -> Result<Value, Problem> {
         check_handler(handler, state.settings.application_url.as_deref())?;
     }
     note_bad_texts(state, params);
-    let position = state
-        .portals
-        .here()
-        .senders
-        .position(&state.application, &code);
-    let sender = position.and_then(|position| state.portals.here_mut().senders.0.get_mut(position));
-    let sender = sender.ok_or_else(sender_not_found)?;
+    let senders = &mut state.portals.here_mut().senders;
+    let sender = senders
+        .get_mut(&state.application, &code)
+        .ok_or_else(sender_not_found)?;
     if let Some(handler) = handler {
         if handler.chars().count() > MAX_HANDLER {
             return Err(Problem::new(
@@ -202,23 +133,19 @@ fn update(state: &mut State, params: &Array<Value>) -> Result<Value, Problem> {
 
 fn delete(state: &mut State, params: &Array<Value>) -> Result<Value, Problem> {
     let code = sender_code(params)?;
-    let position = state
-        .portals
-        .here()
-        .senders
-        .position(&state.application, &code);
     let senders = &mut state.portals.here_mut().senders;
-    senders.0.remove(position.ok_or_else(sender_not_found)?);
-    Ok(Value::Bool(true))
+    if senders.remove(&state.application, &code) {
+        Ok(Value::Bool(true))
+    } else {
+        Err(sender_not_found())
+    }
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "has the form of every method")]
 fn list(state: &mut State, _: &Array<Value>) -> Result<Value, Problem> {
     let mut codes = Array::default();
-    for sender in &state.portals.here().senders.0 {
-        if sender.application == state.application {
-            codes.push(Value::Str(sender.code.clone()));
-        }
+    for code in state.portals.here().senders.codes(&state.application) {
+        codes.push(Value::Str(code.to_owned()));
     }
     Ok(Value::Array(codes))
 }

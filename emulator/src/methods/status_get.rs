@@ -6,7 +6,7 @@ use crate::fault::At;
 use crate::php::{Array, Value};
 use crate::state::State;
 
-use super::{Method, message_not_found, text};
+use super::method::{Method, message_not_found, text};
 
 pub(super) const METHOD: Method = Method {
     name: "messageservice.message.status.get",

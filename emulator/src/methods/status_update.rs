@@ -5,7 +5,7 @@ use crate::fault::At;
 use crate::php::{Array, Value};
 use crate::state::State;
 
-use super::{Method, is_empty, message_not_found, sender_code, text};
+use super::method::{Method, is_empty, message_not_found, sender_code, text};
 
 pub(super) const METHOD: Method = Method {
     name: "messageservice.message.status.update",

@@ -5,7 +5,7 @@ use crate::fault::At;
 use crate::php::{Array, Value};
 use crate::state::State;
 
-use super::Method;
+use super::method::Method;
 
 pub(super) const METHOD: Method = Method {
     name: "user.admin",
