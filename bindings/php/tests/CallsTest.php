@@ -508,7 +508,7 @@ final class CallsTest extends TestCase
                 $client = new Client('portal.bitrix24.test', access_token: 'token');
                 $client->withTimeout(1.0)->tokens();
                 $client->onRenewal(static fn () => null);
-                $tried(static fn () => $client->senderAdd('no code!', 'https://handler.test/', ['en' => 'a', 'de' => 'b']));
+                $tried(static fn () => $client->senderAdd('no code!', 'https://handler.test/', ['en' => 'name']));
                 $tried(static fn () => $client->messageStatusUpdateBatch([['no code!', 'm1', 'sent']]));
                 Client::renewalsWait(0.0);
                 (new Vocabulary('smpp'))->status('DELIVRD');
