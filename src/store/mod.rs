@@ -59,6 +59,11 @@ mod sqlite_turn;
     path = "sqlite_user_not_linux.rs"
 )]
 mod sqlite_user;
+/// What macOS and Windows have instead, for its tests.
+#[cfg(all(test, feature = "provider", target_os = "linux"))]
+#[allow(dead_code, reason = "only its tests use it here")]
+#[path = "sqlite_user_not_linux.rs"]
+mod sqlite_user_not_linux;
 mod state_dir;
 #[cfg(feature = "provider")]
 mod store_clock;
