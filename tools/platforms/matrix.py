@@ -56,12 +56,12 @@ def note(platform: str, thing: str, *facts: str) -> None:
         sys.exit(f"matrix: there is no {thing} for {platform}")
     results = read()
     noted = results.setdefault(platform, {}).setdefault(thing, {})
-    for fact in facts:
-        name, _, value = fact.partition("=")
-        noted[name] = value
     if any(fact.startswith("built=") for fact in facts):
         # What is built anew has not been run.
         noted.pop("run", None)
+    for fact in facts:
+        name, _, value = fact.partition("=")
+        noted[name] = value
     write(results)
 
 

@@ -6,6 +6,7 @@ usage: try.py PLATFORM DIST      (after `make build`, from the checkout's enviro
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -47,6 +48,7 @@ class Tried:
 
     def __init__(self, name: str, dist: Path, place: Path, portal: Portal) -> None:
         self.name = name
+        self.dist = dist
         self.place = place
         self.portal = portal
         self.runs: Platform | None = PLATFORMS.get("native" if name == this_platform() else name)
@@ -72,11 +74,7 @@ class Tried:
         done = subprocess.run(
             [word.format(**self.names) for word in words],
             env={
-                **os.environ,
-                **{
-                    name: value.format(**self.names)
-                    for name, value in self.runs.environment.items()
-                },
+                **self.environment(),
                 **{f"B24_{name.upper()}": flat(value) for name, value in options.items()},
                 "B24_MESSAGESERVICE_LIB": "",
                 **environment,
@@ -92,6 +90,11 @@ class Tried:
                 f"try: {self.name}, {thing}: status {done.returncode}, the portal has {stored}\n"
                 f"{' '.join(words)}\n{done.stdout}{done.stderr}"
             )
+
+    def environment(self) -> dict[str, str]:
+        assert self.runs is not None
+        of_platform = self.runs.environment.items()
+        return {**os.environ, **{name: value.format(**self.names) for name, value in of_platform}}
 
     def start(self) -> list[str]:
         assert self.runs is not None
@@ -155,6 +158,18 @@ class Tried:
         words = [*self.start(), *program, str(example)]
         self.run("php", words, "provider1 php delivered\n")
 
+    def emulator(self) -> None:
+        """The emulator's program says where it listens, and ends with its input."""
+        tree = unpack(self.dist, archive_suffix(self.name), self.place, "b24-portal")
+        (program,) = (tree / "bin").glob("b24-portal*")
+        words = [word.format(**self.names) for word in [*self.start(), str(program)]]
+        done = subprocess.run(
+            words, env=self.environment(), input="", capture_output=True, text=True, check=False
+        )
+        told = json.loads(done.stdout.partition("\n")[0] or "{}")
+        if done.returncode != 0 or "control" not in told:
+            sys.exit(f"try: {self.name}, emulator: {done.returncode}\n{done.stdout}{done.stderr}")
+
 
 def flat(value: object) -> str:
     return ",".join(value) if isinstance(value, list) else str(value)
@@ -178,8 +193,8 @@ def fits(name: str, wheel: str) -> bool:
     return tag in wheel and any(part in wheel for part in named)
 
 
-def unpack(dist: Path, suffix: str, place: Path) -> Path:
-    (archive,) = dist.glob(f"b24-messageservice-*-{suffix}.*")
+def unpack(dist: Path, suffix: str, place: Path, name: str = "b24-messageservice") -> Path:
+    (archive,) = dist.glob(f"{name}-*-{suffix}.*")
     if archive.suffix == ".zip":
         zipfile.ZipFile(archive).extractall(place)
     else:
@@ -198,8 +213,9 @@ def main() -> None:
             "c-static": tried.c_static,
             "python": tried.python,
             "php": tried.php,
+            "emulator": tried.emulator,
         }
-        runnable = {"program", "c-static", *(tried.runs.programs if tried.runs else ())}
+        runnable = {"program", "c-static", "emulator", *(tried.runs.programs if tried.runs else ())}
         for thing, run in things.items():
             told = f"{name}, {matrix.THINGS[thing]}"
             if tried.runs is None or thing not in runnable:
