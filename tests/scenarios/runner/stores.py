@@ -261,7 +261,11 @@ class PostgresStore:
     def wait_for_locks(self, count: int) -> None:
         """Waits until so many of the role's statements wait for a lock."""
         give_up = time.monotonic() + LOCK_SECONDS
-        waiting = f"SELECT count(*) {self.of_role()} AND wait_event_type = 'Lock'"
+        # `wait_event` of pg_stat_activity says less: a statement that looks for a deadlock has none.
+        waiting = (
+            "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+            f" WHERE usename = '{self.role}' AND NOT granted"
+        )
         while (seen := self.server.execute(waiting)[0][0]) != count:
             if time.monotonic() > give_up:
                 raise Broken(f"{seen} statements wait for a lock, not {count}")
