@@ -6,6 +6,7 @@ use crate::values::error::{Error, ErrorKind};
 #[cfg(feature = "provider")]
 use crate::values::postgres_url::PostgresUrl;
 use crate::values::rate::Rate;
+use crate::values::shown::shown;
 use crate::values::tokens::Tokens;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -652,12 +653,6 @@ impl fmt::Debug for Config {
     }
 }
 
-/// A value for a message: short, on one line.
-fn shown(value: &str) -> String {
-    const SHOWN: usize = 40;
-    format!("{:?}", value.chars().take(SHOWN).collect::<String>())
-}
-
 fn read_portal(name: &str, value: &str) -> Result<Origin, Error> {
     Origin::parse(value).map_err(|fault| invalid(name, &address_fault(fault)))
 }
@@ -790,6 +785,9 @@ fn read_decimal(text: &str) -> Option<f64> {
 fn read_path(name: &str, value: &str) -> Result<PathBuf, Error> {
     if value.is_empty() {
         Err(invalid(name, "is empty; it takes a path"))
+    } else if value.contains("://") {
+        // It is not quoted: a webhook's has a secret.
+        Err(invalid(name, "is a URL; it takes a path"))
     } else {
         Ok(value.into())
     }

@@ -25,7 +25,8 @@ use crate::store::references;
 use crate::store::sqlite;
 use crate::values::error::{Error, ErrorKind};
 use crate::values::receipt::{Receipt, Reference};
-use crate::values::status::{Status, Update, ValidUpdate, shorten};
+use crate::values::shown::shown;
+use crate::values::status::{Status, Update, ValidUpdate};
 use context::Context;
 use request::Request;
 use results::{Cursor, Drained, Moved, PortalState, RefusedReceipt};
@@ -178,9 +179,9 @@ impl Provider {
             Error::new(
                 ErrorKind::InvalidArgument,
                 format!(
-                    "portal {:?} has not installed the application, or has removed it: give the \
+                    "portal {} has not installed the application, or has removed it: give the \
                      member_id of an installation in the store",
-                    shorten(member_id)
+                    shown(member_id)
                 ),
             )
         })?;
@@ -225,9 +226,9 @@ impl Provider {
         Err(Error::new(
             ErrorKind::InvalidArgument,
             format!(
-                "reference {:?} stands for another message: give each message a reference of its \
+                "reference {} stands for another message: give each message a reference of its \
                  own, and name the operator if several have the same",
-                shorten(reference.reference)
+                shown(reference.reference)
             ),
         ))
     }
@@ -479,8 +480,8 @@ impl Provider {
         Err(Error::new(
             ErrorKind::InvalidArgument,
             format!(
-                "the store knows no portal {:?}: inspect lists them",
-                shorten(member_id)
+                "the store knows no portal {}: inspect lists them",
+                shown(member_id)
             ),
         ))
     }
@@ -659,7 +660,7 @@ fn check_member_id(member_id: &str) -> Result<(), Error> {
     };
     Err(Error::new(
         ErrorKind::InvalidArgument,
-        format!("member_id {:?} {problem}", shorten(member_id)),
+        format!("member_id {} {problem}", shown(member_id)),
     ))
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod postgres_url;
 pub(crate) mod rate;
 pub(crate) mod receipt;
 pub(crate) mod sender;
+pub(crate) mod shown;
 pub(crate) mod status;
 pub(crate) mod tokens;
 pub(crate) mod vocabulary;

@@ -2,9 +2,9 @@
 
 #[cfg(feature = "provider")]
 use super::error::{Error, ErrorKind};
-use super::status::Update;
 #[cfg(feature = "provider")]
-use super::status::shorten;
+use super::shown::shown;
+use super::status::Update;
 use std::time::SystemTime;
 
 /// The status of one message of one portal, as a provider reports it. A clone is cheap.
@@ -77,7 +77,7 @@ impl Reference<'_> {
         let fault = |what: &str, text: &str, problem: &str| {
             Err(Error::new(
                 ErrorKind::InvalidArgument,
-                format!("{what} {:?} {problem}", shorten(text)),
+                format!("{what} {} {problem}", shown(text)),
             ))
         };
         for (what, text, max) in [

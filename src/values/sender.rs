@@ -1,7 +1,8 @@
 //! A sender: an SMS provider as an application registers it.
 
 use super::error::{Error, ErrorKind};
-use super::status::{check_code, shorten};
+use super::shown::shown;
+use super::status::check_code;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -82,10 +83,10 @@ impl Text {
                 "is given both as one text and by language; give one of the two",
             ))
         } else if let Some(language) = self.by_language.keys().find(|language| wrong(language)) {
-            let language = shorten(language);
+            let language = shown(language);
             Err(invalid(
                 name,
-                &format!("has the language {language:?}; give a code such as en"),
+                &format!("has the language {language}; give a code such as en"),
             ))
         } else if self
             .plain
@@ -175,8 +176,8 @@ impl Sender {
             }
             _ => {
                 let message = format!(
-                    "a sender has no {:?}; it has handler, name, description and type",
-                    shorten(name)
+                    "a sender has no {}; it has handler, name, description and type",
+                    shown(name)
                 );
                 return Err(Error::new(ErrorKind::InvalidArgument, message));
             }

@@ -1,6 +1,7 @@
 //! A status, and an update: the status of a message.
 
 use super::error::{Error, ErrorKind};
+use super::shown::shown;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -66,8 +67,8 @@ impl FromStr for Status {
                 Error::new(
                     ErrorKind::InvalidArgument,
                     format!(
-                        "status {:?} is not one of queued, sent, delivered, undelivered, failed",
-                        shorten(text)
+                        "status {} is not one of queued, sent, delivered, undelivered, failed",
+                        shown(text)
                     ),
                 )
             })
@@ -174,7 +175,7 @@ pub(crate) fn check_code(code: &str) -> Result<(), Error> {
     };
     Err(Error::new(
         ErrorKind::InvalidArgument,
-        format!("provider code {:?} {problem}", shorten(code)),
+        format!("provider code {} {problem}", shown(code)),
     ))
 }
 
@@ -192,15 +193,6 @@ fn check_message_id(message_id: &str) -> Result<(), Error> {
     };
     Err(Error::new(
         ErrorKind::InvalidArgument,
-        format!("message id {:?} {problem}", shorten(message_id)),
+        format!("message id {} {problem}", shown(message_id)),
     ))
-}
-
-/// Shortens a value, so that an error message stays readable.
-pub(crate) fn shorten(text: &str) -> String {
-    const SHOWN: usize = 40;
-    match text.char_indices().nth(SHOWN) {
-        None => text.to_owned(),
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-    }
 }

@@ -1,7 +1,8 @@
 //! What an operator's or provider's own words for a status mean.
 
 use super::error::{Error, ErrorKind};
-use super::status::{Status, shorten};
+use super::shown::shown;
+use super::status::Status;
 use std::collections::BTreeMap;
 
 /// What a word says: a status, or why it says none.
@@ -131,8 +132,8 @@ impl Vocabulary {
                 Error::new(
                     ErrorKind::InvalidArgument,
                     format!(
-                        "vocabulary {:?} is not one of {}; make your own from its words",
-                        shorten(name),
+                        "vocabulary {} is not one of {}; make your own from its words",
+                        shown(name),
                         NAMES.join(", ")
                     ),
                 )
@@ -175,16 +176,15 @@ impl Vocabulary {
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) if the word is not known, or says nothing about the
     /// delivery of a message.
     pub fn status(&self, word: &str) -> Result<Status, Error> {
-        let shown = || shorten(word.trim());
         match self.words.get(&self.key(word)) {
             Some(Ok(status)) => Ok(*status),
             Some(Err(said)) => Err(self.fault(&format!(
-                "says with {:?} {said}; it is not a status, unless you set which",
-                shown()
+                "says with {} {said}; it is not a status, unless you set which",
+                shown(word.trim())
             ))),
             None => Err(self.fault(&format!(
-                "does not have the word {:?}; set what it means",
-                shown()
+                "does not have the word {}; set what it means",
+                shown(word.trim())
             ))),
         }
     }
@@ -204,7 +204,7 @@ impl Vocabulary {
     fn fault(&self, fault: &str) -> Error {
         Error::new(
             ErrorKind::InvalidArgument,
-            format!("vocabulary {:?} {fault}", shorten(&self.name)),
+            format!("vocabulary {} {fault}", shown(&self.name)),
         )
     }
 }
