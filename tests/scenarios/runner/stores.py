@@ -261,7 +261,7 @@ class PostgresStore:
     def wait_for_locks(self, count: int) -> None:
         """Waits until so many of the role's statements wait for a lock."""
         give_up = time.monotonic() + LOCK_SECONDS
-        # `wait_event` of pg_stat_activity says less: a statement that looks for a deadlock has none.
+        # pg_stat_activity says less: a statement that looks for a deadlock has no `wait_event`.
         waiting = (
             "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)"
             f" WHERE usename = '{self.role}' AND NOT granted"
