@@ -262,7 +262,7 @@ impl Postgres {
             Access::Write | Access::Add => self.durable(),
         };
         format!(
-            "{begin}; SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint, \
+            "{begin}; SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint, \
              set_config('statement_timeout', '{left}', true), \
              set_config('idle_in_transaction_session_timeout', '{pause}', true), {durability}"
         )

@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 
 /// The version of the functions that this library makes. A newer one replaces them, an older one
 /// leaves them as they are.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 /// Makes the commit of a transaction durable if the server's default is not: an expression, since a
 /// pooler may give the next transaction another session.
@@ -68,7 +68,7 @@ static STATEMENTS: LazyLock<[String; 3]> = LazyLock::new(|| {
              RETURNS BOOLEAN
              LANGUAGE plpgsql SET search_path FROM CURRENT AS $f$
              DECLARE
-                v_now BIGINT := (extract(epoch FROM clock_timestamp()) * 1000)::bigint;
+                v_now BIGINT := floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint;
                 v_at BIGINT := least(coalesce($5, v_now), v_now);
                 v_forgotten BIGINT := v_now - {forgotten};
                 v_changed BIGINT;
@@ -127,7 +127,7 @@ static STATEMENTS: LazyLock<[String; 3]> = LazyLock::new(|| {
                     RAISE EXCEPTION 'status takes queued, sent, delivered, undelivered or failed'
                         USING ERRCODE = '22023';
                 END IF;
-                PERFORM b24_put($1, $2, $3, v_status, (extract(epoch FROM $5) * 1000)::bigint, 'on', NULL);
+                PERFORM b24_put($1, $2, $3, v_status, floor(extract(epoch FROM $5) * 1000)::bigint, 'on', NULL);
              END $f$"
         ),
     ]

@@ -229,6 +229,29 @@ def test_a_time_in_the_future_is_now(
     assert statuses(portal) == {"m1": "delivered"}
 
 
+def test_a_time_is_never_ahead_of_the_clock(
+    provider: Provider, portal: Portal, database: Database
+) -> None:
+    """Parts of a millisecond are cut off, as the library does it: what is reported without a time
+    is not later than what comes after it with one."""
+    millisecond = timedelta(milliseconds=1)
+    second = datetime.now(timezone.utc).replace(microsecond=0) - timedelta(minutes=5)
+    with database.connect(autocommit=True) as host:
+        at = second + 0.7 * millisecond
+        host.execute(REPORT_AT, [MEMBER, CODE, "m1", "delivered", at])
+        provider.report(MEMBER, CODE, "m1", Status.FAILED, second + 0.9 * millisecond)
+        for number in range(100):
+            host.execute(REPORT, [MEMBER, "clock", f"m{number}", "delivered"])
+            seen = host.execute(
+                "SELECT happened_at <= extract(epoch FROM clock_timestamp()) * 1000"
+                " FROM b24_receipt WHERE code = 'clock' AND message_id = %s",
+                [f"m{number}"],
+            )
+            assert seen.fetchall() == [(True,)]
+    assert drained(provider) == 101
+    assert portal.messages()[f"{CODE}|m1"] == "failed"
+
+
 def test_an_open_transaction_delays_no_other_portal(portal: Portal, database: Database) -> None:
     """What is reported for the same portal meanwhile waits for it, at most to the deadline."""
     portal.reset(portals=1)
